@@ -1,0 +1,194 @@
+// Package rpc is a client of one bitcoind's JSON-RPC interface, and of as many
+// nodes at once as one has clients: small, typed, and bounded in time and
+// memory whatever the node does. It speaks JSON-RPC 2.0 and understands the
+// 1.x replies of versions before v28.
+//
+// Round trips fail with the sentinels of this package (ErrUnreachable,
+// ErrTimeout, ErrUnauthorized, ...); what bitcoind itself refuses is an *Error
+// with bitcoind's code. No error, and no printed Config or Client, holds a
+// credential.
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	defaultTimeout   = 10 * time.Second
+	defaultMaxBody   = 1 << 20 // getpeerinfo of 125 peers is about 180 kB
+	defaultUserAgent = "bitcoin-controller"
+
+	redacted = "[redacted]"
+	// Shorter secrets are not searched for in a node's texts: replacing every
+	// "a" would garble the text and give the secret away.
+	shortestRedacted = 8
+)
+
+// Config says which node to talk to, as whom, and within which bounds.
+type Config struct {
+	URL      string // "http://10.244.0.7:18443"; holds no credentials
+	User     string // no colon: HTTP basic authentication can't carry one
+	Password string `json:"-"`
+
+	// Timeout is the deadline of one call or batch as a whole, from dialling
+	// to the last byte; a sooner one of the context wins. Default 10 s. A
+	// batch is worked off in order, so one with onetry calls needs bitcoind's
+	// -timeout (5 s by default) for each address that may be dead.
+	Timeout time.Duration
+	// MaxBody is the greatest reply accepted, in bytes. Default 1 MiB.
+	MaxBody int64
+	// UserAgent is sent with every request. Default "bitcoin-controller".
+	UserAgent string
+	// HTTPClient replaces the package-wide pooled transport. Redirects are
+	// refused and cookies ignored in any case.
+	HTTPClient *http.Client
+}
+
+// Format prints the configuration without its password, whatever the verb.
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "rpc.Config{URL: %q, User: %q}", redactURL(c.URL), c.User)
+}
+
+// Client calls one node. It is safe for concurrent use. It keeps no state of
+// the node, and by default no connections of its own, so thousands are cheap.
+type Client struct {
+	url      string
+	host     string
+	secret   []string // what no error may repeat
+	header   http.Header
+	http     *http.Client
+	timeout  time.Duration
+	maxBody  int64
+	sequence atomic.Int64 // last request id given out
+}
+
+// NewClient checks the configuration; it doesn't talk to the node. Its errors
+// never repeat the URL, which may hold what should not have been in it.
+func NewClient(cfg Config) (*Client, error) {
+	u, err := url.Parse(cfg.URL)
+	switch {
+	case err != nil:
+		return nil, errors.New("rpc: URL does not parse")
+	case u.User != nil:
+		return nil, errors.New("rpc: credentials belong in User and Password, not in the URL")
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return nil, errors.New("rpc: URL must be http:// or https:// and name a host")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("rpc: URL must have no query and no fragment")
+	case strings.Contains(cfg.User, ":"):
+		return nil, errors.New("rpc: user must not contain a colon")
+	case cfg.Timeout < 0 || cfg.MaxBody < 0:
+		return nil, errors.New("rpc: Timeout and MaxBody must not be negative")
+	}
+	c := &Client{
+		url:     u.String(),
+		host:    u.Host,
+		header:  http.Header{"Content-Type": {"application/json"}},
+		http:    httpClient(cfg.HTTPClient),
+		timeout: orDefault(cfg.Timeout, defaultTimeout),
+		maxBody: orDefault(cfg.MaxBody, defaultMaxBody),
+	}
+	c.header.Set("User-Agent", orDefault(cfg.UserAgent, defaultUserAgent))
+	if cfg.User != "" || cfg.Password != "" {
+		token := base64.StdEncoding.EncodeToString([]byte(cfg.User + ":" + cfg.Password))
+		c.header.Set("Authorization", "Basic "+token)
+		c.secret = []string{cfg.Password, token}
+	}
+	return c, nil
+}
+
+// Format prints the node's address and nothing else, whatever the verb.
+func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "rpc.Client{%s}", c.host) }
+
+// roundTrip posts one body and returns status and body of the reply. what is
+// the call in words, for errors.
+func (c *Client) roundTrip(caller context.Context, what string, body []byte) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(caller, c.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, fmt.Errorf("call %s on %s: %w", what, c.host, unwrapURL(err))
+	}
+	req.Header = c.header.Clone()
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("call %s on %s: %w", what, c.host, c.classify(caller, ctx, err))
+	}
+	defer resp.Body.Close()
+	reply, err := c.readBody(resp)
+	if err != nil {
+		if !errors.Is(err, ErrTooLarge) {
+			err = c.classify(caller, ctx, err)
+		}
+		return 0, nil, fmt.Errorf("call %s on %s: %w", what, c.host, err)
+	}
+	return resp.StatusCode, reply, nil
+}
+
+// readBody reads no more than one byte over the limit, and nothing at all of
+// a reply that announces itself as too large.
+func (c *Client) readBody(resp *http.Response) ([]byte, error) {
+	tooLarge := func() error { return fmt.Errorf("%w: over the limit of %d bytes", ErrTooLarge, c.maxBody) }
+	if resp.ContentLength > c.maxBody {
+		return nil, tooLarge()
+	}
+	var buf bytes.Buffer
+	if resp.ContentLength > 0 {
+		buf.Grow(int(resp.ContentLength) + bytes.MinRead)
+	}
+	n, err := buf.ReadFrom(io.LimitReader(resp.Body, c.maxBody+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > c.maxBody {
+		return nil, tooLarge()
+	}
+	return buf.Bytes(), nil
+}
+
+// redact removes this client's secrets from a text that a node sent.
+func (c *Client) redact(text string) string {
+	for _, s := range c.secret {
+		if len(s) >= shortestRedacted {
+			text = strings.ReplaceAll(text, s, redacted)
+		}
+	}
+	return text
+}
+
+// redactURL removes the user information of a URL, and all of one that doesn't
+// parse.
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return redacted
+	}
+	u.User = nil
+	return u.String()
+}
+
+// unwrapURL takes off net/http's own layer, which repeats method and URL.
+func unwrapURL(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
+}
+
+func orDefault[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}

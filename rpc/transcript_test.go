@@ -1,0 +1,273 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// transcript is one exchange recorded from bitcoind (Knots 29.5).
+type transcript struct {
+	Request struct {
+		Method string
+		Path   string
+		User   *string
+		Body   *string
+	}
+	Response struct {
+		Status  int
+		Reason  string
+		Headers map[string]string
+		Body    string
+	}
+}
+
+func loadTranscript(t testing.TB, name string) *transcript {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", "transcripts", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := new(transcript)
+	if err := json.Unmarshal(raw, tr); err != nil {
+		t.Fatalf("decode transcript %s: %v", name, err)
+	}
+	return tr
+}
+
+// reply is the recorded reply as it was on the wire.
+func (tr *transcript) reply() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", tr.Response.Status, tr.Response.Reason)
+	for k, v := range tr.Response.Headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", k, v)
+	}
+	b.WriteString("\r\n" + tr.Response.Body)
+	return b.Bytes()
+}
+
+// firstID is the id that the recorded request began with.
+func (tr *transcript) firstID() int64 {
+	if tr.Request.Body != nil && strings.HasPrefix(*tr.Request.Body, "[{") {
+		return 0
+	}
+	return 1
+}
+
+// rawServer answers every request with these very bytes and hangs up. It
+// returns its URL and a way to get the last request body.
+func rawServer(t testing.TB, reply []byte) (string, func() []byte) {
+	t.Helper()
+	bodies := make(chan []byte, 16)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		bodies <- body
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Errorf("hijack: %v", err)
+			return
+		}
+		conn.Write(reply)
+		conn.Close()
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL, func() []byte { return <-bodies }
+}
+
+func newTestClient(t testing.TB, cfg Config) *Client {
+	t.Helper()
+	c, err := NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const regtestAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+
+// raw makes a call that has no typed method.
+func raw(method string, params ...any) func(context.Context, *Client) (any, error) {
+	return func(ctx context.Context, c *Client) (any, error) {
+		got, err := c.RawRequest(ctx, method, params...)
+		return string(got), err
+	}
+}
+
+// typed adapts a typed method.
+func typed[T any](f func(*Client, context.Context) (T, error)) func(context.Context, *Client) (any, error) {
+	return func(ctx context.Context, c *Client) (any, error) { return f(c, ctx) }
+}
+
+// bare adapts a method that returns an error only.
+func bare(f func(context.Context, *Client) error) func(context.Context, *Client) (any, error) {
+	return func(ctx context.Context, c *Client) (any, error) { return nil, f(ctx, c) }
+}
+
+func addNode(addr string) func(context.Context, *Client) (any, error) {
+	return bare(func(ctx context.Context, c *Client) error { return c.AddNode(ctx, addr) })
+}
+
+func removeNode(addr string) func(context.Context, *Client) (any, error) {
+	return bare(func(ctx context.Context, c *Client) error { return c.RemoveNode(ctx, addr) })
+}
+
+func onetryAddInfo(ctx context.Context, c *Client) (any, error) {
+	var added []AddedNode
+	calls := []*Call{
+		AddNodeCall("127.0.0.1:19444", OneTry),
+		AddNodeCall("127.0.0.1:19444", Remove),
+		AddNodeCall("127.0.0.1:19444", Add),
+		GetAddedNodeInfoCall(&added),
+	}
+	err := c.Batch(ctx, calls...)
+	for _, call := range calls {
+		err = errors.Join(err, call.Err)
+	}
+	return added, err
+}
+
+func batchOfOne(ctx context.Context, c *Client) (any, error) {
+	call := GetConnectionCountCall(new(int))
+	if err := c.Batch(ctx, call); err != nil {
+		return nil, fmt.Errorf("the round trip did not fail: %w", err)
+	}
+	return nil, call.Err
+}
+
+var connectedNode = []AddedNode{{
+	Address: "127.0.0.1:19444", Connected: true,
+	Addresses: []AddedNodeAddress{{Address: "127.0.0.1:19444", Connected: "outbound"}},
+}}
+
+const (
+	genesisHash = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+	thirdHash   = "79259e746a98368e579ba6d276865d86f825e95fb642444c243aa93c8e5cc546"
+)
+
+// transcriptCases say what the client makes of each recorded reply.
+var transcriptCases = map[string]struct {
+	file    string
+	do      func(context.Context, *Client) (any, error)
+	want    any
+	wantErr error
+	foreign bool // a request that this client never sends
+}{
+	"adding a node returns nothing":              {file: "addnode-add", do: addNode("127.0.0.1:19444")},
+	"adding twice is an error in the 1.x form":   {file: "addnode-add-twice-v1", do: addNode("127.0.0.1:19444"), wantErr: ErrAlreadyAdded},
+	"adding twice is an error in the 2.0 form":   {file: "addnode-add-twice-v2", do: addNode("127.0.0.1:19444"), wantErr: ErrAlreadyAdded},
+	"an unknown addnode command is a misc error": {file: "addnode-bad-command", do: raw("addnode", "127.0.0.9", "frobnicate"), want: "", wantErr: &Error{Code: CodeMisc}},
+	"onetry says nothing of a refused connection": {file: "addnode-onetry-refused",
+		do: bare(func(ctx context.Context, c *Client) error { return c.OneTry(ctx, "127.0.0.1:1") })},
+	"removing what was not added is an error in the 1.x form": {file: "addnode-remove-unknown-v1", do: removeNode("127.0.0.9"), wantErr: ErrNotAdded},
+	"removing what was not added is an error in the 2.0 form": {file: "addnode-remove-unknown-v2", do: removeNode("127.0.0.9"), wantErr: ErrNotAdded},
+	"a batch reads back what it did":                          {file: "batch-onetry-add-info", do: onetryAddInfo, want: connectedNode},
+	"disconnecting a stranger is an error": {file: "disconnectnode-unknown", wantErr: ErrNotConnected,
+		do: bare(func(ctx context.Context, c *Client) error { return c.DisconnectNode(ctx, "127.0.0.1:9") })},
+	"an empty reply to a batch leaves its calls unanswered": {file: "empty-batch", do: batchOfOne, wantErr: ErrMissingReply, foreign: true},
+	"a method not whitelisted is forbidden":                 {file: "forbidden-not-whitelisted", do: typed((*Client).GetBlockchainInfo), want: BlockchainInfo{}, wantErr: ErrForbidden},
+	"mining returns the hashes": {file: "generatetoaddress",
+		do: func(ctx context.Context, c *Client) (any, error) { return c.GenerateToAddress(ctx, 3, regtestAddress) },
+		want: []string{
+			"4401408ed27cfbc6b5c1e6fb72382bdce0ef3a6ef1199cff95bf7257636e724d",
+			"49aaa95942d330b1cdd1f683aa05926fb3545f2c9731520c820edc848164b514",
+			thirdHash,
+		}},
+	"a status without JSON-RPC is a status error": {file: "get-method", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: &StatusError{405}, foreign: true},
+	"an added node says that it is connected":     {file: "getaddednodeinfo-connected", do: typed((*Client).GetAddedNodeInfo), want: connectedNode},
+	"an empty added list is empty":                {file: "getaddednodeinfo-empty", do: typed((*Client).GetAddedNodeInfo), want: []AddedNode{}},
+	"a chain of three blocks has height three": {file: "getblockchaininfo-3-blocks", do: typed((*Client).GetBlockchainInfo),
+		want: BlockchainInfo{Chain: "regtest", Blocks: 3, Headers: 3, BestBlockHash: thirdHash, Warnings: Warnings{}}},
+	"a new chain has height zero and is in initial download": {file: "getblockchaininfo-genesis", do: typed((*Client).GetBlockchainInfo),
+		want: BlockchainInfo{Chain: "regtest", BestBlockHash: genesisHash, InitialBlockDownload: true, Warnings: Warnings{}}},
+	"the chain has one active tip": {file: "getchaintips", do: typed((*Client).GetChainTips),
+		want: []ChainTip{{Height: 3, Hash: thirdHash, Status: "active"}}},
+	"network info has version and counts": {file: "getnetworkinfo", do: typed((*Client).GetNetworkInfo),
+		want: NetworkInfo{Version: 290500, Subversion: "/Satoshi:29.5.0/Knots:20260508/", NetworkActive: true, Warnings: Warnings{}}},
+	"the dialled end sees an inbound peer": {file: "getpeerinfo-inbound", do: typed((*Client).GetPeerInfo),
+		want: []Peer{{Addr: "127.0.0.1:39760", Inbound: true, ConnectionType: "inbound", ConnTime: 1795339211, Subversion: "/Satoshi:29.5.0/Knots:20260508/"}}},
+	"the dialling end sees a manual peer": {file: "getpeerinfo", do: typed((*Client).GetPeerInfo),
+		want: []Peer{{Addr: "127.0.0.1:19444", ConnectionType: "manual", ConnTime: 1795339211, Subversion: "/Satoshi:29.5.0/Knots:20260508/"}}},
+	"a reply whose id is a string is not ours": {file: "jsonrpc-number", do: typed((*Client).GetAddedNodeInfo), want: []AddedNode(nil), wantErr: ErrBadReply, foreign: true},
+	"an unknown path is a status error":        {file: "not-found-path", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: &StatusError{404}},
+	"a parse error has no id and is ours":      {file: "parse-error", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: &Error{Code: CodeParse}, foreign: true},
+	"stopping is answered before it is done": {file: "stop",
+		do: bare(func(ctx context.Context, c *Client) error { return c.Stop(ctx) })},
+	"no credentials are unauthorized":               {file: "unauthorized-no-header", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrUnauthorized},
+	"wrong credentials are unauthorized":            {file: "unauthorized-wrong-password", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrUnauthorized},
+	"an unknown method is an error in the 1.x form": {file: "unknown-method-v1", do: raw("nosuchmethod"), want: "", wantErr: ErrMethodNotFound},
+	"an unknown method is an error in the 2.0 form": {file: "unknown-method-v2", do: raw("nosuchmethod"), want: "", wantErr: ErrMethodNotFound},
+	"warming up is an error in the 1.x form":        {file: "warmup-v1", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrWarmingUp},
+	"warming up is an error in the 2.0 form":        {file: "warmup-v2", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrWarmingUp},
+	"what is whitelisted is allowed":                {file: "whitelisted-allowed", do: typed((*Client).GetAddedNodeInfo), want: connectedNode},
+	"a full work queue is busy":                     {file: "work-queue-full", do: raw("waitfornewblock", 6000), want: "", wantErr: ErrBusy},
+}
+
+func TestTranscripts(t *testing.T) {
+	for name, tc := range transcriptCases {
+		t.Run(name, func(t *testing.T) {
+			tr := loadTranscript(t, tc.file)
+			url, sent := rawServer(t, tr.reply())
+			c := newTestClient(t, Config{URL: url + tr.Request.Path})
+			c.sequence.Store(tr.firstID() - 1)
+			got, err := tc.do(t.Context(), c)
+			if !errors.Is(err, tc.wantErr) && !sameStatus(err, tc.wantErr) {
+				t.Errorf("error %v, want %v", err, tc.wantErr)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
+			}
+			if !tc.foreign {
+				if diff := cmp.Diff(asVersion2(t, []byte(*tr.Request.Body)), asVersion2(t, sent())); diff != "" {
+					t.Errorf("request (-recorded +sent):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryTranscriptIsACase(t *testing.T) {
+	files, err := filepath.Glob("testdata/transcripts/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	used := map[string]bool{}
+	for _, tc := range transcriptCases {
+		used[tc.file] = true
+	}
+	for _, f := range files {
+		if name := strings.TrimSuffix(filepath.Base(f), ".json"); !used[name] {
+			t.Errorf("%s is no case", name)
+		}
+	}
+}
+
+// asVersion2 decodes a request and puts 2.0 where 1.0 was recorded, since that
+// is all the client speaks. A version that is no string stays what it is.
+func asVersion2(t *testing.T, body []byte) any {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(body, &v); err != nil {
+		t.Fatalf("decode request %q: %v", body, err)
+	}
+	if m, ok := v.(map[string]any); ok && m["jsonrpc"] == "1.0" {
+		m["jsonrpc"] = "2.0"
+	}
+	return v
+}
+
+func sameStatus(err, want error) bool {
+	got, ok := errors.AsType[*StatusError](err)
+	w, wok := want.(*StatusError)
+	return ok && wok && got.Status == w.Status
+}

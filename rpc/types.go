@@ -1,0 +1,94 @@
+package rpc
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// AddedNode is an entry of the added-node list, which lives in the node's
+// memory only (bitcoind: getaddednodeinfo).
+type AddedNode struct {
+	Address   string             `json:"addednode"` // exactly as it was added
+	Connected bool               `json:"connected"` // by an outbound connection to this entry
+	Addresses []AddedNodeAddress `json:"addresses"` // only while connected
+}
+
+// AddedNodeAddress is a connection behind an AddedNode.
+type AddedNodeAddress struct {
+	Address   string `json:"address"`   // ip:port
+	Connected string `json:"connected"` // "outbound" or "inbound"
+}
+
+// NetworkInfo is what is used of getnetworkinfo.
+type NetworkInfo struct {
+	Version        int      `json:"version"`    // 290500 is 29.5.0
+	Subversion     string   `json:"subversion"` // "/Satoshi:29.5.0/"
+	NetworkActive  bool     `json:"networkactive"`
+	Connections    int      `json:"connections"`
+	ConnectionsIn  int      `json:"connections_in"`  // since v0.21
+	ConnectionsOut int      `json:"connections_out"` // since v0.21
+	Warnings       Warnings `json:"warnings"`
+}
+
+// Release is the version as people write it: 290500 is "29.5.0", and before
+// v22, when the first number was still 0, 210100 is "0.21.1".
+func (n NetworkInfo) Release() string {
+	major, minor, patch := n.Version/10000, n.Version/100%100, n.Version%100
+	if major < 22 {
+		return fmt.Sprintf("0.%d.%d", major, minor)
+	}
+	return fmt.Sprintf("%d.%d.%d", major, minor, patch)
+}
+
+// BlockchainInfo is what is used of getblockchaininfo.
+type BlockchainInfo struct {
+	Chain                string   `json:"chain"`                // "regtest"
+	Blocks               int64    `json:"blocks"`               // height of the tip; genesis is 0
+	Headers              int64    `json:"headers"`              // greatest height of which a header is known
+	BestBlockHash        string   `json:"bestblockhash"`        // hex, 64 characters
+	InitialBlockDownload bool     `json:"initialblockdownload"` // then nothing is relayed
+	Warnings             Warnings `json:"warnings"`
+}
+
+// Peer is what is used of an entry of getpeerinfo: one connection.
+type Peer struct {
+	ID             int64  `json:"id"`
+	Addr           string `json:"addr"` // ip:port; of an inbound peer the port is ephemeral
+	Inbound        bool   `json:"inbound"`
+	ConnectionType string `json:"connection_type"` // "manual", "inbound", ...; since v0.21
+	AddNode        bool   `json:"addnode"`         // what said "manual" before v0.21
+	ConnTime       int64  `json:"conntime"`        // Unix time in seconds
+	Subversion     string `json:"subver"`
+}
+
+// Manual reports whether this end dialled the connection because of addnode.
+func (p Peer) Manual() bool { return p.ConnectionType == "manual" || p.AddNode }
+
+// ChainTip is a tip of the block tree (bitcoind: getchaintips).
+type ChainTip struct {
+	Height    int64  `json:"height"`
+	Hash      string `json:"hash"`
+	BranchLen int64  `json:"branchlen"` // blocks since the branch left the active chain; 0 for the active tip
+	Status    string `json:"status"`    // "active", "valid-fork", "valid-headers", "headers-only", "invalid"
+}
+
+// Warnings are a node's warnings: a list since v28, one string before.
+type Warnings []string
+
+// UnmarshalJSON accepts both forms; the empty string is no warning.
+func (w *Warnings) UnmarshalJSON(b []byte) error {
+	var list []string
+	if err := json.Unmarshal(b, &list); err == nil {
+		*w = list
+		return nil
+	}
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return fmt.Errorf("decode warnings: %w", err)
+	}
+	*w = nil
+	if text != "" {
+		*w = Warnings{text}
+	}
+	return nil
+}
