@@ -1,0 +1,42 @@
+# `make help` lists the targets.
+IMAGE   ?= bitcoin-controller:dev
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# A shell of its own for every line, which stops at the first error.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## boot a cluster on this machine, run a network of 3 nodes in it, mine a block
+	@e2e/demo.sh
+
+down: ## stop what `make demo` left running
+	@CLUSTER=btc-demo e2e/kind.sh down
+
+test: test-unit test-integration test-e2e ## all tests
+
+test-unit: ## tests that need nothing but Go
+	@.ci/need gcc:build-essential  # the race detector needs a C compiler
+	go test -race ./...
+
+test-integration: ## tests against a real apiserver and its controllers, with simulated pods; Linux
+	@e2e/integration.sh
+
+test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it
+	@CLUSTER=btc-e2e e2e/kind.sh test
+
+build: ## the controller as a static binary for Linux, bin/bitcoin-controller
+	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bitcoin-controller .
+
+image: build ## the image of the controller, into the Docker engine (IMAGE=name:tag)
+	docker build --quiet --tag $(IMAGE) --file Dockerfile bin
+
+lint: ## gofmt, vet, staticcheck, shellcheck
+	@.ci/lint
+
+clean: ## delete what was built in this checkout
+	rm -rf bin
+
+.PHONY: help demo down test test-unit test-integration test-e2e build image lint clean

@@ -1,0 +1,67 @@
+package reconcile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	configFile = "bitcoin.conf"
+
+	p2pPort = 18444 // regtest; bitcoind: chainparams.cpp
+	rpcPort = 18443 // regtest; bitcoind: chainparamsbase.cpp
+)
+
+// rpcWhitelist are the methods that the controller calls, and all that its user may.
+var rpcWhitelist = []string{"addnode", "disconnectnode", "getaddednodeinfo"}
+
+// configMap holds the configuration of the network's nodes, the same for all of them.
+func configMap(n *Network) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: childMeta(n, configMapName(n)),
+		Data:       map[string]string{configFile: bitcoinConf(n)},
+	}
+}
+
+// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone.
+func bitcoinConf(n *Network) string {
+	return strings.Join([]string{
+		"# Written by bitcoin-controller for BitcoinNetwork " + n.Name + "; changes by hand are put back.",
+		// Not chain=regtest: with it `bitcoin-cli -regtest` is an error.
+		"regtest=1",
+		"listen=1",
+		"dnsseed=0",
+		"fixedseeds=0",
+		"discover=0",
+		"listenonion=0",
+		"natpmp=0",
+		"# An addnode onetry of a dead address holds the RPC thread for this long, in ms.",
+		"timeout=1000",
+		"# A network that mined its last block long ago still relays transactions.",
+		"maxtipage=1000000000",
+		"printtoconsole=1",
+		"nodebuglogfile=1",
+		"dbcache=16",
+		// With a password as a hash a cookie is written still, and bitcoin-cli within the pod needs nothing else.
+		"rpcauth=" + networkCredentials(n.UID).rpcauth(),
+		"rpcwhitelist=" + rpcUser + ":" + strings.Join(rpcWhitelist, ","),
+		"# Without this, one rpcwhitelist line takes every method from all other users, the cookie's too.",
+		"rpcwhitelistdefault=0",
+		"[regtest]",
+		// rpcbind is ignored without rpcallowip.
+		"rpcbind=0.0.0.0",
+		"rpcallowip=0.0.0.0/0",
+		"",
+	}, "\n")
+}
+
+// configHash changes when nodes have to be restarted to read their configuration.
+func configHash(n *Network) string {
+	sum := sha256.Sum256([]byte(bitcoinConf(n)))
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,158 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+// Options are the settings of a Controller. All are required but AllowLoopback.
+type Options struct {
+	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
+	NodeImage string
+	// Workers is the number of networks worked on at the same time.
+	Workers int
+	// Resync is how often a network is audited when nothing happens: what bitcoind forgot is visible nowhere but in its
+	// answers. It also bounds the backoff after failures.
+	Resync time.Duration
+	// AllowLoopback makes nodes on loopback addresses acceptable, as tests have them.
+	AllowLoopback bool
+}
+
+// firstRetry is the backoff after a network's first failure; it doubles up to Options.Resync.
+const firstRetry = 250 * time.Millisecond
+
+// Controller keeps BitcoinNetworks as their users want them.
+type Controller struct {
+	client  dynamic.Interface
+	options Options
+	log     *zap.Logger
+	clock   clock.PassiveClock
+	caches  *caches
+	applier unstructuredx.Applier
+	mesh    mesher
+	queue   workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	ready   atomic.Bool
+}
+
+// New returns a Controller that is yet to be Run.
+func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controller, error) {
+	caches, err := newCaches(client, log)
+	if err != nil {
+		return nil, err
+	}
+	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
+	return &Controller{
+		client:  client,
+		options: options,
+		log:     log,
+		clock:   clock.RealClock{},
+		caches:  caches,
+		applier: unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
+		mesh:    mesher{connect: connectRPC, parallel: nodesInParallel},
+		queue:   workqueue.NewTypedRateLimitingQueue(backoff),
+	}, nil
+}
+
+// Ready says whether the caches are filled and the workers at work.
+func (c *Controller) Ready() bool { return c.ready.Load() }
+
+// Run works until ctx ends and returns once everything that it started has stopped. It fails at once if the cluster
+// doesn't know BitcoinNetworks or doesn't let us see them.
+func (c *Controller) Run(ctx context.Context) error {
+	if err := c.preflight(ctx); err != nil {
+		return err
+	}
+	if err := c.caches.wake(c.queue.Add); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer c.caches.stop()
+	defer cancel()
+	if err := c.caches.start(ctx); err != nil {
+		return err
+	}
+	var workers sync.WaitGroup
+	for range c.options.Workers {
+		workers.Go(func() {
+			for c.work(ctx) {
+			}
+		})
+	}
+	c.ready.Store(true)
+	c.log.Info("controller is running", zap.Int("workers", c.options.Workers), zap.Duration("resync", c.options.Resync), zap.String("nodeImage", c.options.NodeImage))
+	<-ctx.Done()
+	c.ready.Store(false)
+	c.queue.ShutDown()
+	workers.Wait()
+	c.log.Info("controller has stopped")
+	return nil
+}
+
+// preflight turns the two mistakes of an installation into sentences; informers would log them for ever.
+func (c *Controller) preflight(ctx context.Context) error {
+	_, err := c.client.Resource(Resource).List(ctx, metav1.ListOptions{Limit: 1})
+	switch {
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+		return fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
+	case err != nil:
+		return fmt.Errorf("list %s: %w", Resource.GroupResource(), err)
+	}
+	return nil
+}
+
+// work makes one pass over the next network in the queue; false means that the queue was shut down. Only here is the
+// queue touched after a pass, and only here are errors logged.
+func (c *Controller) work(ctx context.Context) bool {
+	key, shutdown := c.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer c.queue.Done(key)
+	exists, err := c.reconcile(ctx, key)
+	switch {
+	case ctx.Err() != nil: // what comes back then says nothing about the network
+	case err != nil:
+		c.log.Warn("network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
+		c.queue.AddRateLimited(key)
+	case exists:
+		c.queue.Forget(key)
+		c.queue.AddAfter(key, wait.Jitter(c.options.Resync*9/10, 0.2))
+	default:
+		c.queue.Forget(key)
+	}
+	return true
+}
+
+// reconcile is one pass over one network. It reports false for networks that need no further audit, being gone or going.
+func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (exists bool, err error) {
+	network, err := c.network(key)
+	if network == nil || err != nil || network.DeletionTimestamp != nil {
+		return false, err
+	}
+	nodes, err := c.observe(network)
+	if err != nil {
+		return true, err
+	}
+	applyErr := c.apply(ctx, network)
+	meshErr := c.mesh.connectAll(ctx, network, nodes)
+	reportErr := c.report(ctx, network, nodes, applyErr)
+	return true, errors.Join(applyErr, meshErr, reportErr)
+}

@@ -1,0 +1,167 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+const (
+	// nodesInParallel bounds how many nodes of one network are talked to at the same time.
+	nodesInParallel = 32
+	// readTimeout bounds a question to a node, which answers in milliseconds unless it is starved.
+	readTimeout = 5 * time.Second
+	// dialsPerBatch bounds how long a batch can take: each onetry to a dead address costs bitcoind's connect timeout,
+	// which our bitcoin.conf sets to 1 s.
+	dialsPerBatch = 16
+	changeTimeout = readTimeout + dialsPerBatch*time.Second
+)
+
+// bitcoind is the RPC interface of one node.
+type bitcoind interface {
+	Batch(ctx context.Context, calls ...*rpc.Call) error
+}
+
+// mesher makes nodes know each other.
+type mesher struct {
+	connect  func(ip netip.Addr, as credentials) (bitcoind, error)
+	parallel int
+}
+
+func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
+	return rpc.NewClient(rpc.Config{
+		URL:      "http://" + netip.AddrPortFrom(ip, rpcPort).String(),
+		User:     as.user,
+		Password: as.password,
+		Timeout:  changeTimeout,
+	})
+}
+
+// connectAll asks every ready node for its list of peers and changes it where needed, all nodes in parallel. It writes
+// what it learns into nodes: the lists as they are in the end, and of each node that fails the reason. Its error is that
+// of all nodes that failed, and of the wanted edges between ready nodes that are still not connected.
+func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) error {
+	as := networkCredentials(n.UID)
+	planned := slices.Clone(nodes) // plans read what others' goroutines write in nodes
+	failed := make([]error, len(nodes))
+	var group errgroup.Group
+	group.SetLimit(m.parallel)
+	for i := range nodes {
+		if !nodes[i].ready {
+			continue
+		}
+		group.Go(func() error {
+			added, err := m.connectNode(ctx, planned, nodes[i], as)
+			if err != nil {
+				nodes[i].reason, nodes[i].message = explain(err, nodes[i].ip)
+				failed[i] = fmt.Errorf("mesh %s: %w", nodes[i].name, err)
+			}
+			if added != nil {
+				nodes[i].peers = listedPeers(added)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are joined below, so that one node's doesn't hide another's
+	return errors.Join(append(failed, notConnected(nodes))...)
+}
+
+// connectNode brings one node's list to what is planned and returns it as the node last told it, nil if it never did.
+func (m mesher) connectNode(ctx context.Context, nodes []node, of node, as credentials) ([]rpc.AddedNode, error) {
+	client, err := m.connect(of.ip, as)
+	if err != nil {
+		return nil, err
+	}
+	added, err := askAndChange(ctx, client, readTimeout, nil)
+	if err != nil {
+		return nil, err
+	}
+	todo := plan(nodes, of.ordinal, added)
+	for batch := range todo.batches() {
+		added, err = askAndChange(ctx, client, changeTimeout, batch.calls())
+		if err != nil {
+			return added, err
+		}
+	}
+	return added, nil
+}
+
+// batches splits the changes so that none dials more than dialsPerBatch addresses.
+func (c changes) batches() func(yield func(changes) bool) {
+	return func(yield func(changes) bool) {
+		for !c.none() {
+			nudges := min(len(c.nudge), dialsPerBatch)
+			dials := min(len(c.dial), dialsPerBatch-nudges)
+			if !yield(changes{remove: c.remove, nudge: c.nudge[:nudges], dial: c.dial[:dials]}) {
+				return
+			}
+			c = changes{nudge: c.nudge[nudges:], dial: c.dial[dials:]}
+		}
+	}
+}
+
+// askAndChange sends one batch: the calls, and then the question for the list that they lead to.
+func askAndChange(ctx context.Context, client bitcoind, timeout time.Duration, calls []*rpc.Call) ([]rpc.AddedNode, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	added := []rpc.AddedNode{}
+	ask := rpc.GetAddedNodeInfoCall(&added)
+	if err := client.Batch(ctx, append(calls, ask)...); err != nil {
+		return nil, err
+	}
+	var failed []error
+	for _, call := range calls {
+		if !harmless(call.Err) {
+			failed = append(failed, fmt.Errorf("%s %v: %w", call.Method, call.Params, call.Err))
+		}
+	}
+	if ask.Err != nil {
+		return nil, errors.Join(append(failed, ask.Err)...)
+	}
+	return added, errors.Join(failed...)
+}
+
+// harmless are the errors that say that a node is already as we want it.
+func harmless(err error) bool {
+	return err == nil || errors.Is(err, rpc.ErrAlreadyAdded) || errors.Is(err, rpc.ErrNotAdded) || errors.Is(err, rpc.ErrNotConnected)
+}
+
+// explain turns an error of a node into what the status says: the same words for the same trouble, as every difference
+// costs a write. The error itself goes to the log.
+func explain(err error, ip netip.Addr) (NodeReason, string) {
+	address := netip.AddrPortFrom(ip, rpcPort).String()
+	switch {
+	case errors.Is(err, rpc.ErrWarmingUp):
+		return ReasonWarmingUp, "bitcoind is still loading"
+	case errors.Is(err, rpc.ErrUnauthorized), errors.Is(err, rpc.ErrForbidden):
+		return ReasonUnauthorized, "bitcoind at " + address + " refuses the controller's RPC user " + strconv.Quote(rpcUser)
+	case errors.Is(err, rpc.ErrUnreachable), errors.Is(err, rpc.ErrTimeout):
+		return ReasonRPCUnreachable, "no answer from bitcoind at " + address + ": the controller needs a route to the pods, which it has within the cluster"
+	default:
+		return ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"
+	}
+}
+
+// notConnected is nil, or an error that lists the wanted edges between ready nodes that did not come about. Nodes that
+// fail anyway are left out: their own error says more.
+func notConnected(nodes []node) error {
+	var missing []edge
+	for _, pair := range wantedEdges(int32(len(nodes))) {
+		answered := nodes[pair.low].peers != nil && nodes[pair.high].peers != nil
+		if answered && !pair.connected(nodes) {
+			missing = append(missing, pair)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("connect peers: %d pairs of ready nodes are still not connected: %v", len(missing), missing)
+}

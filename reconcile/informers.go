@@ -1,0 +1,228 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+var (
+	services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
+	configMaps   = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+)
+
+// indexController finds objects by the UID of their controller.
+const indexController = "controller"
+
+// writesAreNewer is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
+const writesAreNewer = time.Minute
+
+// caches are the informers of networks and of all that belongs to them, trimmed to what a pass reads.
+type caches struct {
+	factories []dynamicinformer.DynamicSharedInformerFactory
+	informers map[schema.GroupVersionResource]cache.SharedIndexInformer
+	// written holds the answers to our own writes over the informers of what we write: without them a pass right after a
+	// write would see the object from before, and write again.
+	written map[schema.GroupVersionResource]cache.MutationCache
+	log     *zap.Logger
+}
+
+func newCaches(client dynamic.Interface, log *zap.Logger) (*caches, error) {
+	ofOurs := func(options *metav1.ListOptions) { options.LabelSelector = labelManagedBy + "=" + manager }
+	networks := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
+	children := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, metav1.NamespaceAll, ofOurs)
+	c := &caches{
+		factories: []dynamicinformer.DynamicSharedInformerFactory{networks, children},
+		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{
+			Resource:     networks.ForResource(Resource).Informer(),
+			services:     children.ForResource(services).Informer(),
+			configMaps:   children.ForResource(configMaps).Informer(),
+			statefulSets: children.ForResource(statefulSets).Informer(),
+			pods:         children.ForResource(pods).Informer(),
+		},
+		written: map[schema.GroupVersionResource]cache.MutationCache{},
+		log:     log,
+	}
+	kept := map[schema.GroupVersionResource]cache.TransformFunc{
+		Resource:     unstructuredx.Trim(),
+		services:     unstructuredx.Trim([]string{"spec"}),
+		configMaps:   unstructuredx.Trim([]string{"data"}),
+		statefulSets: unstructuredx.Trim([]string{"spec"}),
+		pods: unstructuredx.Trim(
+			[]string{"spec", "hostNetwork"}, []string{"status", "podIP"}, []string{"status", "phase"},
+			[]string{"status", "conditions"}, []string{"status", "containerStatuses"},
+		),
+	}
+	for resource, informer := range c.informers {
+		if err := informer.SetTransform(kept[resource]); err != nil {
+			return nil, fmt.Errorf("trim %s: %w", resource.Resource, err)
+		}
+		if resource == pods {
+			continue // the StatefulSet controller writes them
+		}
+		c.written[resource] = cache.NewIntegerResourceVersionMutationCache(klog.Background(), informer.GetStore(), informer.GetIndexer(), writesAreNewer, false)
+	}
+	if err := c.informers[pods].AddIndexers(cache.Indexers{indexController: controllerUID}); err != nil {
+		return nil, fmt.Errorf("index pods by controller: %w", err)
+	}
+	return c, nil
+}
+
+func controllerUID(object any) ([]string, error) {
+	metadata, err := meta.Accessor(object)
+	if err != nil {
+		return nil, err
+	}
+	if controller := metav1.GetControllerOfNoCopy(metadata); controller != nil {
+		return []string{string(controller.UID)}, nil
+	}
+	return nil, nil
+}
+
+// wake has enqueue called with the key of a network whenever something happened that a pass over it may have to answer.
+func (c *caches) wake(enqueue func(cache.ObjectName)) error {
+	for resource, informer := range c.informers {
+		notify := func(object any) {
+			if key, ok := c.networkOf(resource, untombed(object)); ok {
+				enqueue(key)
+			}
+		}
+		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: notify,
+			UpdateFunc: func(before, after any) {
+				if changed(resource, before.(*unstructured.Unstructured), after.(*unstructured.Unstructured)) {
+					notify(after)
+				}
+			},
+			DeleteFunc: notify,
+		})
+		if err != nil {
+			return fmt.Errorf("watch %s: %w", resource.Resource, err)
+		}
+	}
+	return nil
+}
+
+// untombed is the object of an informer's event. A deletion that the watch missed arrives as a tombstone.
+func untombed(object any) *unstructured.Unstructured {
+	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = tombstone.Obj
+	}
+	u, _ := object.(*unstructured.Unstructured)
+	return u
+}
+
+// networkOf follows the owner references from an object to its network. A wrong answer, say by an owner of the same name
+// that lived before, costs a pass that finds nothing to do.
+func (c *caches) networkOf(resource schema.GroupVersionResource, object *unstructured.Unstructured) (cache.ObjectName, bool) {
+	if object == nil {
+		return cache.ObjectName{}, false
+	}
+	key := cache.ObjectName{Namespace: object.GetNamespace(), Name: object.GetName()}
+	if resource == Resource {
+		return key, true
+	}
+	owner := metav1.GetControllerOfNoCopy(object)
+	if owner == nil {
+		return cache.ObjectName{}, false
+	}
+	key.Name = owner.Name
+	if schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind) == networkKind {
+		return key, true
+	}
+	if resource != pods { // only pods have our StatefulSet in between
+		return cache.ObjectName{}, false
+	}
+	parent, exists, err := c.informers[statefulSets].GetStore().GetByKey(key.String())
+	if err != nil || !exists { // the deletion of the StatefulSet has woken the network already
+		return cache.ObjectName{}, false
+	}
+	return c.networkOf(statefulSets, parent.(*unstructured.Unstructured))
+}
+
+// changed says whether an update means anything to a pass: not if only the resource version moved, nor if it is the
+// status of a network, which is ours to write.
+func changed(resource schema.GroupVersionResource, before, after *unstructured.Unstructured) bool {
+	return !equality.Semantic.DeepEqual(relevant(resource, before), relevant(resource, after))
+}
+
+func relevant(resource schema.GroupVersionResource, object *unstructured.Unstructured) map[string]any {
+	content := maps.Clone(object.Object)
+	metadata, _ := content["metadata"].(map[string]any)
+	metadata = maps.Clone(metadata)
+	delete(metadata, "resourceVersion")
+	content["metadata"] = metadata
+	if resource == Resource {
+		delete(content, "status")
+	}
+	return content
+}
+
+// start runs the informers until ctx ends and returns once all have listed what there is.
+func (c *caches) start(ctx context.Context) error {
+	for _, factory := range c.factories {
+		factory.Start(ctx.Done())
+	}
+	for resource, informer := range c.informers {
+		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+			return fmt.Errorf("list %s: %w", resource.Resource, context.Cause(ctx))
+		}
+		c.log.Debug("cache filled", zap.String("resource", resource.Resource), zap.Int("objects", len(informer.GetStore().ListKeys())))
+	}
+	return nil
+}
+
+// stop waits for the informers to end, after the context of start has.
+func (c *caches) stop() {
+	for _, factory := range c.factories {
+		factory.Shutdown()
+	}
+}
+
+// get returns an object as last seen, be it by watch or by our own write; nil if there is none. It must not be changed.
+func (c *caches) get(resource schema.GroupVersionResource, key cache.ObjectName) (*unstructured.Unstructured, error) {
+	object, exists, err := c.written[resource].GetByKey(key.String())
+	if err != nil || !exists {
+		return nil, err
+	}
+	return object.(*unstructured.Unstructured), nil
+}
+
+// wrote remembers the answer to a write of ours.
+func (c *caches) wrote(object *unstructured.Unstructured, resource schema.GroupVersionResource) {
+	unstructured.RemoveNestedField(object.Object, "metadata", "managedFields")
+	c.written[resource].Mutation(object)
+}
+
+// podsOf returns the pods whose controller has the given UID.
+func (c *caches) podsOf(controller string) ([]*unstructured.Unstructured, error) {
+	found, err := c.informers[pods].GetIndexer().ByIndex(indexController, controller)
+	if err != nil {
+		return nil, err
+	}
+	result := make([]*unstructured.Unstructured, 0, len(found))
+	for _, object := range found {
+		result = append(result, object.(*unstructured.Unstructured))
+	}
+	return result, nil
+}
+
+// name is the zap field of a network, the same in every line about it.
+func name(key cache.ObjectName) zapcore.Field { return zap.Stringer("network", key) }

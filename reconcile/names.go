@@ -1,0 +1,75 @@
+package reconcile
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// manager is our field manager and the value of the managed-by label.
+	manager = "bitcoin-controller"
+
+	labelName      = "app.kubernetes.io/name"
+	labelInstance  = "app.kubernetes.io/instance"
+	labelComponent = "app.kubernetes.io/component"
+	labelManagedBy = "app.kubernetes.io/managed-by"
+
+	annotationIntentHash = Group + "/intent-hash"
+	annotationConfigHash = Group + "/config-hash"
+)
+
+func serviceName(n *Network) string     { return n.Name + "-svc" }
+func statefulSetName(n *Network) string { return n.Name + "-sts" }
+func configMapName(n *Network) string   { return n.Name + "-config" }
+
+func podName(n *Network, ordinal int32) string {
+	return fmt.Sprintf("%s-%d", statefulSetName(n), ordinal)
+}
+
+// dnsName is where the pod is found within the namespace of the network.
+func dnsName(n *Network, ordinal int32) string {
+	return podName(n, ordinal) + "." + serviceName(n)
+}
+
+// podOrdinal is the inverse of podName; ok is false for any other name.
+func podOrdinal(n *Network, name string) (ordinal int32, ok bool) {
+	digits, found := strings.CutPrefix(name, statefulSetName(n)+"-")
+	parsed, err := strconv.ParseInt(digits, 10, 32)
+	if !found || err != nil || podName(n, int32(parsed)) != name {
+		return 0, false
+	}
+	return int32(parsed), true
+}
+
+// selectorLabels tell the pods of this network from all others.
+func selectorLabels(n *Network) map[string]string {
+	return map[string]string{labelName: "bitcoind", labelInstance: n.Name, labelManagedBy: manager}
+}
+
+// labels are on every child. Our informers select on the managed-by label.
+func labels(n *Network) map[string]string {
+	all := selectorLabels(n)
+	all[labelComponent] = "node"
+	return all
+}
+
+// childMeta is the metadata of a child called name: owned by n, so that it goes with it.
+func childMeta(n *Network, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace:       n.Namespace,
+		Name:            name,
+		Labels:          labels(n),
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(n, networkKind)},
+	}
+}
+
+// controlledBy says whether the object with the given metadata has owner as its controller. Names prove nothing: an owner
+// may have been deleted and created anew.
+func controlledBy(object metav1.Object, owner types.UID) bool {
+	controller := metav1.GetControllerOfNoCopy(object)
+	return controller != nil && controller.UID == owner
+}

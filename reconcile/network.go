@@ -1,0 +1,111 @@
+// Package reconcile turns BitcoinNetworks into running networks of bitcoind. A pass over one network reads as follows:
+// observe it, apply the children that it wants, mesh the nodes that are ready, report its status. Each step has a file.
+package reconcile
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Group is the API group of BitcoinNetworks and the prefix of our annotations. It is that of the 2019 series "Building a
+// bitcoin controller for Kubernetes", so that its manifests and clients go on working.
+const Group = "bitcoincontroller.christianb93.github.com"
+
+var (
+	// Resource is what the apiserver calls the BitcoinNetworks.
+	Resource    = schema.GroupVersionResource{Group: Group, Version: "v1", Resource: "bitcoinnetworks"}
+	networkKind = schema.GroupVersionKind{Group: Group, Version: "v1", Kind: "BitcoinNetwork"}
+)
+
+// Network is a BitcoinNetwork: a private network of bitcoind nodes that all know each other. The CRD in manifests/
+// describes each field to users.
+type Network struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   NetworkSpec   `json:"spec"`
+	Status NetworkStatus `json:"status,omitempty"`
+}
+
+// NetworkSpec is what the user wants.
+type NetworkSpec struct {
+	// Nodes is the number of nodes, their ordinals being 0 to Nodes-1.
+	Nodes int32 `json:"nodes"`
+}
+
+// NetworkStatus is what was observed at the end of the last pass that found a difference.
+type NetworkStatus struct {
+	ObservedGeneration int64 `json:"observedGeneration"`
+	ReadyNodes         int32 `json:"readyNodes"`
+	// Peers is Edges as a string, connected/wanted: a printer column shows only one value.
+	Peers string `json:"peers"`
+	Edges Edges  `json:"edges"`
+	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
+	Nodes      []NodeStatus       `json:"nodes,omitempty"`
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Edges counts connections between nodes. A pair of nodes is one edge, connected if either has dialled the other.
+type Edges struct {
+	Wanted    int32 `json:"wanted"`
+	Connected int32 `json:"connected"`
+}
+
+// NodeStatus is one node. The first five fields are those of the 2019 series.
+type NodeStatus struct {
+	Ordinal int32 `json:"ordinal"`
+	// Ready means that the pod is: bitcoind answers RPC calls within it.
+	Ready bool `json:"ready"`
+	// IP is empty until the pod has one.
+	IP string `json:"ip"`
+	// NodeName is the name of the pod, as in the series, not of the Kubernetes node.
+	NodeName string `json:"nodeName"`
+	// DNSName is relative to the namespace of the network.
+	DNSName string `json:"dnsName"`
+	// Edges counts the neighbours of this node.
+	Edges Edges `json:"edges"`
+	// Reason and Message say what is wrong with the node, if anything: see the constants of NodeReason.
+	Reason  NodeReason `json:"reason,omitempty"`
+	Message string     `json:"message,omitempty"`
+}
+
+// NodeReason is a stable, machine-readable word for what is wrong with a node.
+type NodeReason string
+
+// The reasons of a node, in the order in which a node passes them on its way up.
+const (
+	// ReasonPodMissing: the StatefulSet has not created the pod yet.
+	ReasonPodMissing NodeReason = "PodMissing"
+	// ReasonPodNotReady: the pod exists but isn't ready; the message has the kubelet's or the scheduler's words if any.
+	ReasonPodNotReady NodeReason = "PodNotReady"
+	// ReasonPodTerminating: the pod is shutting down, to be replaced.
+	ReasonPodTerminating NodeReason = "PodTerminating"
+	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's or a loopback one.
+	ReasonAddressRefused NodeReason = "AddressRefused"
+	// ReasonRPCUnreachable: no connection to the node's RPC port. It is what every node says when the controller runs
+	// outside of the cluster, without a route to its pods.
+	ReasonRPCUnreachable NodeReason = "RPCUnreachable"
+	// ReasonUnauthorized: the node refuses the controller's RPC user.
+	ReasonUnauthorized NodeReason = "Unauthorized"
+	// ReasonWarmingUp: bitcoind is still loading.
+	ReasonWarmingUp NodeReason = "WarmingUp"
+	// ReasonRPCFailed: the node answered, but not as expected. The controller's log has the details.
+	ReasonRPCFailed NodeReason = "RPCFailed"
+)
+
+// The condition type and its reasons.
+const (
+	// ConditionReady is True when every node is ready and every wanted edge is connected.
+	ConditionReady = "Ready"
+
+	// ReasonReady: nothing is missing.
+	ReasonReady = "Ready"
+	// ReasonNodesNotReady: some pods aren't ready.
+	ReasonNodesNotReady = "NodesNotReady"
+	// ReasonPeersNotConnected: all pods are ready, but some wanted edges aren't connected.
+	ReasonPeersNotConnected = "PeersNotConnected"
+	// ReasonNameConflict: an object that isn't this network's has the name of a child. It is left alone.
+	ReasonNameConflict = "NameConflict"
+	// ReasonApplyFailed: the apiserver refused a child; the message has its words.
+	ReasonApplyFailed = "ApplyFailed"
+)

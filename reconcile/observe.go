@@ -1,0 +1,118 @@
+package reconcile
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+// node is one wanted node of a network: what the cluster says of it, and after the mesh step what it says itself.
+type node struct {
+	ordinal int32
+	name    string
+	// ip is the zero Addr if there is no pod, or none with an address that we may dial.
+	ip netip.Addr
+	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
+	ready bool
+	// peers tells of each entry of the node's own list whether that connection is up; nil if the node did not tell.
+	peers map[netip.Addr]bool
+	// reason and message say what is wrong, if anything.
+	reason  NodeReason
+	message string
+}
+
+// network reads a network from the cache; nil if there is none.
+func (c *Controller) network(key cache.ObjectName) (*Network, error) {
+	cached, err := c.caches.get(Resource, key)
+	if cached == nil || err != nil {
+		return nil, err
+	}
+	return unstructuredx.Into[Network](cached)
+}
+
+// observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to the StatefulSet that
+// belongs to this very network: anybody may give a pod a name.
+func (c *Controller) observe(n *Network) ([]node, error) {
+	nodes := make([]node, n.Spec.Nodes)
+	for i := range nodes {
+		ordinal := int32(i)
+		nodes[i] = node{ordinal: ordinal, name: podName(n, ordinal), reason: ReasonPodMissing, message: "the pod does not exist yet"}
+	}
+	parent, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
+	if err != nil || parent == nil || !controlledBy(parent, n.UID) {
+		return nodes, err
+	}
+	found, err := c.caches.podsOf(string(parent.GetUID()))
+	if err != nil {
+		return nil, fmt.Errorf("find pods of %s: %w", parent.GetName(), err)
+	}
+	for _, object := range found {
+		ordinal, ok := podOrdinal(n, object.GetName())
+		if !ok || ordinal >= n.Spec.Nodes { // leaving: no longer a node of the network
+			continue
+		}
+		pod, err := unstructuredx.Into[corev1.Pod](object)
+		if err != nil {
+			return nil, err
+		}
+		observePod(&nodes[ordinal], pod, c.options.AllowLoopback)
+	}
+	return nodes, nil
+}
+
+func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
+	if pod.Status.PodIP != "" {
+		ip, err := netip.ParseAddr(pod.Status.PodIP)
+		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
+			to.reason = ReasonAddressRefused
+			to.message = fmt.Sprintf("the pod's address %q is not one of the pod network", pod.Status.PodIP)
+			return
+		}
+		to.ip = ip
+	}
+	switch {
+	case pod.DeletionTimestamp != nil:
+		to.reason, to.message = ReasonPodTerminating, "the pod is shutting down"
+	case !to.ip.IsValid() || !podReady(pod):
+		to.reason, to.message = ReasonPodNotReady, whyNotReady(pod)
+	default:
+		to.ready, to.reason, to.message = true, "", ""
+	}
+}
+
+// dialable refuses addresses that no pod of its own network namespace has. Whoever may write pods/status could make us
+// dial them.
+func dialable(ip netip.Addr, allowLoopback bool) bool {
+	if ip.IsLoopback() {
+		return allowLoopback
+	}
+	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && ip.Zone() == "" && !ip.Is4In6()
+}
+
+func podReady(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// whyNotReady has the words of the kubelet or of the scheduler if they gave any.
+func whyNotReady(pod *corev1.Pod) string {
+	for _, status := range pod.Status.ContainerStatuses {
+		if waiting := status.State.Waiting; waiting != nil && waiting.Message != "" {
+			return waiting.Reason + ": " + waiting.Message
+		}
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return condition.Reason + ": " + condition.Message
+		}
+	}
+	return "bitcoind does not answer yet"
+}

@@ -1,0 +1,25 @@
+package reconcile
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// headlessService gives each pod a DNS name.
+func headlessService(n *Network) *corev1.Service {
+	return &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: childMeta(n, serviceName(n)),
+		Spec: corev1.ServiceSpec{
+			ClusterIP: corev1.ClusterIPNone,
+			Selector:  selectorLabels(n),
+			// A node that warms up has a name already; names that come and go with readiness would be cached as missing.
+			PublishNotReadyAddresses: true,
+			Ports: []corev1.ServicePort{
+				{Name: "p2p", Port: p2pPort, TargetPort: intstr.FromString("p2p"), Protocol: corev1.ProtocolTCP},
+				{Name: "rpc", Port: rpcPort, TargetPort: intstr.FromString("rpc"), Protocol: corev1.ProtocolTCP},
+			},
+		},
+	}
+}

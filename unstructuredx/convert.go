@@ -1,0 +1,50 @@
+// Package unstructuredx is the edge between typed Kubernetes objects and the dynamic client: objects are read once with
+// [Into], written once with [Intent] and an [Applier], and trimmed before they enter a cache.
+package unstructuredx
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Into converts u to a T, which may be a Kubernetes API type or a struct with the same JSON tags. The result shares
+// nothing with u, so objects of a cache may be passed in and the result may be changed.
+func Into[T any](u *unstructured.Unstructured) (*T, error) {
+	var typed T
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &typed); err != nil {
+		return nil, fmt.Errorf("read %s %s/%s: %w", u.GetKind(), u.GetNamespace(), u.GetName(), err)
+	}
+	return &typed, nil
+}
+
+// Intent is the body of a server-side apply of obj: what obj says and nothing that the Go types add by themselves, since
+// every field present in the body would be owned. Left out are the status and the nulls of unset timestamps; empty maps
+// stay, as `emptyDir: {}` is meant. obj needs its apiVersion and kind set.
+func Intent(obj runtime.Object) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return nil, fmt.Errorf("convert %T to unstructured: %w", obj, err)
+	}
+	delete(content, "status")
+	dropNulls(content)
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+func dropNulls(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, item := range v {
+			if item == nil {
+				delete(v, key)
+				continue
+			}
+			dropNulls(item)
+		}
+	case []any:
+		for _, item := range v {
+			dropNulls(item)
+		}
+	}
+}
