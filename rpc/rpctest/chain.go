@@ -1,0 +1,94 @@
+package rpctest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+)
+
+// block is shared by all nodes that know it: its ancestors come with it, so a
+// node's whole chain is a pointer.
+type block struct {
+	hash   string
+	height int64
+	prev   *block
+	time   int64 // Unix seconds
+}
+
+// genesis is regtest's (bitcoind: kernel/chainparams.cpp).
+var genesis = &block{
+	hash: "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
+	time: 1296688602,
+}
+
+// at returns the ancestor at that height, or nil above the block.
+func (b *block) at(height int64) *block {
+	for b != nil && b.height > height {
+		b = b.prev
+	}
+	if b == nil || b.height != height {
+		return nil
+	}
+	return b
+}
+
+func (b *block) leadsTo(tip *block) bool { return tip.at(b.height) == b }
+
+// fork is a tip besides the active one.
+type fork struct {
+	tip    *block
+	status string // as in getchaintips
+}
+
+// chain is a node's block tree. Its owner's lock guards it.
+type chain struct {
+	tip   *block
+	forks []fork
+}
+
+// learn takes up a block with its ancestors and reports whether it is the new
+// tip: only more work wins, and of equals the first seen.
+func (c *chain) learn(b *block) bool {
+	if c.knows(b) {
+		return false
+	}
+	if b.height <= c.tip.height {
+		status := "headers-only" // bitcoind fetches blocks of equal work, not of less
+		if b.height == c.tip.height {
+			status = "valid-headers"
+		}
+		c.forks = append(c.dropAncestors(b), fork{b, status})
+		return false
+	}
+	old := c.tip
+	c.tip, c.forks = b, c.dropAncestors(b)
+	if !old.leadsTo(b) {
+		c.forks = append(c.forks, fork{old, "valid-fork"})
+	}
+	return true
+}
+
+func (c *chain) knows(b *block) bool {
+	return b.leadsTo(c.tip) || slices.ContainsFunc(c.forks, func(f fork) bool { return b.leadsTo(f.tip) })
+}
+
+func (c *chain) dropAncestors(b *block) []fork {
+	return slices.DeleteFunc(c.forks, func(f fork) bool { return f.tip.leadsTo(b) })
+}
+
+// branchLen is how many blocks a fork has that the active chain has not.
+func (c *chain) branchLen(tip *block) int64 {
+	b := tip
+	for !b.leadsTo(c.tip) {
+		b = b.prev
+	}
+	return tip.height - b.height
+}
+
+// mineOn makes a block; nonce makes it differ from every other of its parent.
+func mineOn(prev *block, nonce, unix int64) *block {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", prev.hash, nonce))
+	sum[0] &= 0x7f // regtest's target
+	return &block{hash: hex.EncodeToString(sum[:]), height: prev.height + 1, prev: prev, time: max(unix, prev.time+1)}
+}

@@ -1,0 +1,157 @@
+package rpctest
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// method is an RPC of the fake: run with the network's lock held, or waits,
+// which locks by itself since it may take time.
+type method struct {
+	params   []string
+	required int
+	run      func(p *process, args arguments) (any, *rpcError)
+	waits    func(p *process, ctx context.Context, args arguments) (any, *rpcError)
+}
+
+var methods = map[string]*method{
+	"addnode":            {params: []string{"node", "command", "v2transport"}, required: 2, waits: addNode},
+	"disconnectnode":     {params: []string{"address", "nodeid"}, run: disconnectNode},
+	"generatetoaddress":  {params: []string{"nblocks", "address", "maxtries"}, required: 2, run: generateToAddress},
+	"getaddednodeinfo":   {params: []string{"node"}, run: getAddedNodeInfo},
+	"getbestblockhash":   {run: func(p *process, _ arguments) (any, *rpcError) { return p.node.chain.tip.hash, nil }},
+	"getblockchaininfo":  {run: getBlockchainInfo},
+	"getblockcount":      {run: func(p *process, _ arguments) (any, *rpcError) { return p.node.chain.tip.height, nil }},
+	"getblockhash":       {params: []string{"height"}, required: 1, run: getBlockHash},
+	"getchaintips":       {run: getChainTips},
+	"getconnectioncount": {run: func(p *process, _ arguments) (any, *rpcError) { return len(p.conns), nil }},
+	"getnetworkinfo":     {run: getNetworkInfo},
+	"getpeerinfo":        {run: getPeerInfo},
+	"setnetworkactive":   {params: []string{"state"}, required: 1, run: setNetworkActive},
+	"stop":               {run: func(p *process, _ arguments) (any, *rpcError) { return p.node.flavour.Name + " stopping", nil }},
+	"waitfornewblock":    {params: []string{"timeout"}, waits: waitForNewBlock},
+}
+
+// addNode is bitcoind's rpc/net.cpp addnode. An onetry to an address that
+// swallows packets keeps its RPC thread for the connect timeout.
+func addNode(p *process, ctx context.Context, args arguments) (any, *rpcError) {
+	addr, failure := argument[string](args, 0)
+	command, failure2 := argument[string](args, 1)
+	if failure != nil || failure2 != nil {
+		return nil, &rpcError{codeType, "JSON value is not of expected type string"}
+	}
+	p.node.net.mu.Lock()
+	var swallowed bool
+	switch command {
+	case "onetry":
+		swallowed = p.dial(addr, false)
+	case "add":
+		if !p.add(addr) {
+			failure = &rpcError{codeAlreadyAdded, "Error: Node already added"}
+		}
+	case "remove":
+		if !p.remove(addr) {
+			failure = &rpcError{codeNotAdded, "Error: Node could not be removed. It has not been added previously."}
+		}
+	default:
+		failure = &rpcError{codeMisc, "addnode \"node\" \"command\" ( \"v2transport\" )\n"}
+	}
+	p.node.net.mu.Unlock()
+	if swallowed {
+		pause(ctx, p.node.net.clock, p.conf.connectTimeout)
+	}
+	return nil, failure
+}
+
+// disconnectNode finds a connection by the name under which this end knows it,
+// or by id.
+func disconnectNode(p *process, args arguments) (any, *rpcError) {
+	addr, failure := argument[string](args, 0)
+	if failure != nil {
+		return nil, failure
+	}
+	id, failure := argument[*int64](args, 1)
+	if failure != nil {
+		return nil, failure
+	}
+	if (addr == "") == (id == nil) {
+		return nil, &rpcError{codeInvalidParams, "Only one of address and nodeid should be provided."}
+	}
+	c := p.find(func(e end) bool {
+		if id != nil {
+			return e.id == *id
+		}
+		return e.name == addr
+	})
+	if c == nil {
+		return nil, &rpcError{codeNotConnected, "Node not found in connected nodes"}
+	}
+	c.drop()
+	return nil, nil
+}
+
+func generateToAddress(p *process, args arguments) (any, *rpcError) {
+	blocks, failure := argument[int](args, 0)
+	if failure != nil {
+		return nil, failure
+	}
+	address, failure := argument[string](args, 1)
+	if failure != nil {
+		return nil, failure
+	}
+	// No checksum is verified, only what would be of another chain.
+	if !strings.HasPrefix(address, "bcrt1") && !strings.ContainsAny(address[:min(1, len(address))], "mn2") {
+		return nil, &rpcError{codeInvalidAddress, "Error: Invalid address"}
+	}
+	return p.node.mine(blocks), nil
+}
+
+func getBlockHash(p *process, args arguments) (any, *rpcError) {
+	height, failure := argument[int64](args, 0)
+	if failure != nil {
+		return nil, failure
+	}
+	b := p.node.chain.tip.at(height)
+	if b == nil {
+		return nil, &rpcError{codeInvalidParameter, "Block height out of range"}
+	}
+	return b.hash, nil
+}
+
+func setNetworkActive(p *process, args arguments) (any, *rpcError) {
+	active, failure := argument[bool](args, 0)
+	if failure != nil {
+		return nil, failure
+	}
+	p.active = active
+	if !active {
+		p.dropAll()
+	}
+	return active, nil
+}
+
+// waitForNewBlock waits for another tip, for at most timeout milliseconds
+// unless that is 0.
+func waitForNewBlock(p *process, ctx context.Context, args arguments) (any, *rpcError) {
+	timeout, failure := argument[int64](args, 0)
+	if failure != nil {
+		return nil, failure
+	}
+	p.node.net.mu.Lock()
+	changed := p.tipChanged
+	p.node.net.mu.Unlock()
+	late := make(chan struct{})
+	if timeout > 0 {
+		defer p.node.net.clock.AfterFunc(time.Duration(timeout)*time.Millisecond, func() { close(late) })()
+	}
+	select {
+	case <-changed:
+	case <-late:
+	case <-ctx.Done():
+	}
+	p.node.net.mu.Lock()
+	defer p.node.net.mu.Unlock()
+	tip := p.node.chain.tip
+	return map[string]any{"hash": tip.hash, "height": tip.height}, nil
+}

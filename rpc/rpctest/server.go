@@ -1,0 +1,202 @@
+package rpctest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	queueFull   = "Work queue depth exceeded"
+	onlyPOST    = "JSONRPC server handles only POST requests"
+	defaultType = "text/html; charset=ISO-8859-1" // libevent's, where bitcoind sets none
+	// wrongPasswordPause deters guessing (bitcoind: httprpc.cpp).
+	wrongPasswordPause = 250 * time.Millisecond
+)
+
+// ServeHTTP goes through bitcoind's checks in bitcoind's order: path, queue,
+// method, credentials, whitelist (bitcoind: httpserver.cpp http_request_cb,
+// httprpc.cpp HTTPReq_JSONRPC).
+func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.serving.RLock()
+	defer p.serving.RUnlock()
+	fault := p.arrived()
+	if p.ctx.Err() != nil || p.misbehave(fault, w, r) {
+		return
+	}
+	if r.URL.Path != "/" {
+		replyText(w, http.StatusNotFound, "")
+		return
+	}
+	if !p.queue.enter(p.ctx) {
+		replyText(w, http.StatusServiceUnavailable, queueFull)
+		return
+	}
+	defer p.queue.leave()
+	if r.Method != http.MethodPost {
+		replyText(w, http.StatusMethodNotAllowed, onlyPOST)
+		return
+	}
+	user, ok := p.authorize(w, r, fault)
+	if !ok {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	reply := p.respond(p.ctx, user, body)
+	if fault == LoseReply {
+		abandon(w, "")
+	} else {
+		reply.write(w)
+	}
+	if reply.stops {
+		go p.stop() // which waits for this request
+	}
+}
+
+// arrived counts a request and returns the fault to treat it with.
+func (p *process) arrived() Fault {
+	p.node.net.mu.Lock()
+	defer p.node.net.mu.Unlock()
+	p.node.stats.RoundTrips++
+	return p.node.fault
+}
+
+func (p *process) authorize(w http.ResponseWriter, r *http.Request, fault Fault) (string, bool) {
+	user, ok := p.conf.access.user(r)
+	if ok && fault != WrongCredentials {
+		return user, true
+	}
+	if r.Header.Get("Authorization") != "" {
+		pause(p.ctx, p.node.net.clock, wrongPasswordPause)
+	}
+	w.Header().Set("WWW-Authenticate", `Basic realm="jsonrpc"`)
+	replyText(w, http.StatusUnauthorized, "")
+	return "", false
+}
+
+// reply is what goes back; a nil body is an empty one that isn't JSON.
+type reply struct {
+	status int
+	body   any
+	stops  bool // the process ends once this is sent
+}
+
+// respond handles one body: a request, or an array of them.
+func (p *process) respond(ctx context.Context, user string, body []byte) *reply {
+	var many []json.RawMessage
+	switch {
+	case !json.Valid(body):
+		return refusal(nullID, &rpcError{codeParse, "Parse error"})
+	case json.Unmarshal(body, &many) == nil && many != nil:
+		return p.respondBatch(ctx, user, many)
+	case bytes.TrimLeft(body, " \t\r\n")[0] != '{':
+		return refusal(nullID, &rpcError{codeParse, "Top-level object parse error"})
+	}
+	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
+		return &reply{status: http.StatusForbidden}
+	}
+	req, failure := p.parse(body)
+	if failure != nil {
+		return refusal(req.id, failure)
+	}
+	if !p.conf.access.allows(user, req.method) {
+		return &reply{status: http.StatusForbidden}
+	}
+	result, failure := p.execute(ctx, req)
+	if req.notification() {
+		return &reply{status: http.StatusNoContent}
+	}
+	if failure != nil && !req.version2 {
+		return refusal(req.id, failure)
+	}
+	return &reply{status: http.StatusOK, body: req.answer(result, failure), stops: req.method == "stop" && failure == nil}
+}
+
+// respondBatch answers with 200 whatever becomes of the calls, unless the user
+// may not make one of them: then none is made.
+func (p *process) respondBatch(ctx context.Context, user string, bodies []json.RawMessage) *reply {
+	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
+		return &reply{status: http.StatusForbidden}
+	}
+	if p.conf.access.whitelist[user] != nil {
+		for _, body := range bodies {
+			var named struct{ Method string }
+			if json.Unmarshal(body, &named) != nil {
+				return refusal(nullID, &rpcError{codeInvalidRequest, "Invalid Request object"})
+			}
+			if !p.conf.access.allows(user, named.Method) {
+				return &reply{status: http.StatusForbidden}
+			}
+		}
+	}
+	answers := []any{}
+	stops := false
+	for _, body := range bodies {
+		req, failure := p.parse(body)
+		var result any
+		if failure == nil {
+			result, failure = p.execute(ctx, req)
+			stops = stops || req.method == "stop" && failure == nil
+		}
+		if !req.notification() {
+			answers = append(answers, req.answer(result, failure))
+		}
+	}
+	if len(answers) == 0 && len(bodies) > 0 {
+		return &reply{status: http.StatusNoContent}
+	}
+	return &reply{status: http.StatusOK, body: answers, stops: stops}
+}
+
+// refusal is an error in the 1.x form, which has an HTTP status of its own
+// (bitcoind: httprpc.cpp JSONErrorReply).
+func refusal(id json.RawMessage, failure *rpcError) *reply {
+	status := http.StatusInternalServerError
+	switch failure.Code {
+	case codeInvalidRequest:
+		status = http.StatusBadRequest
+	case codeMethodNotFound:
+		status = http.StatusNotFound
+	}
+	return &reply{status: status, body: oneXAnswer{Error: failure, ID: id}}
+}
+
+func (r *reply) write(w http.ResponseWriter) {
+	if r.body == nil {
+		replyText(w, r.status, "")
+		return
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r.body); err != nil {
+		replyText(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
+	if r.stops {
+		w.Header().Set("Connection", "close")
+	}
+	w.WriteHeader(r.status)
+	w.Write(buf.Bytes())
+	if r.stops {
+		w.(http.Flusher).Flush() // before the process, and with it the connection, ends
+	}
+}
+
+func replyText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", defaultType)
+	if status != http.StatusNoContent {
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	}
+	w.WriteHeader(status)
+	io.WriteString(w, text)
+}

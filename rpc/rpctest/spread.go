@@ -1,0 +1,62 @@
+package rpctest
+
+import "time"
+
+// mine makes blocks on the node's tip. The network's lock is held, here and in
+// all of this file.
+func (n *Node) mine(blocks int) []string {
+	hashes := make([]string, 0, max(blocks, 0))
+	for range blocks {
+		n.net.nonce++
+		b := mineOn(n.chain.tip, n.net.nonce, n.net.clock.Now().Unix())
+		n.chain.learn(b)
+		hashes = append(hashes, b.hash)
+	}
+	if n.proc != nil && len(hashes) > 0 {
+		n.proc.tipMoved()
+	}
+	return hashes
+}
+
+// tipMoved tells all peers, and who waits for a block.
+func (p *process) tipMoved() {
+	close(p.tipChanged)
+	p.tipChanged = make(chan struct{})
+	p.leaveInitialDownload()
+	for _, c := range p.conns {
+		p.announce(c)
+	}
+}
+
+// announce tells one peer of the tip, at once or a hop's delay later.
+func (p *process) announce(c *conn) {
+	tip, other := p.node.chain.tip, c.seenBy(p).other
+	if other.node.chain.knows(tip) {
+		return
+	}
+	if p.node.net.blockDelay == 0 {
+		other.hear(tip)
+		return
+	}
+	p.node.net.clock.AfterFunc(p.node.net.blockDelay, func() {
+		p.node.net.mu.Lock()
+		defer p.node.net.mu.Unlock()
+		if other.find(func(e end) bool { return e.other == p }) != nil {
+			other.hear(tip)
+		}
+	})
+}
+
+// hear takes up a peer's tip.
+func (p *process) hear(tip *block) {
+	if p.node.chain.learn(tip) {
+		p.tipMoved()
+	}
+}
+
+// leaveInitialDownload notes that the tip was once recent enough; there is no
+// way back but a restart (bitcoind: validation.cpp IsInitialBlockDownload).
+func (p *process) leaveInitialDownload() {
+	age := p.node.net.clock.Now().Sub(time.Unix(p.node.chain.tip.time, 0))
+	p.synced = p.synced || age <= p.conf.maxTipAge
+}
