@@ -1,0 +1,498 @@
+#!/usr/bin/env bash
+# A cluster with the controller in it, by kind: see --help. One function a verb below; the Docker engine and the images
+# of machines that can reach no registry are in offline/.
+# shellcheck source-path=SCRIPTDIR disable=SC1091,SC2154
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+offline=$here/offline
+cache=${BTC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bitcoin-controller}
+cluster=${CLUSTER:-btc-e2e}
+node=$cluster-control-plane
+namespace=bitcoin-controller
+controller_image=bitcoin-controller:dev
+bitcoind_online=docker.io/bitcoin/bitcoin:31.0
+
+# The node image is this kind's default; the two are released together.
+kind_version=v0.33.0
+kind_node=kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5
+
+# kind and kubectl obey it: nobody's ~/.kube/config is touched.
+export KUBECONFIG=$cache/$cluster.kubeconfig
+export PATH=$cache/bin:$PATH
+
+# shellcheck source=offline/engine.sh
+. "$offline/engine.sh"
+# shellcheck source=offline/images.sh
+. "$offline/images.sh"
+
+usage() {
+  cat <<USAGE
+Usage: e2e/kind.sh VERB [--keep] [--purge]
+
+  up      create the cluster, or reuse it; build and load the images; install the controller and wait for it
+  load    build and load the images again, and run the new controller
+  test    up, then the suite of e2e/suite; a cluster created for it is deleted after, unless --keep
+  status  engine, clusters, nodes, controller, networks
+  down    delete the cluster; stop the Docker engine if this script started it and nothing else uses it
+          --purge: and delete the cache, so that the next run begins from nothing
+
+Environment:
+  CLUSTER    name of the cluster (now $cluster); several can run at once
+  OFFLINE    1: build the images of node and bitcoind; 0: pull them; unset: build where pulling fails
+  BTC_CACHE  what is kept between runs (now $cache)
+
+Needs Go, make and a Docker engine. On Debian, as root, it brings the engine itself.
+The cluster's kubeconfig is $KUBECONFIG.
+USAGE
+}
+
+main() {
+  local verb='' argument
+  keep='' purge=''
+  for argument in "$@"; do
+    case $argument in
+      --keep) keep=yes ;;
+      --purge) purge=yes ;;
+      -h | --help) usage && exit ;;
+      up | load | test | status | down)
+        [ -z "$verb" ] || fail "one verb at a time: $verb or $argument"
+        verb=$argument
+        ;;
+      *) fail "don't know '$argument': see e2e/kind.sh --help" ;;
+    esac
+  done
+  if [ -z "$verb" ]; then
+    usage >&2
+    exit 2
+  fi
+  mkdir -p "$cache/bin" "$cache/log"
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  trap 'exit 129' HUP
+  trap cleanup EXIT
+  "verb_$verb"
+}
+
+# --- verbs ---
+
+verb_up() {
+  up
+  say "ready in ${SECONDS}s"
+  echo "export KUBECONFIG=$KUBECONFIG"
+}
+
+verb_load() {
+  lock
+  engine_answers || fail "no Docker engine answers: e2e/kind.sh up"
+  kind_install
+  cluster_exists || fail "no cluster $cluster: e2e/kind.sh up"
+  mode_of_cluster
+  images_load
+  if kubectl get deployment -n $namespace bitcoin-controller >/dev/null 2>&1; then
+    controller_install
+  fi
+  unlock
+}
+
+verb_test() {
+  at_exit=test_teardown
+  up
+  say "running the suite"
+  local output=$cache/log/$cluster-test.log
+  suite "$output"
+  local rc=$code
+  if [ "$rc" != 0 ]; then
+    dump
+  fi
+  test_teardown
+  # go test's own last word, held back so far, is the last here too.
+  awk "$summary_lines {print}" "$output"
+  exit "$rc"
+}
+
+verb_status() {
+  if ! engine_answers; then
+    echo "engine      none"
+    return
+  fi
+  local whose="this machine's"
+  if engine_is_ours; then
+    whose="started by this script, pid $(cat "$engine_pid")"
+  fi
+  echo "engine      Docker $(docker version --format '{{.Server.Version}}'), $whose"
+  kind_install
+  echo "clusters    $(kind get clusters 2>/dev/null | xargs)"
+  if ! cluster_exists; then
+    echo "cluster     $cluster: none"
+    return
+  fi
+  kubectl_install
+  echo "kubeconfig  $KUBECONFIG"
+  kubectl get nodes -o wide || return
+  echo
+  kubectl get deployments,pods -n $namespace -o wide || true
+  local kind
+  for kind in $(kubectl get crds -o name); do
+    echo
+    kubectl get "${kind#*/}" -A || true
+  done
+}
+
+verb_down() {
+  lock
+  if engine_answers; then
+    kind_install
+    cluster_delete
+    engine_down
+    say "cluster $cluster is gone"
+  else
+    rm -f "$KUBECONFIG"
+    say "no Docker engine runs, and so no cluster"
+  fi
+  if [ -n "$purge" ]; then
+    cache_purge
+  fi
+}
+
+# --- parts of the verbs ---
+
+up() {
+  lock
+  engine_up
+  kind_install
+  cluster_up
+  images_load
+  controller_install
+  unlock
+}
+
+# The lines of go test's own summary: of the package and of the whole.
+summary_lines='/^(ok|FAIL|PASS|\?) *\t|^(FAIL|PASS)$|^exit status /'
+
+# suite runs the tests and shows what they print, but for the summary, as they print it. Their code is in $code.
+suite() {
+  local output=$1
+  : >"$output"
+  tail -f -n +1 "$output" 2>/dev/null | awk "$summary_lines {next} {print; fflush()}" &
+  local shown=$!
+  cd "$root"
+  run go test -tags e2e -count=1 -v -timeout 40m ./e2e/suite/... >>"$output" 2>&1
+  sleep 1 # tail looks once a second
+  kill $shown 2>/dev/null || true
+}
+
+test_teardown() {
+  at_exit=''
+  if [ -z "$keep" ] && [ -n "${created:-}" ]; then
+    { lock && cluster_delete && engine_down && unlock; } >"$cache/log/$cluster-teardown.log" 2>&1
+  fi
+}
+
+cache_purge() {
+  if engine_is_ours; then
+    fail "the engine still runs for other clusters ($(kind get clusters 2>/dev/null | xargs)): take them down first"
+  fi
+  if engine_answers; then
+    images_forget btc-kind-node none
+    docker image rm "$bitcoind_offline" "$controller_image" >/dev/null 2>&1 || true
+  fi
+  unmount_below "$cache"
+  rm -rf "$cache"
+  say "removed $cache"
+}
+
+# --- the cluster ---
+
+kind_install() {
+  if [ "$("$cache/bin/kind" version 2>/dev/null | awk '{print $2}')" = $kind_version ]; then
+    return
+  fi
+  command -v go >/dev/null || fail "no go on PATH: install Go (https://go.dev/dl)"
+  step "building kind $kind_version" go_install sigs.k8s.io/kind@$kind_version
+}
+
+# kubectl_install makes kubectl the version of the cluster, which is the node's own where that is a program for here.
+kubectl_install() {
+  if [ -x "$cache/bin/kubectl" ]; then
+    return
+  fi
+  if [ "$(uname -s)" = Linux ]; then
+    docker cp -q -L "$node:/usr/bin/kubectl" "$cache/bin/kubectl" 2>/dev/null || docker cp -L "$node:/usr/bin/kubectl" "$cache/bin/kubectl"
+  else
+    command -v kubectl >/dev/null || fail "no kubectl on PATH: install it (https://kubernetes.io/docs/tasks/tools)"
+  fi
+}
+
+cluster_exists() {
+  kind get clusters 2>/dev/null | grep -qx "$cluster"
+}
+
+cluster_up() {
+  if cluster_exists; then
+    mode_of_cluster
+    if cluster_answers; then
+      say "reusing cluster $cluster"
+      return
+    fi
+    say "cluster $cluster is unfinished or doesn't answer: creating it again"
+    cluster_delete
+  fi
+  mode_choose
+  local options=(--name "$cluster" --image "$kind_node" --wait 120s)
+  if [ "$mode" = offline ]; then
+    node_image_build
+    options=(--name "$cluster" --image "$node_image" --wait 120s --config "$offline/kind.yaml")
+  fi
+  created=yes
+  step "creating cluster $cluster" kind create cluster "${options[@]}"
+  kubectl_install
+}
+
+# cluster_answers is whether the cluster was finished, for kind writes the kubeconfig last, and is well. One whose
+# engine has just been started needs a moment.
+cluster_answers() {
+  [ -s "$KUBECONFIG" ] || return 1
+  kubectl_install
+  local attempt
+  for attempt in 1 2 3 4 5 6 7 8; do
+    if kubectl wait --request-timeout=3s --for=condition=Ready --timeout=3s node/"$node" >/dev/null 2>&1; then
+      return
+    fi
+    sleep $((attempt / 3))
+  done
+  return 1
+}
+
+cluster_delete() {
+  if cluster_exists; then
+    step "deleting cluster $cluster" kind delete cluster --name "$cluster"
+  fi
+  rm -f "$KUBECONFIG"
+}
+
+# --- where the images come from ---
+
+# mode_choose leaves "online" or "offline" in $mode, by trying: a node image is here, can be pulled, or has to be built.
+mode_choose() {
+  case ${OFFLINE:-} in
+    1) mode=offline ;;
+    0) mode=online ;;
+    '')
+      mode=online
+      if ! host_has_sys_resource; then
+        say "this machine withholds CAP_SYS_RESOURCE, without which kind's own node image starts no pod: building one"
+        mode=offline
+      elif ! docker image inspect "$kind_node" >/dev/null 2>&1 && ! pull_node; then
+        say "can't pull ${kind_node%@*}: building the images here"
+        mode=offline
+      fi
+      ;;
+    *) fail "OFFLINE is '$OFFLINE': want 1, 0 or nothing" ;;
+  esac
+}
+
+# mode_of_cluster is how the cluster that exists was made.
+mode_of_cluster() {
+  mode=online
+  if [ -n "$(docker inspect -f "{{index .Config.Labels \"$label\"}}" "$node" 2>/dev/null)" ]; then
+    mode=offline
+  fi
+}
+
+# pull_node gives the registry 20 seconds to answer and then the image all the time it takes.
+pull_node() {
+  local log=$cache/log/pull.log deadline=$((SECONDS + 20)) pull
+  say "pulling ${kind_node%@*}"
+  docker pull "$kind_node" >"$log" 2>&1 &
+  pull=$!
+  while alive $pull && ! grep -q 'Pulling from' "$log"; do
+    if [ $SECONDS -ge $deadline ]; then
+      kill $pull
+      break
+    fi
+    sleep 0.2
+  done
+  wait $pull
+}
+
+# --- images in the cluster ---
+
+images_load() {
+  step "building the controller's image" make -s -C "$root" image
+  image_load $controller_image
+  if [ "$mode" = offline ]; then
+    bitcoind_image_build
+    image_load "$bitcoind_offline"
+  else
+    docker image inspect $bitcoind_online >/dev/null 2>&1 || step "pulling $bitcoind_online" docker pull -q $bitcoind_online
+    image_load $bitcoind_online
+  fi
+}
+
+image_load() {
+  if image_is_loaded "$1"; then
+    return
+  fi
+  step "loading $1" kind load docker-image --name "$cluster" "$1"
+}
+
+# image_is_loaded is whether the name means the same image in the node as it does here. kind asks crictl, which not
+# every node has. containerd knows an image by its name and by its id, and both must point to the same thing.
+image_is_loaded() {
+  local id name=$1
+  id=$(docker image inspect -f '{{.Id}}' "$1")
+  case $name in
+    */*/*) ;;
+    */*) name=docker.io/$name ;;
+    *) name=docker.io/library/$name ;;
+  esac
+  docker exec "$node" ctr --namespace k8s.io images list | awk -v name="$name" -v id="$id" '
+    $1 == name {of_name = $3}
+    $1 == id {of_id = $3}
+    END {exit !(of_name != "" && of_name == of_id)}'
+}
+
+# --- the controller ---
+
+# controller_install applies the manifests and waits until the image that was loaded last is what runs. Which one that
+# is the tag doesn't say, so the id is written at the Deployment after the fact: cut off in the middle, the next run
+# restarts it once more.
+controller_install() {
+  local manifests=$root/manifests id before
+  if [ "$mode" = offline ]; then
+    manifests=$offline/install
+  fi
+  id=$(docker image inspect -f '{{.Id}}' $controller_image)
+  before=$(controller_image_id)
+  # Forced: a test that scaled the Deployment and died must not stop the next one.
+  step "installing the controller" kubectl apply --server-side --force-conflicts -k "$manifests"
+  if [ "$before" != "$id" ] && [ "$before" != none ]; then
+    kubectl rollout restart -n $namespace deployment/bitcoin-controller >/dev/null
+  fi
+  if ! controller_wait; then
+    dump
+    fail "the controller did not become ready"
+  fi
+  kubectl annotate --overwrite -n $namespace deployment/bitcoin-controller "$image_annotation=$id" >/dev/null
+}
+
+image_annotation=e2e.bitcoin-controller/image
+
+# controller_image_id is the id of the image that is known to run, or none where no controller is installed.
+controller_image_id() {
+  kubectl get deployment -n $namespace bitcoin-controller \
+    -o "jsonpath={.metadata.annotations.e2e\.bitcoin-controller/image}" 2>/dev/null || echo none
+}
+
+controller_wait() {
+  local started=$SECONDS
+  say "waiting for the controller"
+  kubectl rollout status -n $namespace deployment/bitcoin-controller --timeout 120s >"$cache/log/$cluster-rollout.log" 2>&1 || return
+  say "waiting for the controller: $((SECONDS - started))s"
+}
+
+# --- when it failed ---
+
+# dump writes what there is to know into a folder, and the part one looks at first onto the terminal.
+dump() {
+  local into=$cache/failed/$cluster pod kind
+  rm -rf "$into"
+  mkdir -p "$into"
+  {
+    kubectl get nodes,all,configmaps,endpointslices,leases -A -o wide >"$into/objects.txt"
+    kubectl get events -A --sort-by .lastTimestamp >"$into/events.txt"
+    kubectl get statefulsets,services,pods,deployments -A -o yaml >"$into/objects.yaml"
+    for kind in $(kubectl get crds -o name); do
+      kubectl get "${kind#*/}" -A -o yaml >>"$into/networks.yaml"
+      kubectl get "${kind#*/}" -A >>"$into/networks.txt"
+    done
+    kubectl get pods -A -o jsonpath='{range .items[*]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}' |
+      grep -v '^kube-system/' | while IFS=/ read -r ns pod; do
+      kubectl logs -n "$ns" "$pod" --all-containers --tail 5000 >"$into/$ns.$pod.log" </dev/null
+      kubectl logs -n "$ns" "$pod" --all-containers --previous --tail 5000 >"$into/$ns.$pod.previous.log" </dev/null
+    done
+    docker exec "$node" journalctl -u kubelet -u containerd -n 2000 --no-pager >"$into/node.log"
+  } 2>/dev/null || true
+  find "$into" -size 0 -delete
+
+  echo
+  echo "---- networks and pods"
+  cat "$into/networks.txt" 2>/dev/null || true
+  kubectl get pods -A -o wide 2>/dev/null | grep -v '^kube-system' | head -n 40 || true
+  echo "---- events, the last 20 that are not Normal"
+  grep -v ' Normal ' "$into/events.txt" 2>/dev/null | tail -n 20 || true
+  echo "---- the controller's last 60 lines"
+  cat "$into/$namespace".*.log 2>/dev/null | tail -n 60 || true
+  echo "---- all of it: $into"
+}
+
+# --- progress, processes, the lock ---
+
+say() {
+  echo "==> $*"
+}
+
+fail() {
+  echo "kind.sh: $*" >&2
+  exit 1
+}
+
+# step runs something that takes a while: a line when it begins, one with the time it took, its output only if it fails.
+step() {
+  local what=$1 started=$SECONDS log
+  shift
+  log=$cache/log/$(echo "$what" | tr -c 'a-zA-Z0-9\n' '-' | cut -c1-40).log
+  say "$what"
+  run "$@" >"$log" 2>&1
+  if [ "$code" != 0 ]; then
+    tail -n 40 "$log" >&2
+    fail "$what: failed with code $code; the whole output is in $log"
+  fi
+  say "${what%% (*}: $((SECONDS - started))s"
+}
+
+# run leaves the exit code of a command in $code. The command is a process group of its own that the script waits for:
+# bash would run a trap only after the command has ended, so a signal ends both at once. The code is not returned, for
+# whoever asks by "if run ..." or "run ... ||" turns off set -e for all that the command does.
+run() {
+  code=0
+  set -m
+  ("$@") </dev/null &
+  child=$!
+  set +m
+  wait $child 2>/dev/null || code=$?
+  child=''
+}
+
+child='' at_exit='' code=0
+
+cleanup() {
+  local exit_code=$?
+  trap '' INT TERM HUP
+  if [ -n "$child" ]; then
+    kill -TERM -- "-$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+  fi
+  if [ -n "$at_exit" ]; then
+    $at_exit || true
+  fi
+  exit $exit_code
+}
+
+# One at a time prepares or takes down on a machine: images, engine and caches are shared by its clusters.
+lock() {
+  command -v flock >/dev/null || return 0
+  exec 9>"$cache/lock"
+  if ! flock -n 9; then
+    say "waiting for another run of this script"
+    flock 9
+  fi
+}
+
+unlock() {
+  exec 9>&-
+}
+
+main "$@"

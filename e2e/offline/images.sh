@@ -1,0 +1,186 @@
+# shellcheck shell=bash disable=SC2154
+# Images for machines which can reach no registry, from Go modules and Debian's packages.
+# Sourced by ../kind.sh, which brings say, step, $cache and $offline.
+
+coredns_version=v1.15.0
+debian=trixie
+# The versions that kubeadm of e2e/kube asks for. What is inside may be another: kubeadm looks at the names only.
+registry=registry.k8s.io
+etcd_tag=3.6.8-0
+pause_tag=3.10.2
+coredns_tag=v1.14.2
+
+# An image carries the hash of what it was made of.
+label=bitcoin-controller.inputs
+bitcoind_offline=bitcoin-knots:$debian
+
+# --- the node ---
+
+# node_image_build leaves the name of the image in $node_image.
+node_image_build() {
+  kube_build
+  local inputs
+  inputs=$(hash_of "$offline/images.sh" "$offline/runc-nocap" "$offline"/node/* "$cache/bin/kube.inputs")
+  node_image=btc-kind-node:$inputs
+  if docker image inspect "$node_image" >/dev/null 2>&1; then
+    return
+  fi
+  coredns_build
+  step "building the node image (about a minute)" node_image_assemble "$node_image" "$inputs"
+}
+
+kube_build() {
+  run "$here/kube/build.sh" >"$cache/kube.path"
+  [ "$code" = 0 ] || fail "building Kubernetes failed with code $code"
+  kube=$(cat "$cache/kube.path")
+  cp "$kube.inputs" "$cache/bin/kube.inputs"
+  ln -sf "$(basename "$kube")" "$cache/bin/kubectl"
+}
+
+coredns_build() {
+  if [ ! -x "$cache/bin/coredns-$coredns_version" ]; then
+    step "building CoreDNS $coredns_version (from nothing about three minutes)" coredns_install
+  fi
+}
+
+coredns_install() {
+  go_install github.com/coredns/coredns@$coredns_version
+  mv "$cache/bin/coredns" "$cache/bin/coredns-$coredns_version"
+}
+
+node_image_assemble() {
+  local tag=$1 inputs=$2 stage=$cache/stage-node component
+  rm -rf "$stage"
+  mkdir -p "$stage/kube"
+  cp "$offline"/node/* "$offline/runc-nocap" "$stage"
+  cp "$(command -v busybox)" "$stage/busybox"
+  ln "$cache/bin/coredns-$coredns_version" "$stage/coredns"
+  ln "$kube" "$stage/kube/kube"
+  for component in etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubeadm kubectl kubelet; do
+    ln -s kube "$stage/kube/$component"
+  done
+  kube_version >"$stage/version"
+  debian_tree "$stage/debian.tar" --variant=essential --include="$(package_list "$offline/node/packages")" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*'
+  # The files of the packages only: nobody installs anything in the image of kube-proxy. mmdebstrap ends such a tree
+  # early: of its hooks it runs the extract ones, and the customize ones never, without a word.
+  debian_tree "$stage/iptables.tar" --variant=extract --include=base-files,iptables \
+    --extract-hook="$offline/node/iptables-links"
+
+  local name
+  for name in control-plane kube-proxy coredns pause; do
+    docker build -q --target "$name" -t "btc-kind-build:$name" "$stage"
+  done
+  docker build -q --network host --target node -t btc-kind-build:node "$stage"
+  node_image_preload "$tag" "$inputs"
+
+  for name in control-plane kube-proxy coredns pause node; do
+    docker image rm -f "btc-kind-build:$name" >/dev/null
+  done
+  images_forget btc-kind-node "$inputs"
+  rm -rf "$stage"
+}
+
+# node_image_preload puts the images of the control plane into the node's containerd, as kind's own build does: the
+# importing containerd runs in a container of the image, whose /var then is committed.
+node_image_preload() {
+  local tag=$1 inputs=$2 version name
+  local build=btc-kind-build
+  version=$(kube_version)
+  docker tag $build:kube-proxy "$registry/kube-proxy:$version"
+  docker tag $build:coredns "$registry/coredns/coredns:$coredns_tag"
+  docker tag $build:pause "$registry/pause:$pause_tag"
+  docker tag $build:control-plane "$registry/etcd:$etcd_tag"
+  local images=("$registry/kube-proxy:$version" "$registry/coredns/coredns:$coredns_tag" "$registry/pause:$pause_tag" "$registry/etcd:$etcd_tag")
+  for name in kube-apiserver kube-controller-manager kube-scheduler; do
+    docker tag $build:control-plane "$registry/$name:$version"
+    images+=("$registry/$name:$version")
+  done
+
+  docker rm -f $build >/dev/null 2>&1 || true
+  docker run -d --name $build --network none --entrypoint sleep $build:node infinity
+  docker exec -d $build containerd
+  docker exec $build sh -c 'for i in $(seq 100); do ctr version >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1'
+  # Not unpacked, for that takes mounts; the node does it when it starts. Pinned: the kubelet can't fetch them again.
+  docker save "${images[@]}" | docker exec -i $build ctr --namespace k8s.io images import \
+    --label io.cri-containerd.pinned=pinned --no-unpack --digests -
+  docker stop -t 5 $build >/dev/null
+  docker commit --change "LABEL $label=$inputs" --change 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' $build "$tag"
+  docker rm -f $build >/dev/null
+  docker image rm "${images[@]}" >/dev/null
+}
+
+# --- bitcoind ---
+
+bitcoind_image_build() {
+  local inputs
+  inputs=$(hash_of "$offline/images.sh" "$offline"/bitcoind/*)
+  if [ "$(docker image inspect -f "{{index .Config.Labels \"$label\"}}" "$bitcoind_offline" 2>/dev/null)" = "$inputs" ]; then
+    return
+  fi
+  step "building the bitcoind image" bitcoind_image_assemble "$inputs"
+}
+
+bitcoind_image_assemble() {
+  local stage=$cache/stage-bitcoind
+  rm -rf "$stage"
+  mkdir -p "$stage"
+  cp "$offline"/bitcoind/* "$stage"
+  debian_tree "$stage/debian.tar" --variant=extract --include="$(package_list "$offline/bitcoind/packages")" \
+    --extract-hook="$offline/bitcoind/trim" "deb $(debian_mirror) $debian-backports main"
+  docker build -q --label "$label=$1" -t "$bitcoind_offline" "$stage"
+  # A library that is missing shows here, not in a pod which crashes.
+  docker run --rm --network none --read-only --user 10001 "$bitcoind_offline" bitcoind -version
+  rm -rf "$stage"
+}
+
+# --- parts ---
+
+# debian_tree writes a tree of packages into the tar file $1; the other arguments are mmdebstrap's, and more sources.
+debian_tree() {
+  local tar=$1 argument options=() sources=("deb $(debian_mirror) $debian main")
+  shift
+  for argument in "$@"; do
+    case $argument in
+      -*) options+=("$argument") ;;
+      *) sources+=("$argument") ;;
+    esac
+  done
+  # What this machine's apt needs in order to reach Debian (a proxy, say) the apt of the new tree needs as well.
+  apt-config dump | grep -E '^Acquire::(http|https|Check-|Retries|ForceIPv)' >"$cache/apt.conf" || true
+  mkdir -p "$cache/tmp"
+  TMPDIR=$cache/tmp mmdebstrap --mode=root --format=tar --aptopt="$cache/apt.conf" "${options[@]}" \
+    $debian "$tar" "${sources[@]}"
+}
+
+# debian_mirror is the one this machine's apt gets its own Debian from.
+debian_mirror() {
+  local mirror
+  # shellcheck disable=SC2016 # apt's variable, not the shell's
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p)
+  echo "${mirror:-http://deb.debian.org/debian}"
+}
+
+package_list() {
+  grep -v '^#' "$1" | xargs | tr ' ' ','
+}
+
+hash_of() {
+  cat "$@" | sha256sum | cut -c1-12
+}
+
+kube_version() {
+  basename "$kube" | sed 's/^kube-//'
+}
+
+go_install() {
+  CGO_ENABLED=0 GOBIN=$cache/bin go install -trimpath -ldflags '-s -w' "$1"
+}
+
+# images_forget removes the images of repository $1 other than the tag $2; one that a cluster runs stays.
+images_forget() {
+  docker images --format '{{.Repository}}:{{.Tag}}' "$1" | grep -v ":$2\$" | while IFS= read -r old; do
+    docker image rm "$old" >/dev/null 2>&1 || true
+  done || true
+}
