@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 )
 
 // Call is one request and, after Do or Batch returned, its outcome. A Call may
@@ -58,7 +59,7 @@ func (c *Client) Do(ctx context.Context, call *Call) error {
 		call.Err = fmt.Errorf("encode %s: %w", call.Method, err)
 		return call.Err
 	}
-	status, reply, err := c.roundTrip(ctx, call.Method, body)
+	status, reply, err := c.roundTrip(ctx, call.Method, body, call.repeatable())
 	if err != nil {
 		call.Err = err
 		return err
@@ -88,8 +89,10 @@ func (c *Client) batch(ctx context.Context, calls []*Call) error {
 	n := int64(len(calls))
 	first := c.sequence.Add(n) - n + 1
 	requests := make([]wireRequest, n)
+	repeatable := true
 	for i, call := range calls {
 		call.Err = nil
+		repeatable = repeatable && call.repeatable()
 		requests[i] = call.request(first + int64(i))
 	}
 	body, err := json.Marshal(requests)
@@ -97,7 +100,7 @@ func (c *Client) batch(ctx context.Context, calls []*Call) error {
 		return fmt.Errorf("encode batch of %d: %w", n, err)
 	}
 	what := "batch of " + strconv.Itoa(len(calls))
-	status, reply, err := c.roundTrip(ctx, what, body)
+	status, reply, err := c.roundTrip(ctx, what, body, repeatable)
 	if err != nil {
 		return err
 	}
@@ -113,6 +116,15 @@ func (call *Call) request(id int64) wireRequest {
 		params = noParams
 	}
 	return wireRequest{Version: "2.0", ID: id, Method: call.Method, Params: params}
+}
+
+// repeatable reports whether the call does no more when made twice than once.
+func (call *Call) repeatable() bool {
+	switch call.Method {
+	case "addnode", "disconnectnode", "setnetworkactive":
+		return true
+	}
+	return strings.HasPrefix(call.Method, "get")
 }
 
 // decodeSingle looks into the body before the status: an RPC error comes with

@@ -111,8 +111,9 @@ func NewClient(cfg Config) (*Client, error) {
 func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "rpc.Client{%s}", c.host) }
 
 // roundTrip posts one body and returns status and body of the reply. what is
-// the call in words, for errors.
-func (c *Client) roundTrip(caller context.Context, what string, body []byte) (int, []byte, error) {
+// the call in words, for errors. What may be repeated is, by net/http, if a
+// kept connection turns out to be dead: as after a restart of the node.
+func (c *Client) roundTrip(caller context.Context, what string, body []byte, repeatable bool) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(caller, c.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
@@ -120,6 +121,9 @@ func (c *Client) roundTrip(caller context.Context, what string, body []byte) (in
 		return 0, nil, fmt.Errorf("call %s on %s: %w", what, c.host, unwrapURL(err))
 	}
 	req.Header = c.header.Clone()
+	if repeatable {
+		req.Header["Idempotency-Key"] = nil // not sent; see http.Transport
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return 0, nil, fmt.Errorf("call %s on %s: %w", what, c.host, c.classify(caller, ctx, err))

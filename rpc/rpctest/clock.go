@@ -21,8 +21,7 @@ func (realClock) Now() time.Time { return time.Now() }
 func (realClock) AfterFunc(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
 
 // ManualClock stands still but for Advance. Whatever the fake does by the
-// clock then waits for it: an onetry to a dead address, the pause after a
-// wrong password, waitfornewblock.
+// clock then waits for it: an onetry to a dead address, or waitfornewblock.
 type ManualClock struct {
 	mu     sync.Mutex
 	now    time.Time

@@ -2,7 +2,7 @@ package rpctest
 
 import (
 	"context"
-	"strings"
+	"regexp"
 	"time"
 )
 
@@ -91,6 +91,9 @@ func disconnectNode(p *process, args arguments) (any, *rpcError) {
 	return nil, nil
 }
 
+// regtestAddress knows the forms of addresses, and verifies no checksum.
+var regtestAddress = regexp.MustCompile(`^(bcrt1[02-9ac-hj-np-z]{39,59}|[mn2][1-9A-HJ-NP-Za-km-z]{25,34})$`)
+
 func generateToAddress(p *process, args arguments) (any, *rpcError) {
 	blocks, failure := argument[int](args, 0)
 	if failure != nil {
@@ -100,8 +103,7 @@ func generateToAddress(p *process, args arguments) (any, *rpcError) {
 	if failure != nil {
 		return nil, failure
 	}
-	// No checksum is verified, only what would be of another chain.
-	if !strings.HasPrefix(address, "bcrt1") && !strings.ContainsAny(address[:min(1, len(address))], "mn2") {
+	if !regtestAddress.MatchString(address) {
 		return nil, &rpcError{codeInvalidAddress, "Error: Invalid address"}
 	}
 	return p.node.mine(blocks), nil

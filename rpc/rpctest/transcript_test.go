@@ -156,16 +156,7 @@ func fullQueue(s *stage) {
 	eventually(s.t, "a request waits for a thread", func() bool { return s.asked.queued() == 1 })
 }
 
-func wrongPassword(s *stage) {
-	s.password = "wrong"
-	clock := s.asked.net.clock.(*ManualClock)
-	go func() {
-		for s.t.Context().Err() == nil && clock.Timers() == 0 {
-			<-time.After(time.Millisecond)
-		}
-		clock.Advance(wrongPasswordPause)
-	}()
-}
+func wrongPassword(s *stage) { s.password = "wrong" }
 
 // eventually polls in real time, with a deadline.
 func eventually(t testing.TB, what string, cond func() bool) {

@@ -1,0 +1,296 @@
+package rpctest
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// World is where Conformance gets its nodes: the fake, or real bitcoinds.
+type World interface {
+	// Start starts n nodes that have never met, with ConformanceConf in their
+	// configuration, and returns once they answer. They may end with t.
+	Start(t testing.TB, n int) []Endpoint
+	// Restart ends a node's process and starts it again, at the same addresses
+	// and over the same data, and returns once it answers.
+	Restart(t testing.TB, node Endpoint)
+	// Eventually waits until the condition holds, and returns false if it
+	// still does not once d of the world's own time has passed.
+	Eventually(d time.Duration, cond func() bool) bool
+}
+
+// Endpoint is a node as the suite reaches it.
+type Endpoint struct {
+	URL  string // of its RPC, from here
+	Addr string // of its P2P side, from the other nodes: "ip", or "ip:port"
+}
+
+// Conformance checks what this project relies on in bitcoind. Run against the
+// fake it says that the fake is right, run against bitcoind that the suite is.
+// On real nodes it takes some minutes, since some of it is about time.
+func Conformance(t *testing.T, w World) {
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, World)
+	}{
+		{"calls answer with results and codes", conformCalls},
+		{"HTTP has its statuses", conformHTTP},
+		{"onetry then add is connected when the batch is answered", conformOneTryAdd},
+		{"each end has its own view of a connection", conformEnds},
+		{"onetry again makes no second connection", conformOneTryTwice},
+		{"add alone connects at the next look of the thread", conformAddAlone},
+		{"add after an attempt waits out the minute", conformAddAfterAttempt},
+		{"remove leaves the connection and disconnectnode ends it", conformRemove},
+		{"disconnectnode wants the string that was dialled", conformDisconnect},
+		{"the thread dials eight and onetry takes no slot", conformSlots},
+		{"a restart loses the added list and who had added the node dials again", conformRestart},
+		{"no network activity is no connection", conformInactive},
+		{"blocks spread along connections", conformBlocks},
+		{"twenty nodes are meshed by one batch each", conformMesh},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.run(t, w) })
+	}
+}
+
+// Times within which the world must have come round. They are bitcoind's own
+// (see addthread.go) and some slack for a slow machine.
+const (
+	shortly    = 5 * time.Second
+	nextLook   = lookEvery + 3*time.Second
+	nextMinute = sleepAfterDialling + 10*time.Second
+)
+
+func startClients(t *testing.T, w World, n int) []*rpcClient {
+	t.Helper()
+	nodes := make([]*rpcClient, n)
+	for i, e := range w.Start(t, n) {
+		nodes[i] = newRPCClient(t, e)
+	}
+	return nodes
+}
+
+func eventuallyIn(t *testing.T, w World, d time.Duration, what string, cond func() bool) {
+	t.Helper()
+	if !w.Eventually(d, cond) {
+		t.Fatalf("not within %s: %s", d, what)
+	}
+}
+
+func conformOneTryAdd(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	answers := nodes[0].batch(meshBatch(nodes[1].Addr))
+	for i, a := range answers[:2] {
+		if a.Error != nil {
+			t.Errorf("call %d: %+v", i, a.Error)
+		}
+	}
+	var infos []addedNodeInfo
+	answers[2].into(t, &infos)
+	if len(infos) != 1 || infos[0].AddedNode != nodes[1].Addr || !infos[0].Connected ||
+		len(infos[0].Addresses) != 1 || infos[0].Addresses[0].Connected != "outbound" {
+		t.Errorf("added list in the same batch: %+v", infos)
+	}
+}
+
+// meshBatch dials and adds all targets, and reads back the list.
+func meshBatch(targets ...string) []rpcCall {
+	var calls []rpcCall
+	for _, addr := range targets {
+		calls = append(calls, rpcCall{"addnode", []any{addr, "onetry"}}, rpcCall{"addnode", []any{addr, "add"}})
+	}
+	return append(calls, rpcCall{"getaddednodeinfo", nil})
+}
+
+func conformEnds(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	eventuallyIn(t, w, shortly, "the dialled end sees its peer", func() bool { return nodes[1].count() == 1 })
+	for i, want := range []struct {
+		inbound bool
+		kind    string
+	}{{false, "manual"}, {true, "inbound"}} {
+		peers := nodes[i].peers()
+		if len(peers) != 1 || peers[0].Inbound != want.inbound || peers[0].ConnectionType != want.kind {
+			t.Errorf("node %d: %+v, want inbound %t and %s", i, peers, want.inbound, want.kind)
+		}
+	}
+	// The dialled end can't know that its peer is the one that it adds now.
+	nodes[1].must("addnode", nodes[0].Addr, "add")
+	if infos := nodes[1].added(); len(infos) != 1 || infos[0].Connected {
+		t.Errorf("added list of the dialled end: %+v", infos)
+	}
+	eventuallyIn(t, w, nextLook, "there is a second connection, the other way", func() bool { return nodes[0].count() == 2 })
+}
+
+func conformOneTryTwice(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	eventuallyIn(t, w, shortly, "the node is connected", func() bool { return nodes[0].count() == 1 })
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	if w.Eventually(time.Second, func() bool { return nodes[0].count() != 1 }) {
+		t.Errorf("%d connections", nodes[0].count())
+	}
+}
+
+func conformAddAlone(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	nodes[0].must("addnode", nodes[1].Addr, "add")
+	eventuallyIn(t, w, nextLook, "the thread has connected the node", func() bool { return nodes[0].connectedTo(nodes[1].Addr) })
+}
+
+func conformAddAfterAttempt(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	nodes[0].must("addnode", closedPort, "add")
+	w.Eventually(nextLook, func() bool { return false }) // by now the thread has tried it
+	nodes[0].must("addnode", nodes[1].Addr, "add")
+	connected := func() bool { return nodes[0].connectedTo(nodes[1].Addr) }
+	if w.Eventually(sleepAfterDialling/2, connected) {
+		t.Error("connected while the thread should have slept")
+	}
+	eventuallyIn(t, w, nextMinute, "the thread has connected the node", connected)
+}
+
+func conformRemove(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	nodes[0].batch(meshBatch(nodes[1].Addr))
+	eventuallyIn(t, w, shortly, "the node is connected", func() bool { return nodes[1].count() == 1 })
+	nodes[0].must("addnode", nodes[1].Addr, "remove")
+	if got := nodes[0].added(); len(got) != 0 {
+		t.Errorf("added list: %+v", got)
+	}
+	if w.Eventually(time.Second, func() bool { return nodes[0].count() != 1 }) {
+		t.Error("remove ended the connection")
+	}
+	nodes[0].must("disconnectnode", nodes[1].Addr)
+	eventuallyIn(t, w, shortly, "the connection is gone at both ends", func() bool {
+		return nodes[0].count() == 0 && nodes[1].count() == 0
+	})
+	if w.Eventually(2*nextLook, func() bool { return nodes[0].count() != 0 }) {
+		t.Error("connected again, though not on the list")
+	}
+}
+
+func conformDisconnect(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	if strings.Contains(nodes[1].Addr, ":") {
+		t.Skip("this world's nodes are dialled by ip:port")
+	}
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	eventuallyIn(t, w, shortly, "the node is connected", func() bool { return nodes[0].count() == 1 })
+	nodes[0].refused(codeNotConnected, "disconnectnode", nodes[1].Addr+":18444")
+	nodes[0].must("disconnectnode", nodes[1].Addr)
+	eventuallyIn(t, w, shortly, "the connection is gone", func() bool { return nodes[0].count() == 0 })
+	nodes[0].refused(codeNotConnected, "disconnectnode", nodes[1].Addr)
+}
+
+func conformSlots(t *testing.T, w World) {
+	nodes := startClients(t, w, maxAddedConnections+3)
+	for _, n := range nodes[1:] {
+		nodes[0].must("addnode", n.Addr, "add")
+	}
+	passes := nextLook + maxAddedConnections*pauseBetweenDials
+	eventuallyIn(t, w, passes, "eight are connected", func() bool { return nodes[0].count() == maxAddedConnections })
+	if w.Eventually(nextLook, func() bool { return nodes[0].count() != maxAddedConnections }) {
+		t.Errorf("%d connections, of which the thread should have made 8", nodes[0].count())
+	}
+	if got := len(nodes[0].added()); got != len(nodes)-1 {
+		t.Errorf("%d entries, want all %d", got, len(nodes)-1)
+	}
+	for _, n := range nodes[1:] {
+		nodes[0].must("addnode", n.Addr, "onetry")
+	}
+	eventuallyIn(t, w, shortly, "onetry has connected the others", func() bool { return nodes[0].count() == len(nodes)-1 })
+}
+
+func conformRestart(t *testing.T, w World) {
+	nodes := startClients(t, w, 3)
+	nodes[0].batch(meshBatch(nodes[1].Addr)) // has added the one that restarts
+	nodes[1].batch(meshBatch(nodes[2].Addr)) // and was itself to keep this
+	w.Restart(t, nodes[1].Endpoint)
+	if got := nodes[1].added(); len(got) != 0 {
+		t.Errorf("added list after the restart: %+v", got)
+	}
+	eventuallyIn(t, w, shortly, "its own connection is gone", func() bool { return nodes[2].count() == 0 })
+	eventuallyIn(t, w, nextMinute, "who had added it has dialled again", func() bool { return nodes[0].connectedTo(nodes[1].Addr) })
+}
+
+func conformInactive(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	eventuallyIn(t, w, shortly, "the node is connected", func() bool { return nodes[1].count() == 1 })
+	nodes[1].must("setnetworkactive", false)
+	eventuallyIn(t, w, shortly, "the connection is gone at both ends", func() bool {
+		return nodes[0].count() == 0 && nodes[1].count() == 0
+	})
+	nodes[1].must("setnetworkactive", true)
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	eventuallyIn(t, w, shortly, "the node is connected again", func() bool { return nodes[1].count() == 1 })
+}
+
+func conformBlocks(t *testing.T, w World) {
+	nodes := startClients(t, w, 3) // a line: 0 - 1 - 2
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	nodes[1].must("addnode", nodes[2].Addr, "onetry")
+	for _, blocks := range []int{1, 3} {
+		before := nodes[0].height()
+		var hashes []string
+		decode(t, nodes[0].must("generatetoaddress", blocks, someAddress), &hashes)
+		if len(hashes) != blocks || nodes[0].height() != before+int64(blocks) {
+			t.Fatalf("%d hashes, height %d, want %d blocks on %d", len(hashes), nodes[0].height(), blocks, before)
+		}
+		for _, n := range nodes[1:] {
+			eventuallyIn(t, w, 12*shortly, "the blocks are everywhere", func() bool { return n.tip() == hashes[blocks-1] })
+		}
+	}
+}
+
+// conformMesh has a pair dialled by one end only, and sends every node one
+// batch, all at the same time.
+func conformMesh(t *testing.T, w World) {
+	const n = 20
+	nodes := startClients(t, w, n)
+	begin := time.Now()
+	var wave sync.WaitGroup
+	for i, node := range nodes {
+		var targets []string
+		for step := 1; step <= n/2; step++ {
+			if step < n/2 || i < n/2 { // half way round, one end dials
+				targets = append(targets, nodes[(i+step)%n].Addr)
+			}
+		}
+		wave.Go(func() {
+			for i, a := range node.batch(meshBatch(targets...)) {
+				if a.Error != nil {
+					t.Errorf("call %d: %+v", i, a.Error)
+				}
+			}
+		})
+	}
+	wave.Wait()
+	t.Logf("one batch to each of %d nodes, in parallel: %s", n, time.Since(begin))
+	eventuallyIn(t, w, shortly, "every node has a connection to every other", func() bool {
+		return !slices.ContainsFunc(nodes, func(node *rpcClient) bool { return node.count() != n-1 })
+	})
+	t.Logf("meshed: %s", time.Since(begin))
+	for i, node := range nodes {
+		manual := 0
+		for _, p := range node.peers() {
+			if p.ConnectionType == "manual" {
+				manual++
+			}
+		}
+		if want := len(node.added()); manual != want {
+			t.Errorf("node %d: %d manual connections, want %d", i, manual, want)
+		}
+	}
+}
+
+func decode(t testing.TB, raw json.RawMessage, into any) {
+	t.Helper()
+	if err := json.Unmarshal(raw, into); err != nil {
+		t.Fatalf("decode %s: %v", raw, err)
+	}
+}

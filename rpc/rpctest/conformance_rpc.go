@@ -1,0 +1,264 @@
+package rpctest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	fullUser, limitedUser = "conformance", "limited"
+	suitePassword         = "the password of the conformance suite"
+
+	someAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+	closedPort  = "127.0.0.1:1" // of whichever host asks
+	stranger    = "127.0.0.9"   // an address that is on no list
+)
+
+// ConformanceConf are the lines of bitcoin.conf that the nodes of a World must
+// have: a user that may call everything, and one that is limited.
+func ConformanceConf() string {
+	return strings.Join([]string{
+		"rpcauth=" + RPCAuth(fullUser, suitePassword, "c0ffee00c0ffee00c0ffee00c0ffee00"),
+		"rpcauth=" + RPCAuth(limitedUser, suitePassword, "facade00facade00facade00facade00"),
+		"rpcwhitelist=" + limitedUser + ":getaddednodeinfo,getblockcount",
+		"rpcwhitelistdefault=0",
+	}, "\n") + "\n"
+}
+
+// rpcClient is a client as plain as can be. It is not package rpc's, so that
+// the two ends of the suite can't share a misunderstanding.
+type rpcClient struct {
+	Endpoint
+	t    testing.TB
+	http *http.Client
+}
+
+type rpcCall struct {
+	method string
+	params []any
+}
+
+type rpcAnswer struct {
+	Result json.RawMessage `json:"result"`
+	Error  *rpcError       `json:"error"`
+	ID     *int            `json:"id"`
+}
+
+// suiteTimeout is what one round trip may take: many onetry calls, each to a
+// real node on a slow machine.
+const suiteTimeout = time.Minute
+
+func newRPCClient(t testing.TB, e Endpoint) *rpcClient {
+	// No connection is kept: one from before a restart would fail.
+	transport := &http.Transport{DisableKeepAlives: true}
+	return &rpcClient{Endpoint: e, t: t, http: &http.Client{Transport: transport, Timeout: suiteTimeout}}
+}
+
+// exchange makes an HTTP request and returns status and body. No user is no
+// credentials.
+func (c *rpcClient) exchange(method, path, user, password, body string) (int, []byte) {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(c.t.Context(), method, strings.TrimSuffix(c.URL, "/")+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if user != "" {
+		req.SetBasicAuth(user, password)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		c.t.Errorf("%s %s: %v", method, c.URL, err)
+		return 0, nil
+	}
+	defer resp.Body.Close()
+	reply, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Errorf("%s %s: %v", method, c.URL, err)
+	}
+	return resp.StatusCode, reply
+}
+
+// batch makes calls in one round trip and returns the answers in order.
+func (c *rpcClient) batch(calls []rpcCall) []rpcAnswer {
+	c.t.Helper()
+	requests := make([]map[string]any, len(calls))
+	for i, call := range calls {
+		if call.params == nil {
+			call.params = []any{}
+		}
+		requests[i] = map[string]any{"jsonrpc": "2.0", "id": i, "method": call.method, "params": call.params}
+	}
+	body, err := json.Marshal(requests)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	status, reply := c.exchange(http.MethodPost, "/", fullUser, suitePassword, string(body))
+	answers := make([]rpcAnswer, len(calls))
+	if err := json.Unmarshal(reply, &answers); err != nil || status != http.StatusOK || len(answers) != len(calls) {
+		c.t.Errorf("batch of %d on %s: status %d, %d answers, %v", len(calls), c.URL, status, len(answers), err)
+		return make([]rpcAnswer, len(calls))
+	}
+	for i, a := range answers {
+		if a.ID == nil || *a.ID != i {
+			c.t.Errorf("batch on %s: the answers are not in order", c.URL)
+		}
+	}
+	return answers
+}
+
+func (c *rpcClient) one(method string, params ...any) rpcAnswer {
+	c.t.Helper()
+	return c.batch([]rpcCall{{method, params}})[0]
+}
+
+// must makes a call that has to succeed.
+func (c *rpcClient) must(method string, params ...any) json.RawMessage {
+	c.t.Helper()
+	a := c.one(method, params...)
+	if a.Error != nil {
+		c.t.Errorf("%s%v on %s: %+v", method, params, c.URL, a.Error)
+	}
+	return a.Result
+}
+
+// refused makes a call that has to fail with this code.
+func (c *rpcClient) refused(code int, method string, params ...any) {
+	c.t.Helper()
+	if a := c.one(method, params...); a.Error == nil || a.Error.Code != code {
+		c.t.Errorf("%s%v on %s: %s, %+v, want code %d", method, params, c.URL, a.Result, a.Error, code)
+	}
+}
+
+func (a rpcAnswer) into(t testing.TB, v any) {
+	t.Helper()
+	if a.Error != nil {
+		t.Fatalf("answer: %+v", a.Error)
+	}
+	decode(t, a.Result, v)
+}
+
+func (c *rpcClient) count() int { return read[int](c, "getconnectioncount") }
+
+func (c *rpcClient) height() int64 { return read[int64](c, "getblockcount") }
+
+func (c *rpcClient) tip() string { return read[string](c, "getbestblockhash") }
+
+func (c *rpcClient) added() []addedNodeInfo { return read[[]addedNodeInfo](c, "getaddednodeinfo") }
+
+func (c *rpcClient) peers() []peerInfo { return read[[]peerInfo](c, "getpeerinfo") }
+
+func (c *rpcClient) connectedTo(addr string) bool {
+	for _, info := range c.added() {
+		if info.AddedNode == addr {
+			return info.Connected
+		}
+	}
+	return false
+}
+
+func read[T any](c *rpcClient, method string) T {
+	c.t.Helper()
+	var v T
+	decode(c.t, c.must(method), &v)
+	return v
+}
+
+func conformCalls(t *testing.T, w World) {
+	node := startClients(t, w, 1)[0]
+	for name, tc := range map[string]struct {
+		method string
+		params []any
+		code   int    // 0 is success
+		result string // as JSON; "" is any
+	}{
+		"a new node has no connections":           {"getconnectioncount", nil, 0, "0"},
+		"a new node has no peers":                 {"getpeerinfo", nil, 0, "[]"},
+		"a new node has added nothing":            {"getaddednodeinfo", nil, 0, "[]"},
+		"a new chain has height zero":             {"getblockcount", nil, 0, "0"},
+		"the first block is regtest's":            {"getblockhash", []any{0}, 0, `"` + genesis.hash + `"`},
+		"the tip of a new chain is the first":     {"getbestblockhash", nil, 0, `"` + genesis.hash + `"`},
+		"there is no block above the tip":         {"getblockhash", []any{1000000}, codeInvalidParameter, ""},
+		"a closed port is no error to onetry":     {"addnode", []any{closedPort, "onetry"}, 0, "null"},
+		"what was not added can't be removed":     {"addnode", []any{stranger, "remove"}, codeNotAdded, ""},
+		"an addnode command must be known":        {"addnode", []any{stranger, "frobnicate"}, codeMisc, ""},
+		"addnode wants a command":                 {"addnode", []any{stranger}, codeMisc, ""},
+		"who is not connected can't be":           {"disconnectnode", []any{stranger}, codeNotConnected, ""},
+		"an entry of the list must be there":      {"getaddednodeinfo", []any{stranger}, codeNotAdded, ""},
+		"one can't mine to what is no address":    {"generatetoaddress", []any{1, "nonsense"}, codeInvalidAddress, ""},
+		"a method must be known":                  {"nosuchmethod", nil, codeMethodNotFound, ""},
+		"getnetworkinfo answers":                  {"getnetworkinfo", nil, 0, ""},
+		"getblockchaininfo answers":               {"getblockchaininfo", nil, 0, ""},
+		"the only tip of a new chain is active":   {"getchaintips", nil, 0, `[{"height":0,"hash":"` + genesis.hash + `","branchlen":0,"status":"active"}]`},
+		"a height that is no number is no height": {"getblockhash", []any{"zero"}, codeType, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := (&rpcClient{Endpoint: node.Endpoint, t: t, http: node.http}).one(tc.method, tc.params...)
+			code := 0
+			if a.Error != nil {
+				code = a.Error.Code
+			}
+			if code != tc.code || tc.result != "" && !bytes.Equal(compact(t, a.Result), []byte(tc.result)) {
+				t.Errorf("code %d, result %s, want code %d, result %s", code, a.Result, tc.code, tc.result)
+			}
+		})
+	}
+	node.must("addnode", closedPort, "add")
+	node.refused(codeAlreadyAdded, "addnode", closedPort, "add")
+}
+
+func compact(t testing.TB, raw json.RawMessage) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if raw == nil {
+		raw = nullID // a nil RawMessage is what null decodes to in some places
+	}
+	if err := json.Compact(&buf, raw); err != nil {
+		t.Fatalf("compact %s: %v", raw, err)
+	}
+	return buf.Bytes()
+}
+
+func conformHTTP(t *testing.T, w World) {
+	node := startClients(t, w, 1)[0]
+	const (
+		post  = http.MethodPost
+		count = `{"jsonrpc":"2.0","id":1,"method":"getblockcount","params":[]}`
+		peers = `{"jsonrpc":"2.0","id":1,"method":"getpeerinfo","params":[]}`
+	)
+	for name, tc := range map[string]struct {
+		method, path, user, password, body string
+		status                             int
+		has                                string
+	}{
+		"a call is answered":                           {post, "/", fullUser, suitePassword, count, 200, `"result":0`},
+		"no credentials are 401":                       {post, "/", "", "", count, 401, ""},
+		"a wrong password is 401":                      {post, "/", fullUser, "wrong", count, 401, ""},
+		"a wrong user is 401":                          {post, "/", "nobody", suitePassword, count, 401, ""},
+		"what is whitelisted is allowed":               {post, "/", limitedUser, suitePassword, count, 200, `"result":0`},
+		"what is not whitelisted is 403":               {post, "/", limitedUser, suitePassword, peers, 403, ""},
+		"one such call makes a batch 403":              {post, "/", limitedUser, suitePassword, "[" + count + "," + peers + "]", 403, ""},
+		"another path is 404":                          {post, "/nowhere", fullUser, suitePassword, count, 404, ""},
+		"another method is 405":                        {http.MethodGet, "/", fullUser, suitePassword, "", 405, onlyPOST},
+		"an error is 200 in 2.0":                       {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, 200, `"code":-24`},
+		"an error is 500 in 1.x":                       {post, "/", fullUser, suitePassword, `{"id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, 500, `"code":-24`},
+		"an unknown method is 200 in 2.0":              {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"nosuchmethod"}`, 200, `"code":-32601`},
+		"an unknown method is 404 in 1.x":              {post, "/", fullUser, suitePassword, `{"jsonrpc":"1.0","id":1,"method":"nosuchmethod"}`, 404, `"code":-32601`},
+		"what is no JSON is 500":                       {post, "/", fullUser, suitePassword, "{nonsense", 500, `"code":-32700`},
+		"an empty batch is an empty array":             {post, "/", fullUser, suitePassword, "[]", 200, "[]"},
+		"a batch is 200 whatever becomes of a call":    {post, "/", fullUser, suitePassword, `[{"id":1,"method":"nosuchmethod"},` + count + `]`, 200, `"code":-32601`},
+		"a 1.x answer has an error even if it is null": {post, "/", fullUser, suitePassword, `{"id":1,"method":"getblockcount"}`, 200, `"error":null`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &rpcClient{Endpoint: node.Endpoint, t: t, http: node.http}
+			status, body := c.exchange(tc.method, tc.path, tc.user, tc.password, tc.body)
+			if status != tc.status || !strings.Contains(string(body), tc.has) || tc.has == "" && len(body) > 0 {
+				t.Errorf("status %d, body %q, want %d and %q", status, body, tc.status, tc.has)
+			}
+		})
+	}
+}
