@@ -1,0 +1,64 @@
+package rpctest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+func TestFaultsAsTheClientSeesThem(t *testing.T) {
+	net := NewNetwork(nil)
+	t.Cleanup(net.Close)
+	for name, tc := range map[string]struct {
+		fault Fault
+		want  error
+		calls int // carried out all the same
+	}{
+		"no fault is no error":                 {NoFault, nil, 1},
+		"hanging is a timeout":                 {Hang, rpc.ErrTimeout, 0},
+		"trickling is a timeout":               {Trickle, rpc.ErrTimeout, 0},
+		"an endless body is too large":         {Endless, rpc.ErrTooLarge, 0},
+		"a reset is an incomplete reply":       {Reset, rpc.ErrTruncated, 0},
+		"a lost reply is an incomplete one":    {LoseReply, rpc.ErrTruncated, 1},
+		"garbage is an incomplete reply":       {Garbage, rpc.ErrTruncated, 0},
+		"a web page is not JSON":               {HTML, rpc.ErrNotJSON, 0},
+		"wrong credentials are unauthorized":   {WrongCredentials, rpc.ErrUnauthorized, 0},
+		"a busy node is busy":                  {Busy, rpc.ErrBusy, 0},
+		"a node no peer reaches answers calls": {Unroutable, nil, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, net, "")
+			n.SetFault(tc.fault)
+			c := newClient(t, n, time.Second)
+			// It must not be a call that the client repeats.
+			_, err := c.GenerateToAddress(t.Context(), 1, someAddress)
+			if !errors.Is(err, tc.want) {
+				t.Errorf("error %v, want %v", err, tc.want)
+			}
+			if got := n.Height(); got != int64(tc.calls) || n.Stats().RoundTrips != 1 {
+				t.Errorf("height %d, stats %+v, want %d and one round trip", got, n.Stats(), tc.calls)
+			}
+			n.SetFault(NoFault)
+			if _, err := c.GetBlockCount(t.Context()); err != nil {
+				t.Errorf("mended, it answers %v", err)
+			}
+		})
+	}
+}
+
+func TestANodeThatHangsCanBeClosed(t *testing.T) {
+	net := NewNetwork(nil)
+	n := newNode(t, net, "")
+	n.SetFault(Hang)
+	c := newClient(t, n, time.Minute)
+	done := make(chan error, 1)
+	go func() { done <- c.AddNode(context.WithoutCancel(t.Context()), nowhere) }()
+	eventually(t, "the request has arrived", func() bool { return n.Stats().RoundTrips == 1 })
+	net.Close()
+	if err := <-done; err == nil {
+		t.Error("the call succeeded")
+	}
+}
