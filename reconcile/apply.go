@@ -20,7 +20,10 @@ import (
 // child is an object that a network wants.
 type child struct {
 	resource schema.GroupVersionResource
-	object   runtime.Object
+	object   interface {
+		runtime.Object
+		metav1.Object
+	}
 }
 
 // desired are all children of the network, in the order in which they are created: pods need their configuration.
@@ -39,55 +42,61 @@ func (e nameConflictError) Error() string {
 	return fmt.Sprintf("%s %s exists and does not belong to this network: delete or rename it, or choose another name for the network", e.kind, e.name)
 }
 
-// apply brings all children to what the network wants. One that fails doesn't keep the others.
+// apply brings all children to what the network wants. If the name of one is taken, none is touched: pods would run with
+// somebody else's configuration. Otherwise one that fails doesn't keep the others.
 func (c *Controller) apply(ctx context.Context, n *Network) error {
+	children := desired(n, c.options.NodeImage)
+	lives := make([]*unstructured.Unstructured, len(children))
 	var failed []error
-	for _, child := range desired(n, c.options.NodeImage) {
-		intent, err := unstructuredx.Intent(child.object)
-		if err == nil {
-			err = c.applyChild(ctx, n, child.resource, intent)
-		}
+	for i, child := range children {
+		live, err := c.live(ctx, n, child)
+		lives[i] = live
 		failed = append(failed, err)
+	}
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	for i, child := range children {
+		failed = append(failed, c.applyChild(ctx, n, child, lives[i]))
 	}
 	return errors.Join(failed...)
 }
 
-func (c *Controller) applyChild(ctx context.Context, n *Network, resource schema.GroupVersionResource, intent *unstructured.Unstructured) error {
-	key := cache.ObjectName{Namespace: intent.GetNamespace(), Name: intent.GetName()}
-	live, err := c.live(ctx, resource, key)
-	switch {
-	case err != nil:
-		return err
-	case live != nil && !controlledBy(live, n.UID):
-		return nameConflictError{kind: intent.GetKind(), name: intent.GetName()}
-	case live != nil && live.GetDeletionTimestamp() != nil:
+func (c *Controller) applyChild(ctx context.Context, n *Network, child child, live *unstructured.Unstructured) error {
+	if live != nil && live.GetDeletionTimestamp() != nil {
 		return nil // the end of the deletion wakes the network
 	}
-	applied, err := c.applier.Apply(ctx, resource, live, intent)
+	intent, err := unstructuredx.Intent(child.object)
+	if err != nil {
+		return err
+	}
+	applied, err := c.applier.Apply(ctx, child.resource, live, intent)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the network goes with its namespace
 	}
 	if err != nil || applied == live {
 		return err
 	}
-	c.caches.wrote(applied, resource)
+	c.caches.wrote(applied, child.resource)
 	c.log.Info("applied", name(cache.MetaObjectToName(n)), zap.String("kind", intent.GetKind()), zap.String("object", intent.GetName()), zap.Bool("created", live == nil))
 	return nil
 }
 
-// live is the object as last seen; nil if there is none. What the cache doesn't know is asked of the apiserver: an object
-// of somebody else has no label of ours, and a forced apply would take it over.
-func (c *Controller) live(ctx context.Context, resource schema.GroupVersionResource, key cache.ObjectName) (*unstructured.Unstructured, error) {
-	cached, err := c.caches.get(resource, key)
-	if err != nil || cached != nil {
-		return cached, err
+// live is the child as last seen, nil if there is none, or a nameConflictError. What the cache doesn't know is asked of
+// the apiserver: an object of somebody else has no label of ours, and a forced apply would take it over.
+func (c *Controller) live(ctx context.Context, n *Network, child child) (*unstructured.Unstructured, error) {
+	key := cache.MetaObjectToName(child.object)
+	found, err := c.caches.get(child.resource, key)
+	if err == nil && found == nil {
+		found, err = c.client.Resource(child.resource).Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	}
-	found, err := c.client.Resource(resource).Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("get %s %s: %w", resource.Resource, key, err)
+	case err != nil:
+		return nil, fmt.Errorf("get %s %s: %w", child.resource.Resource, key, err)
+	case !controlledBy(found, n.UID):
+		return nil, nameConflictError{kind: child.object.GetObjectKind().GroupVersionKind().Kind, name: key.Name}
 	}
 	return found, nil
 }

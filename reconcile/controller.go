@@ -34,6 +34,10 @@ type Options struct {
 	AllowLoopback bool
 }
 
+// settle is how long a network waits after an event for those that come with it: three pods that start together are one
+// change, not nine.
+const settle = 50 * time.Millisecond
+
 // firstRetry is the backoff after a network's first failure; it doubles up to Options.Resync.
 const firstRetry = 250 * time.Millisecond
 
@@ -78,7 +82,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if err := c.preflight(ctx); err != nil {
 		return err
 	}
-	if err := c.caches.wake(c.queue.Add); err != nil {
+	if err := c.caches.wake(func(key cache.ObjectName) { c.queue.AddAfter(key, settle) }); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -25,9 +25,10 @@ func statefulSet(n *Network, nodeImage string) *appsv1.StatefulSet {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: childMeta(n, statefulSetName(n)),
 		Spec: appsv1.StatefulSetSpec{
-			Replicas:    new(n.Spec.Nodes),
-			ServiceName: serviceName(n),
-			Selector:    &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
+			Replicas:       new(n.Spec.Nodes),
+			ServiceName:    serviceName(n),
+			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
+			Selector:       &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
 			// No node needs another one to start.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 			Template: corev1.PodTemplateSpec{

@@ -20,31 +20,36 @@ func Into[T any](u *unstructured.Unstructured) (*T, error) {
 }
 
 // Intent is the body of a server-side apply of obj: what obj says and nothing that the Go types add by themselves, since
-// every field present in the body would be owned. Left out are the status and the nulls of unset timestamps; empty maps
-// stay, as `emptyDir: {}` is meant. obj needs its apiVersion and kind set.
+// every field present in the body would be owned. Left out are the status, the nulls of unset timestamps, and the empty
+// maps of structs without omitempty; other empty maps stay, as `emptyDir: {}` is meant. obj needs its apiVersion and kind
+// set.
 func Intent(obj runtime.Object) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {
 		return nil, fmt.Errorf("convert %T to unstructured: %w", obj, err)
 	}
 	delete(content, "status")
-	dropNulls(content)
+	dropNoise(content)
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-func dropNulls(value any) {
+// structs are the fields that ToUnstructured writes as empty maps when they are unset, their Go types being no pointers.
+var structs = map[string]bool{"resources": true, "strategy": true, "updateStrategy": true}
+
+func dropNoise(value any) {
 	switch v := value.(type) {
 	case map[string]any:
 		for key, item := range v {
-			if item == nil {
+			object, isObject := item.(map[string]any)
+			if item == nil || isObject && len(object) == 0 && structs[key] {
 				delete(v, key)
 				continue
 			}
-			dropNulls(item)
+			dropNoise(item)
 		}
 	case []any:
 		for _, item := range v {
-			dropNulls(item)
+			dropNoise(item)
 		}
 	}
 }

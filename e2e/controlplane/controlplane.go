@@ -1,0 +1,233 @@
+// Package controlplane runs a Kubernetes control plane as plain processes on loopback: etcd, the apiserver and the
+// controller manager with what StatefulSets need. There is no node; a [Kubelet] of this package plays all pods.
+package controlplane
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+const (
+	// startTimeout is generous: the machine may be busy with something else.
+	startTimeout = 2 * time.Minute
+	stopTimeout  = 20 * time.Second
+
+	adminToken = "admin" // of a server that only this process knows of, and that dies with it
+)
+
+// ControlPlane is a running control plane.
+type ControlPlane struct {
+	// Config is that of a cluster administrator.
+	Config *rest.Config
+
+	dir       string
+	processes []*process
+}
+
+// process is one component, and how it ended.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Start runs the control plane with the given binary, which is Kubernetes and etcd in one (e2e/kube), and keeps all of its
+// files in dir. What was started is stopped if it fails.
+func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
+	ports, err := freePorts(4)
+	if err != nil {
+		return nil, err
+	}
+	cp := &ControlPlane{dir: dir}
+	etcdURL := "http://127.0.0.1:" + ports[0]
+	steps := []func() error{
+		func() error { return cp.writeServiceAccountKey() },
+		func() error {
+			return cp.run(binary, "etcd", "--data-dir="+cp.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
+				"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL, "--listen-peer-urls=http://127.0.0.1:"+ports[1])
+		},
+		func() error { return cp.runAPIServer(binary, etcdURL, ports[2]) },
+		func() error { return cp.waitReady(ctx, ports[2]) },
+		func() error { return cp.writeKubeconfig() },
+		func() error {
+			return cp.run(binary, "kube-controller-manager", "--kubeconfig="+cp.Kubeconfig(), "--secure-port="+ports[3],
+				"--cert-dir="+cp.path("certs"), "--leader-elect=false", "--concurrent-gc-syncs=5",
+				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller")
+		},
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, cp.Stop())
+		}
+	}
+	return cp, nil
+}
+
+func (cp *ControlPlane) runAPIServer(binary, etcdURL, port string) error {
+	tokens := cp.path("tokens.csv")
+	if err := os.WriteFile(tokens, []byte(adminToken+",admin,admin,system:masters\n"), 0o600); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
+	}
+	return cp.run(binary, "kube-apiserver", "--etcd-servers="+etcdURL, "--secure-port="+port, "--bind-address=127.0.0.1",
+		"--cert-dir="+cp.path("certs"), "--token-auth-file="+tokens, "--authorization-mode=RBAC",
+		"--service-account-issuer=https://127.0.0.1", "--service-account-key-file="+cp.path("sa.key"),
+		"--service-account-signing-key-file="+cp.path("sa.key"), "--service-cluster-ip-range=10.96.0.0/16",
+		// Nobody makes service accounts' tokens here, and no pod of ours uses one.
+		"--disable-admission-plugins=ServiceAccount")
+}
+
+// Kubeconfig is the path of a kubeconfig file for an administrator.
+func (cp *ControlPlane) Kubeconfig() string { return cp.path("kubeconfig") }
+
+// Logs is the directory with a log file of each component.
+func (cp *ControlPlane) Logs() string { return cp.dir }
+
+func (cp *ControlPlane) path(name string) string { return filepath.Join(cp.dir, name) }
+
+func (cp *ControlPlane) run(binary, component string, flags ...string) error {
+	log, err := os.Create(cp.path(component + ".log"))
+	if err != nil {
+		return fmt.Errorf("start %s: %w", component, err)
+	}
+	defer log.Close() // the child has its own descriptor
+	cmd := exec.Command(binary, append([]string{component}, flags...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = dieWithParent()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", component, err)
+	}
+	p := &process{name: component, cmd: cmd, exited: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // how it ended is in its log
+		close(p.exited)
+	}()
+	cp.processes = append(cp.processes, p)
+	return nil
+}
+
+// waitReady returns when the apiserver answers /readyz, and sets Config.
+func (cp *ControlPlane) waitReady(ctx context.Context, port string) error {
+	certificate := filepath.Join(cp.path("certs"), "apiserver.crt")
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
+		for _, p := range cp.processes {
+			select {
+			case <-p.exited:
+				return false, fmt.Errorf("%s ended, its log is %s", p.name, cp.path(p.name+".log"))
+			default:
+			}
+		}
+		cp.Config = &rest.Config{
+			Host:            "https://127.0.0.1:" + port,
+			BearerToken:     adminToken,
+			TLSClientConfig: rest.TLSClientConfig{CAFile: certificate}, // self-signed, made by the apiserver at its start
+			QPS:             -1,
+		}
+		last = readyz(ctx, cp.Config)
+		return last == nil, nil
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("wait for the apiserver: %w", err), last)
+	}
+	return nil
+}
+
+func readyz(ctx context.Context, config *rest.Config) error {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("readyz: %s", response.Status)
+	}
+	return nil
+}
+
+func (cp *ControlPlane) writeKubeconfig() error {
+	config := clientcmdapi.NewConfig()
+	config.Clusters["local"] = &clientcmdapi.Cluster{Server: cp.Config.Host, CertificateAuthority: cp.Config.CAFile}
+	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{Token: adminToken}
+	config.Contexts["local"] = &clientcmdapi.Context{Cluster: "local", AuthInfo: "admin"}
+	config.CurrentContext = "local"
+	if err := clientcmd.WriteToFile(*config, cp.Kubeconfig()); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	return nil
+}
+
+func (cp *ControlPlane) writeServiceAccountKey() error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return fmt.Errorf("make service account key: %w", err)
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	if err := os.WriteFile(cp.path("sa.key"), block, 0o600); err != nil {
+		return fmt.Errorf("write service account key: %w", err)
+	}
+	return nil
+}
+
+// Stop ends all components, the last one started first: an apiserver whose etcd has gone would hang.
+func (cp *ControlPlane) Stop() error {
+	var failed []error
+	for i := len(cp.processes) - 1; i >= 0; i-- {
+		failed = append(failed, cp.processes[i].stop())
+	}
+	cp.processes = nil
+	return errors.Join(failed...)
+}
+
+func (p *process) stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+	select {
+	case <-p.exited:
+		return nil
+	case <-time.After(stopTimeout):
+	}
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	<-p.exited
+	return nil
+}
+
+// freePorts returns ports of 127.0.0.1 that were free a moment ago.
+func freePorts(count int) ([]string, error) {
+	ports := make([]string, count)
+	for i := range ports {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer listener.Close() // at the end, so that all are different
+		ports[i] = strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}

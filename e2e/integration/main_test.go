@@ -1,0 +1,350 @@
+//go:build integration
+
+// Package integration runs the controller against a real apiserver, with the real StatefulSet and garbage collection
+// controllers; the pods are fakes. What needs no kubelet is tested here, where a fault can be made at will and each
+// request counted.
+package integration
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/controlplane"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+const (
+	patience = 2 * time.Minute
+	// resync is short, so that audits happen while a test looks.
+	resync = time.Second
+)
+
+var (
+	cluster *controlplane.ControlPlane
+	kubelet *controlplane.Kubelet
+	client  dynamic.Interface
+
+	namespaces   = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	crds         = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	configMaps   = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
+	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+)
+
+func TestMain(m *testing.M) {
+	code, err := runAll(m)
+	if err != nil {
+		log.Fatal(err)
+	}
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	binary := os.Getenv("KUBE_BINARY")
+	if binary == "" {
+		return 0, fmt.Errorf("KUBE_BINARY must be the path of Kubernetes in one binary; `make test-integration` builds it")
+	}
+	dir, err := os.MkdirTemp("", "bitcoin-controller-integration-")
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if cluster, err = controlplane.Start(ctx, binary, dir); err != nil {
+		return 0, err
+	}
+	defer func() {
+		if stopErr := cluster.Stop(); err == nil {
+			err = stopErr
+		}
+		if code == 0 && err == nil {
+			err = os.RemoveAll(dir)
+		} else {
+			log.Printf("the logs of the control plane are in %s", dir)
+		}
+	}()
+	if client, err = dynamic.NewForConfig(cluster.Config); err != nil {
+		return 0, err
+	}
+	if err := installCRD(ctx); err != nil {
+		return 0, err
+	}
+	kubelet = controlplane.NewKubelet(client, func(err error) { log.Printf("kubelet: %v", err) })
+	stopped := make(chan error)
+	go func() { stopped <- kubelet.Run(ctx) }()
+	code = m.Run()
+	cancel()
+	return code, <-stopped
+}
+
+func installCRD(ctx context.Context) error {
+	text, err := os.ReadFile("../../manifests/crd.yaml")
+	if err != nil {
+		return err
+	}
+	crd := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(text, &crd.Object); err != nil {
+		return err
+	}
+	if _, err := client.Resource(crds).Create(ctx, crd, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
+		return err
+	}
+	return poll(ctx, func() error {
+		_, err := client.Resource(reconcile.Resource).List(ctx, metav1.ListOptions{})
+		return err
+	})
+}
+
+// counter counts the controller's requests to the apiserver, watches apart.
+type counter struct {
+	next          http.RoundTripper
+	writes, reads atomic.Int64
+}
+
+func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
+	switch {
+	case request.URL.Query().Has("watch"):
+	case request.Method == http.MethodGet:
+		c.reads.Add(1)
+	default:
+		c.writes.Add(1)
+	}
+	return c.next.RoundTrip(request)
+}
+
+// controller is one that runs, with what can be seen of it from outside.
+type controller struct {
+	counter
+	logs *observer.ObservedLogs
+	stop func()
+}
+
+// startController runs a controller until stop is called or the test ends.
+func startController(t *testing.T) *controller {
+	t.Helper()
+	running := &controller{}
+	config := rest.CopyConfig(cluster.Config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		running.next = next
+		return &running.counter
+	})
+	counted, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.InfoLevel)
+	running.logs = logs
+	c, err := reconcile.New(counted, zap.New(core), reconcile.Options{
+		NodeImage: "example.com/bitcoind:1", Workers: 4, Resync: resync, AllowLoopback: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	running.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		running.stop()
+		if t.Failed() {
+			for _, entry := range logs.All() {
+				t.Log(entry.Level, entry.Message, entry.ContextMap())
+			}
+		}
+	})
+	eventually(t, "controller ready", func() error {
+		if !c.Ready() {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	return running
+}
+
+// warnings are the log lines that say that something went wrong with a network.
+func (c *controller) warnings(n network) []string {
+	var lines []string
+	for _, entry := range c.logs.FilterLevelExact(zap.WarnLevel).All() {
+		if fields := entry.ContextMap(); fields["network"] == n.namespace+"/"+n.name {
+			lines = append(lines, fmt.Sprint(entry.Message, fields))
+		}
+	}
+	return lines
+}
+
+// network is a BitcoinNetwork of the cluster.
+type network struct{ namespace, name string }
+
+// newNetwork creates a network in a namespace of its own, which goes when the test ends.
+func newNetwork(t *testing.T, nodes int) network {
+	t.Helper()
+	n := network{namespace: newNamespace(t), name: "my-network"}
+	n.create(t, nodes)
+	return n
+}
+
+func newNamespace(t *testing.T) string {
+	t.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
+	u.SetGenerateName("test-")
+	created, err := client.Resource(namespaces).Create(t.Context(), u, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := created.GetName()
+	t.Cleanup(func() {
+		if err := client.Resource(namespaces).Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
+func (n network) create(t *testing.T, nodes int) {
+	t.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"nodes": int64(nodes)}}}
+	u.SetAPIVersion(reconcile.Group + "/v1")
+	u.SetKind("BitcoinNetwork")
+	u.SetName(n.name)
+	if _, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n network) read(ctx context.Context) (*reconcile.Network, error) {
+	u, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Get(ctx, n.name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return unstructuredx.Into[reconcile.Network](u)
+}
+
+// bitcoind returns the pod of a node and the fake in it; the test fails if there is none.
+func (n network) bitcoind(t *testing.T, ordinal int) (*corev1.Pod, *rpctest.Node) {
+	t.Helper()
+	u, err := client.Resource(pods).Namespace(n.namespace).Get(t.Context(), fmt.Sprintf("%s-sts-%d", n.name, ordinal), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, err := unstructuredx.Into[corev1.Pod](u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := kubelet.Node(pod.UID)
+	if node == nil {
+		t.Fatalf("no bitcoind in %s", pod.Name)
+	}
+	return pod, node
+}
+
+// condition waits until the Ready condition is as given, and returns the network. At the same time the status has to be
+// that of the current generation.
+func (n network) condition(t *testing.T, status metav1.ConditionStatus, reason string) *reconcile.Network {
+	t.Helper()
+	var found *reconcile.Network
+	eventually(t, fmt.Sprintf("%s is %s: %s", n.name, status, reason), func() (err error) {
+		if found, err = n.read(t.Context()); err != nil {
+			return err
+		}
+		if len(found.Status.Conditions) != 1 || found.Status.ObservedGeneration != found.Generation {
+			return fmt.Errorf("no status for generation %d", found.Generation)
+		}
+		if ready := found.Status.Conditions[0]; ready.Status != status || ready.Reason != reason {
+			return fmt.Errorf("it is %s: %s: %s", ready.Status, ready.Reason, ready.Message)
+		}
+		return nil
+	})
+	return found
+}
+
+// meshed waits until the network is ready with that many nodes, and all of them know all others and nobody else.
+func (n network) meshed(t *testing.T, nodes int) {
+	t.Helper()
+	eventually(t, "meshed", func() error {
+		found := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+		if len(found.Status.Nodes) != nodes {
+			return fmt.Errorf("%d nodes, want %d", len(found.Status.Nodes), nodes)
+		}
+		for i := range nodes {
+			var want []string
+			for j, other := range found.Status.Nodes {
+				if j != i {
+					want = append(want, other.IP)
+				}
+			}
+			_, node := n.bitcoind(t, i)
+			got := node.Added()
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("node %d lists %v, want %v", i, got, want)
+			}
+		}
+		return nil
+	})
+}
+
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	if err := poll(t.Context(), check); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// poll returns when check does so without an error, or the last error when patience has run out.
+func poll(ctx context.Context, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not within %s: %w", patience, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// merge changes an object by hand.
+func merge(t *testing.T, resource schema.GroupVersionResource, namespace, name, patch string) {
+	t.Helper()
+	body, err := yaml.YAMLToJSON([]byte(strings.TrimSpace(patch)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Resource(resource).Namespace(namespace).Patch(t.Context(), name, "application/merge-patch+json", body, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,367 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+)
+
+func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
+	c := startController(t)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+	if writes := c.writes.Load(); writes > 10 {
+		t.Errorf("%d writes to the apiserver until ready, want at most 10", writes)
+	}
+	if warnings := c.warnings(n); len(warnings) > 0 {
+		t.Errorf("a start without trouble left warnings in the log: %q", warnings)
+	}
+	for _, nodes := range []int{5, 2, 0, 1} {
+		merge(t, reconcile.Resource, n.namespace, n.name, fmt.Sprintf("{spec: {nodes: %d}}", nodes))
+		n.meshed(t, nodes)
+	}
+	background := metav1.DeletePropagationBackground
+	if err := client.Resource(reconcile.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
+		t.Fatal(err)
+	}
+	for _, resource := range []schema.GroupVersionResource{configMaps, services, statefulSets, pods} {
+		eventually(t, "nothing left", func() error {
+			left, err := client.Resource(resource).Namespace(n.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + n.name})
+			if err == nil && len(left.Items) > 0 {
+				err = fmt.Errorf("%s %s", resource.Resource, left.Items[0].GetName())
+			}
+			return err
+		})
+	}
+}
+
+func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
+	c := startController(t)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+	_, first := n.bitcoind(t, 0)
+	audited := func(times int) {
+		t.Helper()
+		before := first.Stats().RoundTrips
+		eventually(t, "audits", func() error {
+			if now := first.Stats().RoundTrips; now < before+times {
+				return fmt.Errorf("%d of %d", now-before, times)
+			}
+			return nil
+		})
+	}
+	audited(2) // what the last events still cause
+	writes, reads := c.writes.Load(), c.reads.Load()
+	changes := func() (count int) {
+		for i := range 3 {
+			_, node := n.bitcoind(t, i)
+			count += node.Stats().Calls["addnode"] + node.Stats().Calls["disconnectnode"]
+		}
+		return count
+	}
+	changed := changes()
+	audited(3)
+	if now := c.writes.Load(); now != writes {
+		t.Errorf("%d writes to the apiserver in three audits", now-writes)
+	}
+	if now := c.reads.Load(); now != reads {
+		t.Errorf("%d reads from the apiserver in three audits", now-reads)
+	}
+	if now := changes(); now != changed {
+		t.Errorf("%d changes of nodes in three audits", now-changed)
+	}
+	// Each round trip is one question: nothing is asked twice.
+	stats := first.Stats()
+	if asked := stats.Calls["getaddednodeinfo"]; asked != stats.RoundTrips {
+		t.Errorf("%d round trips, %d questions", stats.RoundTrips, asked)
+	}
+}
+
+func TestARestartedControllerWritesNothing(t *testing.T) {
+	first := startController(t)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+	first.stop()
+	_, node := n.bitcoind(t, 0)
+	before := node.Stats().RoundTrips
+	second := startController(t)
+	eventually(t, "two passes", func() error {
+		if now := node.Stats().RoundTrips; now < before+2 {
+			return fmt.Errorf("%d round trips", now-before)
+		}
+		return nil
+	})
+	if writes := second.writes.Load(); writes != 0 {
+		t.Errorf("%d writes", writes)
+	}
+}
+
+func TestAReplacedPodIsMeshed(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 4)
+	n.meshed(t, 4)
+	pod, _ := n.bitcoind(t, 2)
+	if err := client.Resource(pods).Namespace(n.namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "replaced", func() error {
+		now, err := client.Resource(pods).Namespace(n.namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
+		if err == nil && now.GetUID() == pod.UID {
+			err = fmt.Errorf("still the old pod")
+		}
+		return err
+	})
+	eventually(t, "the old address forgotten", func() error {
+		for i := range 4 {
+			if _, node := n.bitcoind(t, i); slices.Contains(node.Added(), pod.Status.PodIP) {
+				return fmt.Errorf("node %d lists %s", i, pod.Status.PodIP)
+			}
+		}
+		return nil
+	})
+	n.meshed(t, 4)
+}
+
+func TestABitcoindThatForgotItsPeersIsMeshedAgain(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+
+	pod, node := n.bitcoind(t, 1)
+	if err := kubelet.Restart(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	n.meshed(t, 3)
+
+	// Nobody tells the controller of this one: the audit finds it.
+	if err := node.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "peers", func() error {
+		if peers := len(node.Peers()); peers < 4 { // two others, each a connection out and one in
+			return fmt.Errorf("%d connections", peers)
+		}
+		return nil
+	})
+	n.meshed(t, 3)
+}
+
+func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
+	for name, row := range map[string]struct {
+		fault  rpctest.Fault
+		reason reconcile.NodeReason
+	}{
+		"it answers with garbage":        {rpctest.Garbage, reconcile.ReasonRPCFailed},
+		"it refuses the controller":      {rpctest.WrongCredentials, reconcile.ReasonUnauthorized},
+		"it accepts and never answers":   {rpctest.Hang, reconcile.ReasonRPCUnreachable},
+		"it answers with another's page": {rpctest.HTML, reconcile.ReasonRPCFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			startController(t)
+			n := newNetwork(t, 3)
+			n.meshed(t, 3)
+			_, bad := n.bitcoind(t, 2)
+			bad.SetFault(row.fault)
+			eventually(t, "the status names it", func() error {
+				found, err := n.read(t.Context())
+				if err != nil {
+					return err
+				}
+				for i, node := range found.Status.Nodes {
+					if want := map[bool]reconcile.NodeReason{i == 2: row.reason}[true]; node.Reason != want {
+						return fmt.Errorf("the reason of node %d is %q: %s", i, node.Reason, node.Message)
+					}
+				}
+				return nil
+			})
+			// The others are still repaired, and still connected to it as far as they can tell.
+			_, good := n.bitcoind(t, 0)
+			if err := good.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the others are meshed", func() error {
+				if added := len(good.Added()); added != 2 {
+					return fmt.Errorf("node 0 lists %d nodes", added)
+				}
+				return nil
+			})
+			bad.SetFault(rpctest.NoFault)
+			n.meshed(t, 3)
+		})
+	}
+}
+
+func TestAWarmingUpNodeIsWaitedFor(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 2)
+	n.meshed(t, 2)
+	_, node := n.bitcoind(t, 1)
+	node.SetWarmup("Loading block index…")
+	eventually(t, "the status says so", func() error {
+		found, err := n.read(t.Context())
+		if err == nil && found.Status.Nodes[1].Reason != reconcile.ReasonWarmingUp {
+			err = fmt.Errorf("node 1 is %+v", found.Status.Nodes[1])
+		}
+		return err
+	})
+	node.SetWarmup("")
+	n.meshed(t, 2)
+}
+
+func TestChangesByHandArePutBack(t *testing.T) {
+	c := startController(t)
+	n := newNetwork(t, 1)
+	n.meshed(t, 1)
+	for name, row := range map[string]struct {
+		resource schema.GroupVersionResource
+		object   string
+		patch    string
+		path     []string
+		want     string
+	}{
+		"replicas": {statefulSets, "my-network-sts", "{spec: {replicas: 4}}", []string{"spec", "replicas"}, "1"},
+		"the time to shut down": {
+			statefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}",
+			[]string{"spec", "template", "spec", "terminationGracePeriodSeconds"}, "600",
+		},
+		"the configuration": {configMaps, "my-network-config", `{data: {bitcoin.conf: "regtest=1"}}`, []string{"data", "bitcoin.conf"}, ""},
+		"a label":           {services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/name: x}}}", []string{"metadata", "labels", "app.kubernetes.io/name"}, "bitcoind"},
+		"our label":         {services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/managed-by: null}}}", []string{"metadata", "labels", "app.kubernetes.io/managed-by"}, "bitcoin-controller"},
+		"the selector":      {services, "my-network-svc", "{spec: {selector: {app.kubernetes.io/instance: other}}}", []string{"spec", "selector", "app.kubernetes.io/instance"}, "my-network"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			value := func() string {
+				u, err := client.Resource(row.resource).Namespace(n.namespace).Get(t.Context(), row.object, metav1.GetOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				found, _, err := unstructured.NestedFieldNoCopy(u.Object, row.path...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return fmt.Sprint(found)
+			}
+			before := value()
+			if row.want != "" && before != row.want {
+				t.Fatalf("it was %q to begin with", before)
+			}
+			merge(t, row.resource, n.namespace, row.object, row.patch)
+			eventually(t, "put back", func() error {
+				if now := value(); now != before {
+					return fmt.Errorf("it is %q", now)
+				}
+				return nil
+			})
+		})
+	}
+	n.meshed(t, 1) // a changed template has replaced the pod, perhaps twice
+	// What others own stays, and is no reason to write.
+	merge(t, services, n.namespace, "my-network-svc", "{metadata: {annotations: {theirs: stays}}}")
+	writes := c.writes.Load()
+	_, node := n.bitcoind(t, 0)
+	trips := node.Stats().RoundTrips
+	eventually(t, "two passes", func() error {
+		if now := node.Stats().RoundTrips; now < trips+2 {
+			return fmt.Errorf("%d round trips", now-trips)
+		}
+		return nil
+	})
+	u, err := client.Resource(services).Namespace(n.namespace).Get(t.Context(), "my-network-svc", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.GetAnnotations()["theirs"] != "stays" {
+		t.Error("somebody else's annotation was removed")
+	}
+	if now := c.writes.Load(); now != writes {
+		t.Errorf("%d writes because of somebody else's annotation", now-writes)
+	}
+}
+
+func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
+	for name, labels := range map[string]map[string]any{
+		"without our label":                       nil,
+		"with our label, but not of this network": {"app.kubernetes.io/managed-by": "bitcoin-controller"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			startController(t)
+			n := network{namespace: newNamespace(t), name: "my-network"}
+			theirs := &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": "v1", "kind": "ConfigMap",
+				"metadata": map[string]any{"name": "my-network-config", "labels": labels},
+				"data":     map[string]any{"mine": "yes"},
+			}}
+			created, err := client.Resource(configMaps).Namespace(n.namespace).Create(t.Context(), theirs, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.create(t, 1)
+			n.condition(t, metav1.ConditionFalse, reconcile.ReasonNameConflict)
+			now, err := client.Resource(configMaps).Namespace(n.namespace).Get(t.Context(), created.GetName(), metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if now.GetResourceVersion() != created.GetResourceVersion() {
+				t.Errorf("it was changed: %v", now.Object)
+			}
+			if err := client.Resource(configMaps).Namespace(n.namespace).Delete(t.Context(), created.GetName(), metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			n.meshed(t, 1)
+		})
+	}
+}
+
+func TestANetworkThatIsMadeAnewStartsAnew(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 2)
+	n.meshed(t, 2)
+	pod, _ := n.bitcoind(t, 0)
+	if err := client.Resource(reconcile.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.create(t, 2) // its predecessor's children are still there
+	eventually(t, "new pods", func() error {
+		now, err := client.Resource(pods).Namespace(n.namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
+		if err == nil && now.GetUID() == pod.UID {
+			err = fmt.Errorf("still the old pod")
+		}
+		return err
+	})
+	n.meshed(t, 2)
+}
+
+func TestANamespaceThatGoesIsLeftInPeace(t *testing.T) {
+	c := startController(t)
+	n := newNetwork(t, 2)
+	n.meshed(t, 2)
+	if err := client.Resource(namespaces).Delete(t.Context(), n.namespace, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "gone", func() error {
+		_, err := client.Resource(namespaces).Get(t.Context(), n.namespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("still there (%v)", err)
+	})
+	if warnings := c.warnings(n); len(warnings) > 5 {
+		t.Errorf("%d warnings: %q", len(warnings), warnings)
+	}
+	// So that the test's own cleaning up finds something to delete.
+	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
+	u.SetName(n.namespace)
+	if _, err := client.Resource(namespaces).Create(t.Context(), u, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

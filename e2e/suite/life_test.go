@@ -1,0 +1,359 @@
+//go:build e2e
+
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+)
+
+// TestTheLifeOfANetwork goes through everything that happens to one network, in one order: each step needs those before.
+func TestTheLifeOfANetwork(t *testing.T) {
+	n := network{namespace: namespace(t), name: "my-network"}
+	for _, step := range []struct {
+		name string
+		do   func(*testing.T, network)
+	}{
+		{"three nodes become ready and know each other", createThree},
+		{"bitcoin-cli works in a pod without flags and with those of the series", useCLI},
+		{"a chain of 101 blocks is on all nodes", mineChain},
+		{"a deleted pod is replaced, known to all, and has the chain", deletePod},
+		{"a bitcoind that is killed is meshed again", killBitcoind},
+		{"a fourth node joins and has the chain", scaleUp},
+		{"back to two, the leavers are forgotten", scaleDown},
+		{"replicas changed by hand are put back", scaleStatefulSet},
+		{"a StatefulSet, a Service or a ConfigMap that is deleted comes back", deleteChildren},
+		{"a user's own peers are left alone", addOwnPeer},
+		{"everything goes with the network", deleteNetwork},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { step.do(t, n) }) {
+			t.FailNow()
+		}
+	}
+}
+
+func createThree(t *testing.T, n network) {
+	n.apply(t, 3)
+	applied := time.Now()
+	eventually(t, "pods ready", func(ctx context.Context) error { return n.podsReady(ctx, 3) })
+	podsReady := time.Since(applied)
+	eventually(t, "network ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
+	t.Logf("measured: apply to pods ready %.1f s, to Ready (all nodes ready, all pairs connected) %.1f s", podsReady.Seconds(), time.Since(applied).Seconds())
+	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	kubectl(t, "wait", "--namespace", n.namespace, "btcnet/"+n.name, "--for=condition=Ready", "--timeout=60s")
+	t.Log("\n" + kubectl(t, "get", "--namespace", n.namespace, "btcnet", "-o", "wide"))
+}
+
+func useCLI(t *testing.T, n network) {
+	for _, flags := range [][]string{nil, {"-regtest"}, {"-regtest", "-conf=/bitcoin.conf"}} {
+		if out, err := n.cli(t.Context(), 0, append(flags, "getblockcount")...); err != nil || out != "0" {
+			t.Errorf("bitcoin-cli %v getblockcount: %q, %v", flags, out, err)
+		}
+	}
+	// Another node's name resolves: its bitcoind answers, if only that the cookie is not its own.
+	if out, err := n.cli(t.Context(), 0, "-rpcconnect="+n.podName(1)+"."+n.name+"-svc", "getblockcount"); err == nil || !strings.Contains(err.Error(), "Authorization failed") {
+		t.Errorf("asking node 1 by its name: %q, %v", out, err)
+	}
+}
+
+func mineChain(t *testing.T, n network) {
+	n.mine(t, 0, 101)
+	eventually(t, "101 blocks on all nodes", func(ctx context.Context) error {
+		return all(3, func(i int) error { return n.hasHeight(ctx, i, 101) })
+	})
+}
+
+func deletePod(t *testing.T, n network) {
+	before, err := n.pod(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleted := time.Now()
+	kubectl(t, "delete", "pod", "--namespace", n.namespace, n.podName(0), "--wait=false")
+	podReady := eventually(t, "replacement ready", func(ctx context.Context) error {
+		pod, err := n.pod(ctx, 0)
+		if err != nil {
+			return err
+		}
+		if pod.UID == before.UID || !isReady(pod) {
+			return errors.New("not replaced yet, or not ready")
+		}
+		return nil
+	})
+	eventually(t, "network ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
+	t.Logf("measured: pod deleted to its replacement ready %.1f s, to healed %.1f s", podReady.Seconds(), time.Since(deleted).Seconds())
+	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	eventually(t, "101 blocks on the replacement", func(ctx context.Context) error { return n.hasHeight(ctx, 0, 101) })
+	after, err := n.pod(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Status.PodIP == before.Status.PodIP {
+		t.Logf("the replacement has got the old address %s, so that this run did not see one removed", before.Status.PodIP)
+	}
+}
+
+// killBitcoind kills from outside the container, as PID 1 ignores SIGKILL from within its own namespace.
+func killBitcoind(t *testing.T, n network) {
+	before, err := n.pod(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(t, before)
+	eventually(t, "restart", func(ctx context.Context) error {
+		pod, err := n.pod(ctx, 1)
+		if err != nil {
+			return err
+		}
+		if now, then := pod.Status.ContainerStatuses[0], before.Status.ContainerStatuses[0]; now.RestartCount <= then.RestartCount || !isReady(pod) {
+			return fmt.Errorf("restart count %d, ready %v", now.RestartCount, isReady(pod))
+		}
+		return nil
+	})
+	podReady := time.Now()
+	eventually(t, "network ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
+	t.Logf("measured: killed bitcoind ready again to healed %.1f s", time.Since(podReady).Seconds())
+	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	if after, err := n.pod(t.Context(), 1); err != nil || after.UID != before.UID {
+		t.Errorf("the pod was to restart in place, but is another one (%v)", err)
+	}
+}
+
+func scaleUp(t *testing.T, n network) {
+	n.apply(t, 4)
+	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 4) })
+	eventually(t, "101 blocks on the new node", func(ctx context.Context) error { return n.hasHeight(ctx, 3, 101) })
+}
+
+func scaleDown(t *testing.T, n network) {
+	n.apply(t, 2)
+	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	for _, ordinal := range []int{2, 3} {
+		eventually(t, "leaver gone", func(ctx context.Context) error {
+			if _, err := n.pod(ctx, ordinal); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s is still there (%v)", n.podName(ordinal), err)
+			}
+			return nil
+		})
+	}
+}
+
+func scaleStatefulSet(t *testing.T, n network) {
+	kubectl(t, "scale", "--namespace", n.namespace, "statefulset/"+n.name+"-sts", "--replicas=5")
+	took := eventually(t, "replicas put back", func(ctx context.Context) error {
+		u, err := client.Resource(statefulSetResource).Namespace(n.namespace).Get(ctx, n.name+"-sts", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if spec := u.Object["spec"].(map[string]any); spec["replicas"] != int64(2) {
+			return fmt.Errorf("replicas is %v", spec["replicas"])
+		}
+		return nil
+	})
+	t.Logf("measured: replicas changed by hand to put back %.1f s", took.Seconds())
+	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+}
+
+func deleteChildren(t *testing.T, n network) {
+	for _, child := range []string{"configmap/" + n.name + "-config", "service/" + n.name + "-svc", "statefulset/" + n.name + "-sts"} {
+		uid := func(ctx context.Context) (string, error) {
+			return run(ctx, "", "get", "--namespace", n.namespace, child, "-o", "jsonpath={.metadata.uid}")
+		}
+		before, err := uid(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		kubectl(t, "delete", "--namespace", n.namespace, child)
+		took := eventually(t, child+" is back", func(ctx context.Context) error {
+			now, err := uid(ctx)
+			if err == nil && now == before {
+				err = errors.New("it is still the old one")
+			}
+			return err
+		})
+		t.Logf("measured: %s deleted to back %.1f s", child, took.Seconds())
+	}
+	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+}
+
+func addOwnPeer(t *testing.T, n network) {
+	const own = "127.0.0.1:18499" // with a port, so not one of ours; nobody listens there
+	if _, err := n.cli(t.Context(), 0, "addnode", own, "add"); err != nil {
+		t.Fatal(err)
+	}
+	// A change that makes the controller look at this node's list and write to it.
+	n.apply(t, 3)
+	eventually(t, "third node known", func(ctx context.Context) error {
+		added, err := n.added(ctx, 0)
+		if err != nil {
+			return err
+		}
+		if len(added) != 3 {
+			return fmt.Errorf("node 0 lists %v", added)
+		}
+		return nil
+	})
+	if added, err := n.added(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	} else if _, kept := added[own]; !kept {
+		t.Errorf("%s is no longer listed: %v", own, added)
+	}
+}
+
+func deleteNetwork(t *testing.T, n network) {
+	kubectl(t, "delete", "--namespace", n.namespace, "btcnet/"+n.name)
+	eventually(t, "nothing left", func(ctx context.Context) error {
+		left, err := run(ctx, "", "get", "--namespace", n.namespace, "statefulset,service,configmap,pod", "--selector=app.kubernetes.io/instance="+n.name, "-o", "name")
+		if err == nil && left != "" {
+			err = errors.New(strings.ReplaceAll(left, "\n", " "))
+		}
+		return err
+	})
+}
+
+// podsReady is nil if the first pods of the network are ready.
+func (n network) podsReady(ctx context.Context, nodes int) error {
+	return all(nodes, func(i int) error {
+		pod, err := n.pod(ctx, i)
+		if err != nil {
+			return err
+		}
+		if !isReady(pod) {
+			return fmt.Errorf("%s is not ready", pod.Name)
+		}
+		return nil
+	})
+}
+
+func isReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// kill ends the bitcoind of a pod by SIGKILL: from a pod that sees the processes of the Kubernetes node, and as the same
+// user, so that it needs no privilege. The process is known by its cgroup, whose name has the pod's UID, with underscores
+// where systemd made it.
+func kill(t *testing.T, victim *corev1.Pod) {
+	t.Helper()
+	script := fmt.Sprintf(`
+for process in /proc/[0-9]*; do
+  read -r command <"$process/comm" || continue
+  [ "$command" = bitcoind ] || continue
+  while read -r cgroup; do
+    case "$cgroup" in *%s*|*%s*) kill -9 "${process#/proc/}" && exit 0;; esac
+  done <"$process/cgroup"
+done 2>/dev/null
+echo "no such bitcoind"; exit 1`, victim.UID, strings.ReplaceAll(string(victim.UID), "-", "_"))
+	name := fmt.Sprintf("kill-%x", time.Now().UnixNano())
+	killer := &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
+		Spec: corev1.PodSpec{
+			HostPID:       true,
+			NodeName:      victim.Spec.NodeName,
+			RestartPolicy: corev1.RestartPolicyNever,
+			Containers: []corev1.Container{{
+				Name:            "kill",
+				Image:           victim.Spec.Containers[0].Image,
+				ImagePullPolicy: corev1.PullIfNotPresent,
+				Command:         []string{"sh", "-c", script},
+				SecurityContext: &corev1.SecurityContext{RunAsUser: victim.Spec.SecurityContext.RunAsUser},
+			}},
+		},
+	}
+	create(t, killer)
+	t.Cleanup(func() {
+		if _, err := run(context.Background(), "", "delete", "pod", "--namespace=default", name, "--wait=false"); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "bitcoind killed", func(ctx context.Context) error {
+		phase, err := run(ctx, "", "get", "pod", "--namespace=default", name, "-o", "jsonpath={.status.phase}")
+		switch {
+		case err != nil:
+			return err
+		case phase == string(corev1.PodFailed):
+			t.Fatal(kubectl(t, "logs", "--namespace=default", name))
+		case phase != string(corev1.PodSucceeded):
+			return errors.New("the pod that kills is " + phase)
+		}
+		return nil
+	})
+}
+
+func TestTwoNetworksDoNotTouchEachOther(t *testing.T) {
+	one := network{namespace: namespace(t), name: "my-network"}
+	other := network{namespace: namespace(t), name: "my-network"}
+	one.apply(t, 3)
+	other.apply(t, 3)
+	for _, n := range []network{one, other} {
+		eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	}
+	one.mine(t, 1, 7)
+	eventually(t, "7 blocks in one network", func(ctx context.Context) error {
+		return all(3, func(i int) error { return one.hasHeight(ctx, i, 7) })
+	})
+	if err := all(3, func(i int) error { return other.hasHeight(t.Context(), i, 0) }); err != nil {
+		t.Errorf("the other network: %v", err)
+	}
+	addresses := func(n network) map[netip.Addr]bool {
+		found := map[netip.Addr]bool{}
+		for i := range 3 {
+			added, err := n.added(t.Context(), i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for address := range added {
+				found[netip.MustParseAddr(address)] = true
+			}
+		}
+		return found
+	}
+	for address := range addresses(one) {
+		if addresses(other)[address] {
+			t.Errorf("both networks list %s", address)
+		}
+	}
+}
+
+func TestBadInputIsAnsweredInASentence(t *testing.T) {
+	ns := namespace(t)
+	for name, row := range map[string]struct{ object, want string }{
+		"a negative number of nodes": {
+			object: "metadata: {name: bad}, spec: {nodes: -1}", want: "should be greater than or equal to 0",
+		},
+		"more nodes than can be meshed": {
+			object: "metadata: {name: bad}, spec: {nodes: 101}", want: "should be less than or equal to 100",
+		},
+		"no number of nodes": {object: "metadata: {name: bad}, spec: {}", want: "spec.nodes: Required value"},
+		"a field that doesn't exist": {
+			object: "metadata: {name: bad}, spec: {nodes: 1, node: 2}", want: `unknown field "spec.node"`,
+		},
+		"a name that is too long for its pods": {
+			object: "metadata: {name: " + strings.Repeat("a", 49) + "}, spec: {nodes: 1}", want: "the name may have at most 48 characters",
+		},
+		"a name that makes no DNS label": {
+			object: "metadata: {name: a.b}, spec: {nodes: 1}", want: "the name must start with a letter",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := run(t.Context(), fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, %s}", reconcile.Group, row.object), "apply", "--namespace", ns, "-f", "-")
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got %v, want %q", err, row.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	for name, row := range map[string]struct {
+		args []string
+		want string // part of the error; empty: none
+	}{
+		"the defaults are usable":             {},
+		"every flag":                          {args: []string{"--kubeconfig=k", "--node-image=i", "--workers=1", "--resync=1s", "--health-address=", "--log-level=debug"}},
+		"an argument that is no flag":         {args: []string{"serve"}, want: `unknown argument "serve"`},
+		"an unknown flag":                     {args: []string{"--nodes=3"}, want: "flag provided but not defined"},
+		"no image":                            {args: []string{"--node-image="}, want: "--node-image must not be empty"},
+		"nobody to do the work":               {args: []string{"--workers=0"}, want: "--workers must be at least 1, not 0"},
+		"an audit without a pause":            {args: []string{"--resync=0s"}, want: "--resync must be at least 1s, not 0s"},
+		"a level that doesn't exist":          {args: []string{"--log-level=loud"}, want: `invalid value "loud"`},
+		"a duration without a unit":           {args: []string{"--resync=30"}, want: `invalid value "30"`},
+		"help is no failure, but ends it all": {args: []string{"--help"}, want: flag.ErrHelp.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := parse(row.args)
+			switch {
+			case row.want == "" && err != nil:
+				t.Errorf("parse(%q): %v", row.args, err)
+			case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
+				t.Errorf("parse(%q): %v, want %q", row.args, err, row.want)
+			}
+			if len(row.args) == 0 && s.Resync != 30*time.Second {
+				t.Errorf("resync is %s by default", s.Resync)
+			}
+		})
+	}
+}
+
+func TestWithoutAClusterTheErrorSaysWhatToDo(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	if _, err := restConfig(""); err == nil || !strings.Contains(err.Error(), "--kubeconfig is needed") {
+		t.Errorf("without a cluster: %v", err)
+	}
+	if _, err := restConfig(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("with a kubeconfig that doesn't exist: %v", err)
+	}
+}
+
+const module = "github.com/bitcoin-controller/bitcoin-controller"
+
+// TestTheHouse holds the imports to the design: no generated clients anywhere, no controller-runtime, and two leaves that
+// know nothing of the rest.
+func TestTheHouse(t *testing.T) {
+	banned := []string{
+		"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "k8s.io/client-go/listers",
+		"k8s.io/client-go/applyconfigurations", "sigs.k8s.io/controller-runtime",
+	}
+	leaves := []string{"rpc", "unstructuredx"}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasPrefix(path, "e2e/kube/") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			for _, prefix := range banned {
+				if imported == prefix || strings.HasPrefix(imported, prefix+"/") {
+					t.Errorf("%s imports %s", path, imported)
+				}
+			}
+			for _, leaf := range leaves {
+				inside := strings.HasPrefix(path, leaf+"/")
+				if local, ok := strings.CutPrefix(imported, module+"/"); ok && inside && !strings.HasPrefix(local+"/", leaf+"/") {
+					t.Errorf("%s imports %s, but %s/ is a leaf", path, imported, leaf)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,48 @@
+package reconcile
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// network is my-network with that many nodes.
+func network(nodes int32) *Network {
+	return &Network{
+		TypeMeta: metav1.TypeMeta{APIVersion: Group + "/v1", Kind: "BitcoinNetwork"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "my-network", Generation: 2,
+			UID: "5f6c7a1e-0000-4000-8000-000000000001",
+		},
+		Spec: NetworkSpec{Nodes: nodes},
+	}
+}
+
+// golden compares got with testdata/name.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./reconcile -update writes it)", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}

@@ -1,0 +1,116 @@
+package reconcile
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+// address is where tests put the node with that ordinal.
+func address(ordinal int) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, 0, byte(ordinal + 10)}) }
+
+// readyNodes are nodes that all answer, and have told nothing yet.
+func readyNodes(count int) []node {
+	nodes := make([]node, count)
+	for i := range nodes {
+		nodes[i] = node{ordinal: int32(i), name: fmt.Sprintf("my-network-sts-%d", i), ip: address(i), ready: true}
+	}
+	return nodes
+}
+
+func TestPlan(t *testing.T) {
+	connectedTo := func(address string) rpc.AddedNode { return rpc.AddedNode{Address: address, Connected: true} }
+	notConnectedTo := func(address string) rpc.AddedNode { return rpc.AddedNode{Address: address} }
+
+	for name, row := range map[string]struct {
+		change func(nodes []node)
+		added  []rpc.AddedNode // of node 0 of three, at 10.244.0.10 to .12
+		want   changes
+	}{
+		"a new node dials all others": {
+			want: changes{dial: []netip.Addr{address(1), address(2)}},
+		},
+		"a node that is as wanted is left alone": {
+			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12")},
+		},
+		"a peer that is listed but not connected is tried again": {
+			added: []rpc.AddedNode{connectedTo("10.244.0.11"), notConnectedTo("10.244.0.12")},
+			want:  changes{nudge: []netip.Addr{address(2)}},
+		},
+		"a peer that isn't ready is not dialled": {
+			change: func(nodes []node) { nodes[2].ready = false },
+			added:  []rpc.AddedNode{connectedTo("10.244.0.11")},
+		},
+		"and keeps its entry": {
+			change: func(nodes []node) { nodes[2].ready = false },
+			added:  []rpc.AddedNode{connectedTo("10.244.0.11"), notConnectedTo("10.244.0.12")},
+		},
+		"a peer whose pod has no address yet is not dialled": {
+			change: func(nodes []node) { nodes[2].ready, nodes[2].ip = false, netip.Addr{} },
+			added:  []rpc.AddedNode{connectedTo("10.244.0.11")},
+		},
+		"a replaced pod's old address goes, its new one comes": {
+			added: []rpc.AddedNode{connectedTo("10.244.0.11"), notConnectedTo("10.244.0.99")},
+			want:  changes{dial: []netip.Addr{address(2)}, remove: []netip.Addr{netip.MustParseAddr("10.244.0.99")}},
+		},
+		"the node's own address goes": {
+			added: []rpc.AddedNode{connectedTo("10.244.0.10"), connectedTo("10.244.0.11"), connectedTo("10.244.0.12")},
+			want:  changes{remove: []netip.Addr{address(0)}},
+		},
+		"users' own entries, with a port or a name, stay": {
+			added: []rpc.AddedNode{
+				connectedTo("10.244.0.11"), connectedTo("10.244.0.12"),
+				notConnectedTo("10.9.9.9:18444"), notConnectedTo("node.example.com"),
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := readyNodes(3)
+			if row.change != nil {
+				row.change(nodes)
+			}
+			got := plan(nodes, 0, row.added)
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryNodeDialsEveryOther(t *testing.T) {
+	for count := int32(0); count <= 20; count++ {
+		for ordinal := range count {
+			seen := map[int32]bool{ordinal: true}
+			for _, peer := range wantedPeers(count, ordinal) {
+				if seen[peer] || peer < 0 || peer >= count {
+					t.Fatalf("of %d nodes, %d dials %d, which is itself, twice, or no node", count, ordinal, peer)
+				}
+				seen[peer] = true
+			}
+			if len(seen) != int(count) {
+				t.Fatalf("of %d nodes, %d dials only %v", count, ordinal, seen)
+			}
+		}
+		if edges := len(wantedEdges(count)); edges != int(count*(count-1)/2) && count > 0 {
+			t.Fatalf("%d nodes have %d edges", count, edges)
+		}
+	}
+}
+
+func TestAnEdgeIsConnectedIfEitherEndDialled(t *testing.T) {
+	nodes := readyNodes(3)
+	nodes[1].peers = map[netip.Addr]bool{address(0): true, address(2): false}
+	nodes[2].peers = map[netip.Addr]bool{address(0): false, address(1): false}
+	total, each := countEdges(nodes) // 0-1 is up, by node 1; of node 0 nothing is known
+	if diff := cmp.Diff(Edges{Wanted: 3, Connected: 1}, total); diff != "" {
+		t.Errorf("network, -want +got:\n%s", diff)
+	}
+	want := []Edges{{Wanted: 2, Connected: 1}, {Wanted: 2, Connected: 1}, {Wanted: 2}}
+	if diff := cmp.Diff(want, each); diff != "" {
+		t.Errorf("nodes, -want +got:\n%s", diff)
+	}
+}
