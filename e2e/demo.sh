@@ -11,8 +11,9 @@ export KUBECONFIG=$cache/$CLUSTER.kubeconfig PATH=$cache/bin:$PATH
 
 # show prints a command and runs it, so that it can be tried again.
 show() {
+  printf '\n$'
+  printf ' %q' "$@"
   echo
-  echo "\$ $*"
   "$@"
 }
 
