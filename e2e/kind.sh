@@ -101,14 +101,14 @@ verb_test() {
   up
   say "running the suite"
   local output=$cache/log/$cluster-test.log
-  suite "$output"
+  run suite "$output"
   local rc=$code
   if [ "$rc" != 0 ]; then
     dump
   fi
   test_teardown
   # go test's own last word, held back so far, is the last here too.
-  awk "$summary_lines {print}" "$output"
+  grep -E "$summary" "$output" || true
   exit "$rc"
 }
 
@@ -168,19 +168,15 @@ up() {
   unlock
 }
 
-# The lines of go test's own summary: of the package and of the whole.
-summary_lines='/^(ok|FAIL|PASS|\?) *\t|^(FAIL|PASS)$|^exit status /'
+# The lines of go test's own summary: of a package, and of all.
+summary=$'^(ok|FAIL|PASS|\\?) *\t|^(FAIL|PASS)$|^exit status '
 
-# suite runs the tests and shows what they print, but for the summary, as they print it. Their code is in $code.
+# suite shows what the tests print as they print it, but for the summary. All of it is in the file $1.
 suite() {
-  local output=$1
-  : >"$output"
-  tail -f -n +1 "$output" 2>/dev/null | awk "$summary_lines {next} {print; fflush()}" &
-  local shown=$!
   cd "$root"
-  run go test -tags e2e -count=1 -v -timeout 40m ./e2e/suite/... >>"$output" 2>&1
-  sleep 1 # tail looks once a second
-  kill $shown 2>/dev/null || true
+  set +e
+  go test -tags e2e -count=1 -v -timeout 40m ./e2e/suite/... 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
+  exit "${PIPESTATUS[0]}"
 }
 
 test_teardown() {
