@@ -12,7 +12,7 @@ const (
 	// Add puts the address on the list that the node dials by itself: within
 	// 2 s when it has nothing else to dial, up to 60 s after any attempt, and
 	// at most 8 at a time (bitcoind: net.cpp ThreadOpenAddedConnections).
-	// ErrAlreadyAdded if this very string is there.
+	// ErrAlreadyAdded if this address is there, however it was written.
 	Add AddNodeCommand = "add"
 	// Remove takes the address off the list; a connection stays. The string
 	// must be the one that was added; ErrNotAdded else.
@@ -24,13 +24,15 @@ const (
 )
 
 // AddNodeCall is addnode for a batch. addr is "ip" (bitcoind adds the chain's
-// P2P port, 18444 on regtest), "ip:port" or a name.
+// P2P port, 18444 on regtest), "ip:port" or a name (bitcoind: rpc/net.cpp
+// addnode).
 func AddNodeCall(addr string, cmd AddNodeCommand) *Call {
 	return &Call{Method: "addnode", Params: []any{addr, cmd}}
 }
 
 // DisconnectNodeCall is disconnectnode for a batch. addr must be what was
-// dialled: "ip" is not found as "ip:port". ErrNotConnected if there is none.
+// dialled, which getpeerinfo repeats: "ip" is not found as "ip:port".
+// ErrNotConnected if there is none (bitcoind: rpc/net.cpp disconnectnode).
 func DisconnectNodeCall(addr string) *Call {
 	return &Call{Method: "disconnectnode", Params: []any{addr}}
 }
@@ -71,7 +73,8 @@ func GetBlockCountCall(into *int64) *Call {
 }
 
 // GetBlockHashCall is getblockhash for a batch: the block at that height of
-// the node's active chain. ErrInvalidParam above its tip.
+// the node's active chain. ErrInvalidParam above its tip (bitcoind:
+// rpc/blockchain.cpp getblockhash).
 func GetBlockHashCall(height int64, into *string) *Call {
 	return &Call{Method: "getblockhash", Params: []any{height}, Result: into}
 }
@@ -137,7 +140,8 @@ func (c *Client) GetBlockHash(ctx context.Context, height int64) (string, error)
 }
 
 // GenerateToAddress mines blocks that pay to address and returns their hashes,
-// in hex. Regtest only. CodeInvalidAddress if the address isn't one.
+// in hex. Regtest only. An *Error with CodeInvalidAddress if the address isn't
+// one (bitcoind: rpc/mining.cpp generatetoaddress).
 func (c *Client) GenerateToAddress(ctx context.Context, blocks int, address string) ([]string, error) {
 	return get(ctx, c, func(into *[]string) *Call {
 		return &Call{Method: "generatetoaddress", Params: []any{blocks, address}, Result: into}

@@ -50,10 +50,11 @@ type BlockchainInfo struct {
 	Warnings             Warnings `json:"warnings"`
 }
 
-// Peer is what is used of an entry of getpeerinfo: one connection.
+// Peer is what is used of an entry of getpeerinfo: one connection. Its Addr is
+// what DisconnectNode takes.
 type Peer struct {
 	ID             int64  `json:"id"`
-	Addr           string `json:"addr"` // ip:port; of an inbound peer the port is ephemeral
+	Addr           string `json:"addr"` // as it was dialled; of an inbound peer ip:port, the port ephemeral
 	Inbound        bool   `json:"inbound"`
 	ConnectionType string `json:"connection_type"` // "manual", "inbound", ...; since v0.21
 	AddNode        bool   `json:"addnode"`         // what said "manual" before v0.21

@@ -2,6 +2,8 @@ package rpctest
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -45,10 +47,13 @@ func Conformance(t *testing.T, w World) {
 		{"add after an attempt waits out the minute", conformAddAfterAttempt},
 		{"remove leaves the connection and disconnectnode ends it", conformRemove},
 		{"disconnectnode wants the string that was dialled", conformDisconnect},
+		{"an address is the same however it is written", conformSpellings},
+		{"a node does not keep a connection to itself", conformSelf},
 		{"the thread dials eight and onetry takes no slot", conformSlots},
 		{"a restart loses the added list and who had added the node dials again", conformRestart},
 		{"no network activity is no connection", conformInactive},
 		{"blocks spread along connections", conformBlocks},
+		{"two branches of equal work both stay until one grows", conformBranches},
 		{"twenty nodes are meshed by one batch each", conformMesh},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, w) })
@@ -114,8 +119,11 @@ func conformEnds(t *testing.T, w World) {
 	}{{false, "manual"}, {true, "inbound"}} {
 		peers := nodes[i].peers()
 		if len(peers) != 1 || peers[0].Inbound != want.inbound || peers[0].ConnectionType != want.kind {
-			t.Errorf("node %d: %+v, want inbound %t and %s", i, peers, want.inbound, want.kind)
+			t.Fatalf("node %d: %+v, want inbound %t and %s", i, peers, want.inbound, want.kind)
 		}
+	}
+	if got := nodes[0].peers()[0].Addr; got != nodes[1].Addr {
+		t.Errorf("the dialling end calls its peer %s, want what it dialled", got)
 	}
 	// The dialled end can't know that its peer is the one that it adds now.
 	nodes[1].must("addnode", nodes[0].Addr, "add")
@@ -186,6 +194,38 @@ func conformDisconnect(t *testing.T, w World) {
 	nodes[0].refused(codeNotConnected, "disconnectnode", nodes[1].Addr)
 }
 
+func conformSpellings(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	ip, withPort := nodes[1].Addr, nodes[1].Addr+":18444"
+	if strings.Contains(ip, ":") {
+		t.Skip("this world's nodes are dialled by ip:port")
+	}
+	nodes[0].must("addnode", ip, "onetry")
+	nodes[0].must("addnode", withPort, "onetry")
+	nodes[0].must("addnode", withPort, "add")
+	nodes[0].refused(codeAlreadyAdded, "addnode", ip, "add")
+	nodes[0].refused(codeNotAdded, "addnode", ip, "remove")
+	if !nodes[0].connectedTo(withPort) {
+		t.Errorf("added list: %+v, want the entry connected by what was dialled as %s", nodes[0].added(), ip)
+	}
+	if w.Eventually(nextLook, func() bool { return nodes[0].count() != 1 }) {
+		t.Errorf("%d connections", nodes[0].count())
+	}
+	// The dialled end knows the connection by the other's ephemeral port.
+	nodes[1].must("disconnectnode", nodes[1].peers()[0].Addr)
+	eventuallyIn(t, w, shortly, "the connection is gone", func() bool { return nodes[1].count() == 0 })
+}
+
+func conformSelf(t *testing.T, w World) {
+	node := startClients(t, w, 1)[0]
+	node.must("addnode", node.Addr, "onetry")
+	node.must("addnode", node.Addr, "add")
+	eventuallyIn(t, w, nextLook, "there is no connection", func() bool { return node.count() == 0 })
+	if w.Eventually(nextLook, func() bool { return node.connectedTo(node.Addr) && node.count() > 2 }) {
+		t.Errorf("%d connections", node.count())
+	}
+}
+
 func conformSlots(t *testing.T, w World) {
 	nodes := startClients(t, w, maxAddedConnections+3)
 	for _, n := range nodes[1:] {
@@ -199,10 +239,27 @@ func conformSlots(t *testing.T, w World) {
 	if got := len(nodes[0].added()); got != len(nodes)-1 {
 		t.Errorf("%d entries, want all %d", got, len(nodes)-1)
 	}
+	conformFreedSlot(t, w, nodes)
 	for _, n := range nodes[1:] {
 		nodes[0].must("addnode", n.Addr, "onetry")
 	}
 	eventuallyIn(t, w, shortly, "onetry has connected the others", func() bool { return nodes[0].count() == len(nodes)-1 })
+}
+
+// conformFreedSlot takes a connected node off the list once the thread has
+// slept and waits for a slot: another gets it at once.
+func conformFreedSlot(t *testing.T, w World, nodes []*rpcClient) {
+	w.Eventually(nextMinute, func() bool { return false })
+	for _, n := range nodes[1:] {
+		if nodes[0].connectedTo(n.Addr) {
+			nodes[0].must("addnode", n.Addr, "remove")
+			nodes[0].must("disconnectnode", n.Addr)
+			eventuallyIn(t, w, shortly, "it is disconnected", func() bool { return n.count() == 0 })
+			eventuallyIn(t, w, shortly, "another has its slot", func() bool { return nodes[0].count() == maxAddedConnections })
+			return
+		}
+	}
+	t.Error("nothing is connected")
 }
 
 func conformRestart(t *testing.T, w World) {
@@ -244,6 +301,37 @@ func conformBlocks(t *testing.T, w World) {
 		for _, n := range nodes[1:] {
 			eventuallyIn(t, w, 12*shortly, "the blocks are everywhere", func() bool { return n.tip() == hashes[blocks-1] })
 		}
+	}
+}
+
+func conformBranches(t *testing.T, w World) {
+	nodes := startClients(t, w, 2)
+	for _, n := range nodes {
+		n.must("generatetoaddress", 2, someAddress)
+		w.Eventually(1100*time.Millisecond, func() bool { return false }) // so that the blocks differ in time
+	}
+	first, second := nodes[0].tip(), nodes[1].tip()
+	if first == second {
+		t.Skip("this world's nodes mined the same blocks")
+	}
+	statuses := func(n *rpcClient) map[string]string {
+		byHash := map[string]string{}
+		for _, tip := range read[[]chainTip](n, "getchaintips") {
+			byHash[tip.Hash] = fmt.Sprintf("%s, branch of %d", tip.Status, tip.BranchLen)
+		}
+		return byHash
+	}
+	nodes[0].must("addnode", nodes[1].Addr, "onetry")
+	eventuallyIn(t, w, 12*shortly, "the first knows the other branch", func() bool { return len(statuses(nodes[0])) == 2 })
+	t.Logf("of equal work: %v", statuses(nodes[0]))
+	if nodes[0].tip() != first || nodes[1].tip() != second {
+		t.Error("of equal work, the first seen has to stay")
+	}
+	nodes[1].must("generatetoaddress", 1, someAddress)
+	eventuallyIn(t, w, 12*shortly, "the longer branch has won", func() bool { return nodes[0].tip() == nodes[1].tip() })
+	want := map[string]string{nodes[1].tip(): "active, branch of 0", first: "valid-fork, branch of 2"}
+	if got := statuses(nodes[0]); !maps.Equal(got, want) {
+		t.Errorf("tips %v, want %v", got, want)
 	}
 }
 

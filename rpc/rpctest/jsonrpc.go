@@ -80,7 +80,7 @@ func (p *process) parse(body []byte) (*call, *rpcError) {
 	}
 	if params := fields["params"]; !isNull(params) &&
 		json.Unmarshal(params, &req.params) != nil && json.Unmarshal(params, &req.named) != nil {
-		return req, invalid("Params must be array or object")
+		return req, invalid("Params must be an array or object")
 	}
 	return req, nil
 }
@@ -90,16 +90,13 @@ func (req *call) readVersion(raw json.RawMessage, flavour Flavour) *rpcError {
 		return nil
 	}
 	var version string
-	if json.Unmarshal(raw, &version) != nil {
-		if flavour.NumericVersion {
-			return nil
-		}
-		return &rpcError{codeInvalidRequest, "jsonrpc field must be a string"}
-	}
-	switch version {
-	case "1.0":
-	case "2.0":
+	notText := json.Unmarshal(raw, &version) != nil
+	switch {
+	case version == "2.0":
 		req.version2 = true
+	case version == "1.0" || flavour.AnyVersion:
+	case notText:
+		return &rpcError{codeInvalidRequest, "jsonrpc field must be a string"}
 	default:
 		return &rpcError{codeInvalidRequest, "JSON-RPC version not supported"}
 	}
@@ -196,7 +193,7 @@ func argument[T any](args arguments, i int) (T, *rpcError) {
 		return v, nil
 	}
 	if json.Unmarshal(args[i], &v) != nil {
-		return v, &rpcError{codeType, fmt.Sprintf("JSON value is not of expected type %T", v)}
+		return v, &rpcError{codeType, fmt.Sprintf("Wrong type passed:\nposition %d is no %T", i+1, v)}
 	}
 	return v, nil
 }

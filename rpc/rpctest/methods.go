@@ -37,9 +37,12 @@ var methods = map[string]*method{
 // swallows packets keeps its RPC thread for the connect timeout.
 func addNode(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 	addr, failure := argument[string](args, 0)
-	command, failure2 := argument[string](args, 1)
-	if failure != nil || failure2 != nil {
-		return nil, &rpcError{codeType, "JSON value is not of expected type string"}
+	if failure != nil {
+		return nil, failure
+	}
+	command, failure := argument[string](args, 1)
+	if failure != nil {
+		return nil, failure
 	}
 	p.node.net.mu.Lock()
 	var swallowed bool

@@ -94,18 +94,18 @@ func (p *process) respond(ctx context.Context, user string, body []byte) *reply 
 	var many []json.RawMessage
 	switch {
 	case !json.Valid(body):
-		return refusal(nullID, &rpcError{codeParse, "Parse error"})
+		return refusal(&call{id: nullID}, &rpcError{codeParse, "Parse error"})
 	case json.Unmarshal(body, &many) == nil && many != nil:
 		return p.respondBatch(ctx, user, many)
 	case bytes.TrimLeft(body, " \t\r\n")[0] != '{':
-		return refusal(nullID, &rpcError{codeParse, "Top-level object parse error"})
+		return refusal(&call{id: nullID}, &rpcError{codeParse, "Top-level object parse error"})
 	}
 	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
 		return &reply{status: http.StatusForbidden}
 	}
 	req, failure := p.parse(body)
 	if failure != nil {
-		return refusal(req.id, failure)
+		return refusal(req, failure)
 	}
 	if !p.conf.access.allows(user, req.method) {
 		return &reply{status: http.StatusForbidden}
@@ -115,7 +115,7 @@ func (p *process) respond(ctx context.Context, user string, body []byte) *reply 
 		return &reply{status: http.StatusNoContent}
 	}
 	if failure != nil && !req.version2 {
-		return refusal(req.id, failure)
+		return refusal(req, failure)
 	}
 	return &reply{status: http.StatusOK, body: req.answer(result, failure), stops: req.method == "stop" && failure == nil}
 }
@@ -130,7 +130,7 @@ func (p *process) respondBatch(ctx context.Context, user string, bodies []json.R
 		for _, body := range bodies {
 			var named struct{ Method string }
 			if json.Unmarshal(body, &named) != nil {
-				return refusal(nullID, &rpcError{codeInvalidRequest, "Invalid Request object"})
+				return refusal(&call{id: nullID}, &rpcError{codeInvalidRequest, "Invalid Request object"})
 			}
 			if !p.conf.access.allows(user, named.Method) {
 				return &reply{status: http.StatusForbidden}
@@ -156,9 +156,9 @@ func (p *process) respondBatch(ctx context.Context, user string, bodies []json.R
 	return &reply{status: http.StatusOK, body: answers, stops: stops}
 }
 
-// refusal is an error in the 1.x form, which has an HTTP status of its own
-// (bitcoind: httprpc.cpp JSONErrorReply).
-func refusal(id json.RawMessage, failure *rpcError) *reply {
+// refusal is an error that has an HTTP status of its own: any in the 1.x form,
+// and of 2.0 what was no request (bitcoind: httprpc.cpp JSONErrorReply).
+func refusal(req *call, failure *rpcError) *reply {
 	status := http.StatusInternalServerError
 	switch failure.Code {
 	case codeInvalidRequest:
@@ -166,7 +166,7 @@ func refusal(id json.RawMessage, failure *rpcError) *reply {
 	case codeMethodNotFound:
 		status = http.StatusNotFound
 	}
-	return &reply{status: status, body: oneXAnswer{Error: failure, ID: id}}
+	return &reply{status: status, body: req.answer(nil, failure)}
 }
 
 func (r *reply) write(w http.ResponseWriter) {
