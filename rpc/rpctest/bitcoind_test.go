@@ -13,7 +13,7 @@ import (
 )
 
 // TestConformanceOfBitcoind runs the suite against real processes on loopback
-// addresses if BITCOIND names the program (24 nodes, some three minutes).
+// addresses if BITCOIND names the program (up to 20 at a time, three minutes).
 func TestConformanceOfBitcoind(t *testing.T) {
 	program := os.Getenv("BITCOIND")
 	if program == "" {
