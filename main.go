@@ -107,6 +107,7 @@ func newLogger(level zapcore.Level) (*zap.Logger, error) {
 	config := zap.NewProductionConfig()
 	config.Level = zap.NewAtomicLevelAt(level)
 	config.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	config.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
 	config.DisableStacktrace = true
 	config.DisableCaller = true
 	config.Sampling = nil // a line that says what happened to a network must not be lost among others' of the same words

@@ -17,7 +17,7 @@ const (
 )
 
 // rpcWhitelist are the methods that the controller calls, and all that its user may.
-var rpcWhitelist = []string{"addnode", "disconnectnode", "getaddednodeinfo"}
+var rpcWhitelist = []string{"addnode", "disconnectnode", "getaddednodeinfo", "getblockchaininfo", "getblockhash", "getnetworkinfo"}
 
 // configMap holds the configuration of the network's nodes, the same for all of them.
 func configMap(n *Network) *corev1.ConfigMap {

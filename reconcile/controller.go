@@ -43,15 +43,16 @@ const firstRetry = 250 * time.Millisecond
 
 // Controller keeps BitcoinNetworks as their users want them.
 type Controller struct {
-	client  dynamic.Interface
-	options Options
-	log     *zap.Logger
-	clock   clock.PassiveClock
-	caches  *caches
-	applier unstructuredx.Applier
-	mesh    mesher
-	queue   workqueue.TypedRateLimitingInterface[cache.ObjectName]
-	ready   atomic.Bool
+	client      dynamic.Interface
+	options     Options
+	log         *zap.Logger
+	clock       clock.PassiveClock
+	caches      *caches
+	applier     unstructuredx.Applier
+	mesh        mesher
+	differences differences
+	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	ready       atomic.Bool
 }
 
 // New returns a Controller that is yet to be Run.
@@ -62,14 +63,15 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	}
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
 	return &Controller{
-		client:  client,
-		options: options,
-		log:     log,
-		clock:   clock.RealClock{},
-		caches:  caches,
-		applier: unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		mesh:    mesher{connect: connectRPC, parallel: nodesInParallel},
-		queue:   workqueue.NewTypedRateLimitingQueue(backoff),
+		differences: differences{of: map[cache.ObjectName]difference{}},
+		client:      client,
+		options:     options,
+		log:         log,
+		clock:       clock.RealClock{},
+		caches:      caches,
+		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
+		mesh:        mesher{connect: connectRPC, parallel: nodesInParallel},
+		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
 	}, nil
 }
 
@@ -130,33 +132,50 @@ func (c *Controller) work(ctx context.Context) bool {
 		return false
 	}
 	defer c.queue.Done(key)
-	exists, err := c.reconcile(ctx, key)
+	again, err := c.reconcile(ctx, key)
 	switch {
 	case ctx.Err() != nil: // what comes back then says nothing about the network
 	case err != nil:
 		c.log.Warn("network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		c.queue.AddRateLimited(key)
-	case exists:
-		c.queue.Forget(key)
-		c.queue.AddAfter(key, wait.Jitter(c.options.Resync*9/10, 0.2))
 	default:
 		c.queue.Forget(key)
+		if again > 0 {
+			c.queue.AddAfter(key, again)
+		}
 	}
 	return true
 }
 
-// reconcile is one pass over one network. It reports false for networks that need no further audit, being gone or going.
-func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (exists bool, err error) {
+// reconcile is one pass over one network. It returns when to look at the network again if nothing happens; never, if it is
+// gone or going.
+func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again time.Duration, err error) {
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
-		return false, err
+		c.differences.forget(key)
+		return 0, err
 	}
 	nodes, err := c.observe(network)
 	if err != nil {
-		return true, err
+		return 0, err
 	}
 	applyErr := c.apply(ctx, network)
 	meshErr := c.mesh.connectAll(ctx, network, nodes)
-	reportErr := c.report(ctx, network, nodes, applyErr)
-	return true, errors.Join(applyErr, meshErr, reportErr)
+	chain, chainErr := c.compare(ctx, network, nodes)
+	reportErr := c.report(ctx, network, found{nodes: nodes, chain: chain, applyErr: applyErr})
+	if again = wait.Jitter(c.options.Resync*9/10, 0.2); chain.pending {
+		again = blockTime
+	}
+	return again, errors.Join(applyErr, meshErr, chainErr, reportErr)
+}
+
+// compare relates the chains of the nodes; what may be only a block on its way is left pending.
+func (c *Controller) compare(ctx context.Context, n *Network, nodes []node) (chain, error) {
+	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx, networkCredentials(n.UID)))
+	if err != nil {
+		chain.pending = true
+		return chain, err
+	}
+	c.differences.settle(cache.MetaObjectToName(n), nodes, &chain, c.clock.Now())
+	return chain, nil
 }

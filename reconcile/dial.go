@@ -45,8 +45,8 @@ func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
 	})
 }
 
-// connectAll asks every ready node for its list of peers and changes it where needed, all nodes in parallel. It writes
-// what it learns into nodes: the lists as they are in the end, and of each node that fails the reason. Its error is that
+// connectAll asks every ready node for its peers and its chain, and changes its peers where needed, all nodes in parallel.
+// It writes what it learns into nodes: what they say in the end, and of each node that fails the reason. Its error is that
 // of all nodes that failed, and of the wanted edges between ready nodes that are still not connected.
 func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) error {
 	as := networkCredentials(n.UID)
@@ -59,13 +59,9 @@ func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) error 
 			continue
 		}
 		group.Go(func() error {
-			added, err := m.connectNode(ctx, planned, nodes[i], as)
-			if err != nil {
+			if err := m.connectNode(ctx, planned, &nodes[i], as); err != nil {
 				nodes[i].reason, nodes[i].message = explain(err, nodes[i].ip)
 				failed[i] = fmt.Errorf("mesh %s: %w", nodes[i].name, err)
-			}
-			if added != nil {
-				nodes[i].peers = listedPeers(added)
 			}
 			return nil
 		})
@@ -74,24 +70,22 @@ func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) error 
 	return errors.Join(append(failed, notConnected(nodes))...)
 }
 
-// connectNode brings one node's list to what is planned and returns it as the node last told it, nil if it never did.
-func (m mesher) connectNode(ctx context.Context, nodes []node, of node, as credentials) ([]rpc.AddedNode, error) {
+// connectNode asks one node and brings its list to what is planned.
+func (m mesher) connectNode(ctx context.Context, planned []node, of *node, as credentials) error {
 	client, err := m.connect(of.ip, as)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	added, err := askAndChange(ctx, client, readTimeout, nil)
+	added, err := look(ctx, client, of)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	todo := plan(nodes, of.ordinal, added)
-	for batch := range todo.batches() {
-		added, err = askAndChange(ctx, client, changeTimeout, batch.calls())
-		if err != nil {
-			return added, err
+	for batch := range plan(planned, of.ordinal, added).batches() {
+		if err := change(ctx, client, of, batch); err != nil {
+			return err
 		}
 	}
-	return added, nil
+	return nil
 }
 
 // batches splits the changes so that none dials more than dialsPerBatch addresses.
@@ -108,30 +102,55 @@ func (c changes) batches() func(yield func(changes) bool) {
 	}
 }
 
-// askAndChange sends one batch: the calls, and then the question for the list that they lead to.
-func askAndChange(ctx context.Context, client bitcoind, timeout time.Duration, calls []*rpc.Call) ([]rpc.AddedNode, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// look asks a node for all that a pass wants to know of it, in one batch, and returns its list of added nodes.
+func look(ctx context.Context, client bitcoind, of *node) ([]rpc.AddedNode, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	added := []rpc.AddedNode{}
-	ask := rpc.GetAddedNodeInfoCall(&added)
-	if err := client.Batch(ctx, append(calls, ask)...); err != nil {
+	var added []rpc.AddedNode
+	var network rpc.NetworkInfo
+	var chain rpc.BlockchainInfo
+	calls := []*rpc.Call{rpc.GetAddedNodeInfoCall(&added), rpc.GetNetworkInfoCall(&network), rpc.GetBlockchainInfoCall(&chain)}
+	if err := client.Batch(ctx, calls...); err != nil {
 		return nil, err
 	}
+	if err := failures(calls, nil); err != nil {
+		return nil, err
+	}
+	of.peers = listedPeers(added)
+	of.release, of.height, of.tip = network.Release(), chain.Blocks, chain.BestBlockHash
+	return added, nil
+}
+
+// change sends one batch: the changes, and then the question for the list that they lead to.
+func change(ctx context.Context, client bitcoind, of *node, todo changes) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	var added []rpc.AddedNode
+	ask := rpc.GetAddedNodeInfoCall(&added)
+	calls := todo.calls()
+	if err := client.Batch(ctx, append(calls, ask)...); err != nil {
+		return err
+	}
+	if ask.Err == nil {
+		of.peers = listedPeers(added)
+	}
+	return errors.Join(failures(calls, harmless), failures([]*rpc.Call{ask}, nil))
+}
+
+// failures joins the errors of calls that are not excused.
+func failures(calls []*rpc.Call, excused func(error) bool) error {
 	var failed []error
 	for _, call := range calls {
-		if !harmless(call.Err) {
+		if call.Err != nil && (excused == nil || !excused(call.Err)) {
 			failed = append(failed, fmt.Errorf("%s %v: %w", call.Method, call.Params, call.Err))
 		}
 	}
-	if ask.Err != nil {
-		return nil, errors.Join(append(failed, ask.Err)...)
-	}
-	return added, errors.Join(failed...)
+	return errors.Join(failed...)
 }
 
 // harmless are the errors that say that a node is already as we want it.
 func harmless(err error) bool {
-	return err == nil || errors.Is(err, rpc.ErrAlreadyAdded) || errors.Is(err, rpc.ErrNotAdded) || errors.Is(err, rpc.ErrNotConnected)
+	return errors.Is(err, rpc.ErrAlreadyAdded) || errors.Is(err, rpc.ErrNotAdded) || errors.Is(err, rpc.ErrNotConnected)
 }
 
 // explain turns an error of a node into what the status says: the same words for the same trouble, as every difference

@@ -36,10 +36,17 @@ type NetworkSpec struct {
 // NetworkStatus is what was observed at the end of the last pass that found a difference.
 type NetworkStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration"`
-	ReadyNodes         int32 `json:"readyNodes"`
+	// Replicas is the number of wanted nodes that have a pod; with Selector, for the scale subresource.
+	Replicas   int32  `json:"replicas"`
+	Selector   string `json:"selector"`
+	ReadyNodes int32  `json:"readyNodes"`
 	// Peers is Edges as a string, connected/wanted: a printer column shows only one value.
 	Peers string `json:"peers"`
 	Edges Edges  `json:"edges"`
+	// Height is that of the highest tip; genesis is 0.
+	Height int64 `json:"height"`
+	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none answers.
+	Tips int32 `json:"tips"`
 	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
 	Nodes      []NodeStatus       `json:"nodes,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -64,6 +71,10 @@ type NodeStatus struct {
 	DNSName string `json:"dnsName"`
 	// Edges counts the neighbours of this node.
 	Edges Edges `json:"edges"`
+	// Version is bitcoind's, as in 29.5.0; like Height and BestBlockHash it is empty while the node doesn't answer.
+	Version       string `json:"version,omitempty"`
+	Height        int64  `json:"height"`
+	BestBlockHash string `json:"bestBlockHash,omitempty"`
 	// Reason and Message say what is wrong with the node, if anything: see the constants of NodeReason.
 	Reason  NodeReason `json:"reason,omitempty"`
 	Message string     `json:"message,omitempty"`
@@ -93,19 +104,42 @@ const (
 	ReasonRPCFailed NodeReason = "RPCFailed"
 )
 
-// The condition type and its reasons.
+// The types of the conditions. Reconciling and Stalled follow kstatus: they are there only while they are True.
 const (
-	// ConditionReady is True when every node is ready and every wanted edge is connected.
+	// ConditionReady is True when every node is ready, every wanted edge is connected and all nodes have the same chain.
 	ConditionReady = "Ready"
+	// ConditionMeshed is True when every wanted edge is connected.
+	ConditionMeshed = "Meshed"
+	// ConditionChainSynced is True when all nodes that answer have the same chain, Unknown when none answers.
+	ConditionChainSynced = "ChainSynced"
+	// ConditionReconciling is True while the network isn't Ready and the controller or the cluster is at it.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when somebody has to do something first.
+	ConditionStalled = "Stalled"
+)
 
-	// ReasonReady: nothing is missing.
-	ReasonReady = "Ready"
-	// ReasonNodesNotReady: some pods aren't ready.
-	ReasonNodesNotReady = "NodesNotReady"
-	// ReasonPeersNotConnected: all pods are ready, but some wanted edges aren't connected.
-	ReasonPeersNotConnected = "PeersNotConnected"
+// The reasons of the conditions. Ready has the reason of what is missing first, in this order.
+const (
 	// ReasonNameConflict: an object that isn't this network's has the name of a child. It is left alone.
 	ReasonNameConflict = "NameConflict"
 	// ReasonApplyFailed: the apiserver refused a child; the message has its words.
 	ReasonApplyFailed = "ApplyFailed"
+	// ReasonNodesNotReady: some pods aren't ready.
+	ReasonNodesNotReady = "NodesNotReady"
+	// ReasonPeersNotConnected: some wanted edges aren't connected.
+	ReasonPeersNotConnected = "PeersNotConnected"
+	// ReasonTipsDiverged: nodes have chains of which none continues the other. They agree when one gets longer and the
+	// nodes are connected.
+	ReasonTipsDiverged = "TipsDiverged"
+	// ReasonNodesBehind: some nodes lack blocks that others have had for a second.
+	ReasonNodesBehind = "NodesBehind"
+
+	// ReasonReady: nothing is missing.
+	ReasonReady = "Ready"
+	// ReasonMeshed: all wanted edges are connected.
+	ReasonMeshed = "AllPairsConnected"
+	// ReasonOneTip: all nodes that answer have the same tip.
+	ReasonOneTip = "OneTip"
+	// ReasonNoNodeAnswers: nothing is known of the chain.
+	ReasonNoNodeAnswers = "NoNodeAnswers"
 )

@@ -20,6 +20,10 @@ type node struct {
 	ready bool
 	// peers tells of each entry of the node's own list whether that connection is up; nil if the node did not tell.
 	peers map[netip.Addr]bool
+	// release, height and tip are of the node's bitcoind and its chain; tip is empty if the node did not tell.
+	release string
+	height  int64
+	tip     string
 	// reason and message say what is wrong, if anything.
 	reason  NodeReason
 	message string

@@ -16,8 +16,8 @@ import (
 )
 
 // report writes the status of the network if it is not what the network says already.
-func (c *Controller) report(ctx context.Context, n *Network, nodes []node, applyErr error) error {
-	status := statusOf(n, nodes, applyErr, c.clock.Now())
+func (c *Controller) report(ctx context.Context, n *Network, f found) error {
+	status := statusOf(n, f, c.clock.Now())
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		return nil
 	}

@@ -9,89 +9,194 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
 )
 
-// statusOf is the status of a network whose nodes were found as given and whose children applied without error, or with
-// applyErr. It is a function of these alone, but that now becomes the transition time of a condition that changed.
-func statusOf(n *Network, nodes []node, applyErr error, now time.Time) NetworkStatus {
-	total, each := countEdges(nodes)
+// found is what a pass found out about a network.
+type found struct {
+	nodes []node
+	chain chain
+	// applyErr is why the children are not as wanted, nil if they are.
+	applyErr error
+}
+
+// statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes the
+// transition time of a condition that changed.
+func statusOf(n *Network, f found, now time.Time) NetworkStatus {
+	total, each := countEdges(f.nodes)
 	status := NetworkStatus{
 		ObservedGeneration: n.Generation,
+		Selector:           k8slabels.FormatLabels(selectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
+		Height:             f.chain.height,
+		Tips:               f.chain.tips,
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
-	for i, node := range nodes {
-		item := NodeStatus{
-			Ordinal:  node.ordinal,
-			Ready:    node.ready,
-			NodeName: node.name,
-			DNSName:  dnsName(n, node.ordinal),
-			Edges:    each[i],
-			Reason:   node.reason,
-			Message:  node.message,
-		}
-		if node.ip.IsValid() {
-			item.IP = node.ip.String()
+	if f.chain.pending {
+		status.Height, status.Tips = n.Status.Height, n.Status.Tips
+	}
+	for i, node := range f.nodes {
+		item := nodeStatus(n, node, f.chain.pending)
+		item.Edges = each[i]
+		status.Nodes = append(status.Nodes, item)
+		if node.reason != ReasonPodMissing {
+			status.Replicas++
 		}
 		if node.ready {
 			status.ReadyNodes++
 		}
-		status.Nodes = append(status.Nodes, item)
 	}
-	ready := readyCondition(status, applyErr)
-	ready.ObservedGeneration = n.Generation
-	ready.LastTransitionTime = metav1.NewTime(now)
-	meta.SetStatusCondition(&status.Conditions, ready)
+	setConditions(&status, f, n.Generation, now)
 	return status
 }
 
-// readyCondition names the first thing that is missing, the cause before its effects.
-func readyCondition(status NetworkStatus, applyErr error) metav1.Condition {
-	condition := metav1.Condition{Type: ConditionReady, Status: metav1.ConditionFalse}
+// nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain is left as
+// reported before.
+func nodeStatus(n *Network, node node, pending bool) NodeStatus {
+	item := NodeStatus{
+		Ordinal:       node.ordinal,
+		Ready:         node.ready,
+		NodeName:      node.name,
+		DNSName:       dnsName(n, node.ordinal),
+		Version:       node.release,
+		Height:        node.height,
+		BestBlockHash: node.tip,
+		Reason:        node.reason,
+		Message:       node.message,
+	}
+	if node.ip.IsValid() {
+		item.IP = node.ip.String()
+	}
+	if before := int(node.ordinal); pending && before < len(n.Status.Nodes) {
+		item.Height, item.BestBlockHash = n.Status.Nodes[before].Height, n.Status.Nodes[before].BestBlockHash
+	}
+	return item
+}
+
+// verdict is a condition but for its type.
+type verdict struct {
+	status          metav1.ConditionStatus
+	reason, message string
+}
+
+// setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
+func setConditions(status *NetworkStatus, f found, generation int64, now time.Time) {
+	meshed, synced := meshedVerdict(f.nodes, *status), syncedVerdict(f.nodes, f.chain)
+	if before := meta.FindStatusCondition(status.Conditions, ConditionChainSynced); f.chain.pending && before != nil {
+		synced = verdict{before.Status, before.Reason, before.Message}
+	}
+	stalled := stalledVerdict(f.applyErr)
+	ready := readyVerdict(*status, stalled, meshed, synced)
+	verdicts := map[string]verdict{ConditionReady: ready, ConditionMeshed: meshed, ConditionChainSynced: synced}
+	switch {
+	case stalled != verdict{}:
+		verdicts[ConditionStalled] = stalled
+	case ready.status != metav1.ConditionTrue:
+		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
+	}
+	for _, kind := range []string{ConditionReady, ConditionMeshed, ConditionChainSynced, ConditionReconciling, ConditionStalled} {
+		v, there := verdicts[kind]
+		if !there {
+			meta.RemoveStatusCondition(&status.Conditions, kind)
+			continue
+		}
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: v.status, Reason: v.reason, Message: v.message,
+			ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now),
+		})
+	}
+}
+
+// readyVerdict names the first thing that is missing, the cause before its effects.
+func readyVerdict(status NetworkStatus, stalled, meshed, synced verdict) verdict {
 	wanted := int32(len(status.Nodes))
+	switch {
+	case stalled != verdict{}:
+		return verdict{metav1.ConditionFalse, stalled.reason, stalled.message}
+	case status.ReadyNodes < wanted:
+		return verdict{metav1.ConditionFalse, ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, complaints(status.Nodes))}
+	case meshed.status != metav1.ConditionTrue:
+		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + complaints(status.Nodes)}
+	case synced.status == metav1.ConditionTrue:
+		return verdict{metav1.ConditionTrue, ReasonReady, fmt.Sprintf("%d nodes are ready, all pairs are connected, all have the same chain", wanted)}
+	case wanted == 0:
+		return verdict{metav1.ConditionTrue, ReasonReady, "no nodes are wanted"}
+	default:
+		return verdict{metav1.ConditionFalse, synced.reason, synced.message + complaints(status.Nodes)}
+	}
+}
+
+func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
 	switch {
+	case applyErr == nil:
+		return verdict{}
 	case errors.As(applyErr, &conflict):
-		condition.Reason, condition.Message = ReasonNameConflict, oneLine(applyErr)
-	case applyErr != nil:
-		condition.Reason, condition.Message = ReasonApplyFailed, oneLine(applyErr)
-	case status.ReadyNodes < wanted:
-		condition.Reason = ReasonNodesNotReady
-		condition.Message = fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, complaints(status.Nodes))
-	case status.Edges.Connected < status.Edges.Wanted:
-		condition.Reason = ReasonPeersNotConnected
-		condition.Message = fmt.Sprintf("%s pairs of nodes are connected%s", status.Peers, complaints(status.Nodes))
+		return verdict{metav1.ConditionTrue, ReasonNameConflict, oneLine(applyErr)}
 	default:
-		condition.Status, condition.Reason = metav1.ConditionTrue, ReasonReady
-		condition.Message = fmt.Sprintf("%d nodes are ready, all pairs are connected", wanted)
+		return verdict{metav1.ConditionTrue, ReasonApplyFailed, oneLine(applyErr)}
 	}
-	return condition
+}
+
+func meshedVerdict(nodes []node, status NetworkStatus) verdict {
+	if status.Edges.Connected == status.Edges.Wanted {
+		return verdict{metav1.ConditionTrue, ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
+	}
+	var missing []string
+	for _, pair := range wantedEdges(int32(len(nodes))) {
+		if !pair.connected(nodes) {
+			missing = append(missing, fmt.Sprintf("%d-%d", pair.low, pair.high))
+		}
+	}
+	return verdict{metav1.ConditionFalse, ReasonPeersNotConnected,
+		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, list(missing, " "))}
+}
+
+func syncedVerdict(nodes []node, c chain) verdict {
+	names := func(ordinals []int32) string {
+		var words []string
+		for _, ordinal := range ordinals {
+			words = append(words, fmt.Sprintf("%s at height %d", nodes[ordinal].name, nodes[ordinal].height))
+		}
+		return list(words, ", ")
+	}
+	switch {
+	case c.tip == "":
+		return verdict{metav1.ConditionUnknown, ReasonNoNodeAnswers, "no node tells its chain"}
+	case len(c.apart) > 0:
+		return verdict{metav1.ConditionFalse, ReasonTipsDiverged,
+			fmt.Sprintf("%d tips: other chains than that of height %d have %s", c.tips, c.height, names(c.apart))}
+	case len(c.behind) > 0:
+		return verdict{metav1.ConditionFalse, ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.height, names(c.behind))}
+	default:
+		return verdict{metav1.ConditionTrue, ReasonOneTip, "all nodes that answer have the same chain"}
+	}
 }
 
 // oneLine puts joined errors, which have a line each, into the one line that a printer has for them.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// complaintsShown keeps the message of a large network readable; every node's own is in its item of the status.
-const complaintsShown = 3
+// listed keeps the messages of large networks readable; every node's own is in its item of the status.
+const listed = 5
 
+func list(words []string, separator string) string {
+	if more := len(words) - listed; more > 0 {
+		words = append(slices.Clone(words[:listed]), fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, separator)
+}
+
+// complaints are what is wrong with single nodes, to be put after a message.
 func complaints(nodes []NodeStatus) string {
 	var words []string
-	more := 0
 	for _, node := range nodes {
-		switch {
-		case node.Reason == "":
-		case len(words) < complaintsShown:
+		if node.Reason != "" {
 			words = append(words, fmt.Sprintf("%s: %s (%s)", node.NodeName, node.Message, node.Reason))
-		default:
-			more++
 		}
 	}
-	if len(words) == 0 {
+	if words == nil {
 		return ""
 	}
-	if more > 0 {
-		words = append(words, fmt.Sprintf("and %d more", more))
-	}
-	return "; " + strings.Join(words, "; ")
+	return "; " + list(words, "; ")
 }

@@ -8,13 +8,18 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// meshed are nodes that all answer and are connected to all others.
+// tip stands for a block hash.
+const tip = "00"
+
+// meshed are nodes that all answer, are connected to all others and have the same chain of height 101.
 func meshed(count int) []node {
 	nodes := readyNodes(count)
 	for i := range nodes {
+		nodes[i].release, nodes[i].height, nodes[i].tip = "29.5.0", 101, tip
 		nodes[i].peers = map[netip.Addr]bool{}
 		for j := range nodes {
 			if i != j {
@@ -25,100 +30,168 @@ func meshed(count int) []node {
 	return nodes
 }
 
-func TestReadyCondition(t *testing.T) {
+// synced is the chain of such nodes.
+var synced = chain{height: 101, tip: tip, tips: 1}
+
+func TestConditions(t *testing.T) {
 	with := func(nodes []node, change func([]node)) []node { change(nodes); return nodes }
+	const (
+		allConnected = "Meshed True AllPairsConnected: 3 pairs are connected"
+		oneTip       = "ChainSynced True OneTip: all nodes that answer have the same chain"
+	)
 
 	for name, row := range map[string]struct {
-		nodes    []node
-		applyErr error
-		want     string // status reason: message
+		found found
+		want  []string // type status reason: message
 	}{
 		"everything is there": {
-			nodes: meshed(3),
-			want:  "True Ready: 3 nodes are ready, all pairs are connected",
+			found: found{nodes: meshed(3), chain: synced},
+			want: []string{
+				"Ready True Ready: 3 nodes are ready, all pairs are connected, all have the same chain",
+				allConnected, oneTip,
+			},
 		},
 		"a network of no nodes is complete": {
-			want: "True Ready: 0 nodes are ready, all pairs are connected",
+			want: []string{
+				"Ready True Ready: no nodes are wanted",
+				"Meshed True AllPairsConnected: 0 pairs are connected",
+				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+			},
 		},
 		"a pod is missing": {
-			nodes: with(meshed(3), func(n []node) {
+			found: found{chain: synced, nodes: with(meshed(3), func(n []node) {
 				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: ReasonPodMissing, message: "the pod does not exist yet"}
-			}),
-			want: "False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
+			})},
+			want: []string{
+				"Ready False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
+				"Meshed False PeersNotConnected: 2 of 3 pairs not connected: 0-2 1-2", oneTip,
+				"Reconciling True NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
+			},
 		},
 		"all pods are ready, but two are not connected": {
-			nodes: with(meshed(3), func(n []node) { n[0].peers[address(2)], n[2].peers[address(0)] = false, false }),
-			want:  "False PeersNotConnected: 2/3 pairs of nodes are connected",
+			found: found{chain: synced, nodes: with(meshed(3), func(n []node) { n[0].peers[address(2)], n[2].peers[address(0)] = false, false })},
+			want: []string{
+				"Ready False PeersNotConnected: 1 of 3 pairs not connected: 0-2",
+				"Meshed False PeersNotConnected: 1 of 3 pairs not connected: 0-2", oneTip,
+				"Reconciling True PeersNotConnected: 1 of 3 pairs not connected: 0-2",
+			},
 		},
 		"a node that does not answer is named": {
-			nodes: with(meshed(2), func(n []node) {
+			found: found{chain: chain{}, nodes: with(meshed(2), func(n []node) {
 				n[0].peers, n[1].peers = nil, nil
 				n[1].reason, n[1].message = ReasonRPCUnreachable, "no answer"
-			}),
-			want: "False PeersNotConnected: 0/1 pairs of nodes are connected; my-network-sts-1: no answer (RPCUnreachable)",
+			})},
+			want: []string{
+				"Ready False PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
+				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
+				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"Reconciling True PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
+			},
 		},
-		"a long list of complaints is cut": {
-			nodes: with(meshed(6), func(n []node) {
-				for i := range n {
-					n[i].ready, n[i].reason, n[i].message = false, ReasonPodNotReady, "wait"
-				}
-			}),
-			want: "False NodesNotReady: 0 of 6 nodes are ready; my-network-sts-0: wait (PodNotReady); " +
-				"my-network-sts-1: wait (PodNotReady); my-network-sts-2: wait (PodNotReady); and 3 more",
+		"a node is behind": {
+			found: found{nodes: with(meshed(3), func(n []node) { n[1].height = 90 }), chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{1}}},
+			want: []string{
+				"Ready False NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
+				allConnected,
+				"ChainSynced False NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
+				"Reconciling True NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
+			},
+		},
+		"two halves went apart": {
+			found: found{nodes: meshed(3), chain: chain{height: 101, tip: tip, tips: 2, apart: []int32{1, 2}}},
+			want: []string{
+				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				allConnected,
+				"ChainSynced False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"Reconciling True TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+			},
 		},
 		"the name of a child is taken": {
-			nodes:    meshed(1),
-			applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"}),
-			want: "False NameConflict: Service my-network-svc exists and does not belong to this network: " +
-				"delete or rename it, or choose another name for the network",
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
+			want: []string{
+				"Ready False NameConflict: Service my-network-svc exists and does not belong to this network: delete or rename it, or choose another name for the network",
+				allConnected, oneTip,
+				"Stalled True NameConflict: Service my-network-svc exists and does not belong to this network: delete or rename it, or choose another name for the network",
+			},
 		},
 		"the apiserver refuses two children": {
-			nodes:    meshed(1),
-			applyErr: errors.Join(errors.New("quota"), errors.New("webhook")),
-			want:     "False ApplyFailed: quota; webhook",
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(errors.New("quota"), errors.New("webhook"))},
+			want: []string{
+				"Ready False ApplyFailed: quota; webhook", allConnected, oneTip, "Stalled True ApplyFailed: quota; webhook",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status := statusOf(network(int32(len(row.nodes))), row.nodes, row.applyErr, time.Unix(1e9, 0))
-			got := status.Conditions[0]
-			if text := fmt.Sprintf("%s %s: %s", got.Status, got.Reason, got.Message); text != row.want {
-				t.Errorf("got:  %s\nwant: %s", text, row.want)
+			n := network(int32(len(row.found.nodes)))
+			n.Status.Conditions = []metav1.Condition{{Type: ConditionReconciling, Status: metav1.ConditionTrue}, {Type: ConditionStalled, Status: metav1.ConditionTrue}}
+			got := map[string]bool{}
+			for _, c := range statusOf(n, row.found, time.Unix(1e9, 0)).Conditions {
+				got[fmt.Sprintf("%s %s %s: %s", c.Type, c.Status, c.Reason, c.Message)] = true
+			}
+			want := map[string]bool{}
+			for _, line := range row.want {
+				want[line] = true
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestStatusIsAFunctionOfWhatIsObserved(t *testing.T) {
+func TestLongListsAreCut(t *testing.T) {
+	if got, want := list([]string{"1", "2", "3", "4", "5"}, " "), "1 2 3 4 5"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := list([]string{"1", "2", "3", "4", "5", "6", "7"}, " "), "1 2 3 4 5 and 2 more"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	n := network(2)
-	first := statusOf(n, meshed(2), nil, time.Unix(1e9, 0))
+	first := statusOf(n, found{nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	nodes := []NodeStatus{
+		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
+		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
+	}
 	want := NetworkStatus{
 		ObservedGeneration: 2,
+		Replicas:           2,
+		Selector:           "app.kubernetes.io/instance=my-network,app.kubernetes.io/managed-by=bitcoin-controller,app.kubernetes.io/name=bitcoind",
 		ReadyNodes:         2,
 		Peers:              "1/1",
 		Edges:              Edges{Wanted: 1, Connected: 1},
-		Nodes: []NodeStatus{
-			{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}},
-			{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}},
-		},
-		Conditions: []metav1.Condition{{
-			Type: ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: 2,
-			LastTransitionTime: metav1.NewTime(time.Unix(1e9, 0)), Reason: ReasonReady, Message: "2 nodes are ready, all pairs are connected",
-		}},
+		Height:             101,
+		Tips:               1,
+		Nodes:              nodes,
+		Conditions:         first.Conditions,
 	}
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
 	n.Status = first
-	if diff := cmp.Diff(first, statusOf(n, meshed(2), nil, time.Unix(2e9, 0))); diff != "" {
+	if diff := cmp.Diff(first, statusOf(n, found{nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
 		t.Errorf("a later look at the same network differs, and would be written:\n%s", diff)
 	}
 
-	broken := statusOf(n, readyNodes(2), nil, time.Unix(2e9, 0))
-	if got := broken.Conditions[0].LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
+	broken := statusOf(n, found{nodes: readyNodes(2)}, time.Unix(2e9, 0))
+	if got := meta.FindStatusCondition(broken.Conditions, ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
 		t.Errorf("the condition changed at 2e9, but says %s", got)
 	}
-	if n.Status.Conditions[0].Status != metav1.ConditionTrue {
+	if !meta.IsStatusConditionTrue(n.Status.Conditions, ConditionReady) {
 		t.Error("computing a status changed the network's own")
+	}
+}
+
+func TestABlockOnItsWayChangesNothing(t *testing.T) {
+	n := network(2)
+	n.Status = statusOf(n, found{nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	nodes := meshed(2)
+	nodes[0].height, nodes[0].tip = 102, "01"
+	onItsWay := chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}
+	if diff := cmp.Diff(n.Status, statusOf(n, found{nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
+		t.Errorf("a block that one of two nodes has got would be written:\n%s", diff)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -273,10 +274,11 @@ func (n network) condition(t *testing.T, status metav1.ConditionStatus, reason s
 		if found, err = n.read(t.Context()); err != nil {
 			return err
 		}
-		if len(found.Status.Conditions) != 1 || found.Status.ObservedGeneration != found.Generation {
+		ready := meta.FindStatusCondition(found.Status.Conditions, reconcile.ConditionReady)
+		if ready == nil || found.Status.ObservedGeneration != found.Generation {
 			return fmt.Errorf("no status for generation %d", found.Generation)
 		}
-		if ready := found.Status.Conditions[0]; ready.Status != status || ready.Reason != reason {
+		if ready.Status != status || ready.Reason != reason {
 			return fmt.Errorf("it is %s: %s: %s", ready.Status, ready.Reason, ready.Message)
 		}
 		return nil

@@ -3,11 +3,13 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -82,7 +84,7 @@ func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 	}
 	// Each round trip is one question: nothing is asked twice.
 	stats := first.Stats()
-	if asked := stats.Calls["getaddednodeinfo"]; asked != stats.RoundTrips {
+	if asked := stats.Calls["getaddednodeinfo"]; asked != stats.RoundTrips || stats.Calls["getblockhash"] > 0 {
 		t.Errorf("%d round trips, %d questions", stats.RoundTrips, asked)
 	}
 }
@@ -199,6 +201,43 @@ func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
 			n.meshed(t, 3)
 		})
 	}
+}
+
+func TestTipsDivergeAndConverge(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 2)
+	n.meshed(t, 2)
+	_, one := n.bitcoind(t, 0)
+	_, other := n.bitcoind(t, 1)
+
+	// Apart, each mines a chain of its own. They are not ready then, but are asked, for the pods say that they are.
+	one.SetFault(rpctest.Unroutable)
+	other.SetFault(rpctest.Unroutable)
+	if err := errors.Join(one.Restart(), other.Restart()); err != nil {
+		t.Fatal(err)
+	}
+	one.Mine(3)
+	other.Mine(2)
+	status := func(tips int32, reason string) {
+		t.Helper()
+		eventually(t, reason, func() error {
+			found, err := n.read(t.Context())
+			if err != nil {
+				return err
+			}
+			synced := meta.FindStatusCondition(found.Status.Conditions, reconcile.ConditionChainSynced)
+			if found.Status.Tips != tips || found.Status.Height != 3 || synced == nil || synced.Reason != reason {
+				return fmt.Errorf("%d tips, height %d, %+v", found.Status.Tips, found.Status.Height, synced)
+			}
+			return nil
+		})
+	}
+	status(2, reconcile.ReasonTipsDiverged)
+
+	one.SetFault(rpctest.NoFault)
+	other.SetFault(rpctest.NoFault)
+	n.meshed(t, 2)
+	status(1, reconcile.ReasonOneTip)
 }
 
 func TestAWarmingUpNodeIsWaitedFor(t *testing.T) {

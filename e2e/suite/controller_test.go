@@ -18,6 +18,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -87,8 +88,8 @@ func (n network) saysUnreachable(ctx context.Context, nodes int) error {
 			return fmt.Errorf("the status of a node is %+v", node)
 		}
 	}
-	if ready := network.Status.Conditions[0]; ready.Reason != reconcile.ReasonPeersNotConnected {
-		return fmt.Errorf("reason is %s: %s", ready.Reason, ready.Message)
+	if ready := meta.FindStatusCondition(network.Status.Conditions, reconcile.ConditionReady); ready == nil || ready.Reason != reconcile.ReasonPeersNotConnected {
+		return fmt.Errorf("conditions are %+v", network.Status.Conditions)
 	}
 	return nil
 }
@@ -160,7 +161,7 @@ func TestAnotherOwnersObjectIsNotTouched(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if len(network.Status.Conditions) == 0 || network.Status.Conditions[0].Reason != reconcile.ReasonNameConflict {
+		if stalled := meta.FindStatusCondition(network.Status.Conditions, reconcile.ConditionStalled); stalled == nil || stalled.Reason != reconcile.ReasonNameConflict {
 			return fmt.Errorf("conditions are %+v", network.Status.Conditions)
 		}
 		return nil

@@ -73,6 +73,14 @@ func mineChain(t *testing.T, n network) {
 	eventually(t, "101 blocks on all nodes", func(ctx context.Context) error {
 		return all(3, func(i int) error { return n.hasHeight(ctx, i, 101) })
 	})
+	eventually(t, "the status says so", func(ctx context.Context) error {
+		network, err := n.read(ctx)
+		if err == nil && (network.Status.Height != 101 || network.Status.Tips != 1) {
+			err = fmt.Errorf("height %d, %d tips", network.Status.Height, network.Status.Tips)
+		}
+		return err
+	})
+	t.Log("\n" + kubectl(t, "get", "--namespace", n.namespace, "btcnet", "-o", "wide"))
 }
 
 func deletePod(t *testing.T, n network) {
@@ -132,7 +140,7 @@ func killBitcoind(t *testing.T, n network) {
 }
 
 func scaleUp(t *testing.T, n network) {
-	n.apply(t, 4)
+	kubectl(t, "scale", "--namespace", n.namespace, "btcnet/"+n.name, "--replicas=4")
 	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 4) })
 	eventually(t, "101 blocks on the new node", func(ctx context.Context) error { return n.hasHeight(ctx, 3, 101) })
 }

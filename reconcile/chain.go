@@ -1,0 +1,150 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+// chain is how the chains of a network's nodes relate.
+type chain struct {
+	// height and tip are those of the highest node; tip is empty if no node answers.
+	height int64
+	tip    string
+	// tips counts the tips of which none is on the way to another.
+	tips int32
+	// behind are the nodes that have only the beginning of the highest node's chain, by ordinal.
+	behind []int32
+	// apart are the nodes with another chain than the highest node's, by ordinal.
+	apart []int32
+	// pending: there is a difference that may be only a block on its way. What was reported before still stands.
+	pending bool
+}
+
+func (c chain) synced() bool { return len(c.behind)+len(c.apart) == 0 }
+
+// hashesAt asks a node for the hashes of its chain at the given heights.
+type hashesAt func(of node, heights []int64) (map[int64]string, error)
+
+// compareChains relates the chains of all nodes that told theirs. Where all have the same tip, nobody is asked anything.
+func compareChains(nodes []node, ask hashesAt) (chain, error) {
+	rest := slices.DeleteFunc(slices.Clone(nodes), func(n node) bool { return n.tip == "" })
+	slices.SortStableFunc(rest, func(a, b node) int { return cmp.Compare(b.height, a.height) })
+	var c chain
+	for len(rest) > 0 {
+		top := rest[0]
+		c.tips++
+		if c.tips == 1 {
+			c.height, c.tip = top.height, top.tip
+		}
+		below := slices.DeleteFunc(slices.Clone(rest), func(n node) bool { return n.tip == top.tip })
+		hashes, err := ask.of(top, below)
+		if err != nil {
+			return c, fmt.Errorf("compare the chain of %s: %w", top.name, err)
+		}
+		for _, n := range rest {
+			switch {
+			case n.tip == c.tip:
+			case c.tips == 1 && hashes[n.height] == n.tip:
+				c.behind = append(c.behind, n.ordinal)
+			case c.tips > 1 && (n.tip == top.tip || hashes[n.height] == n.tip):
+				c.apart = append(c.apart, n.ordinal)
+			}
+		}
+		rest = slices.DeleteFunc(below, func(n node) bool { return hashes[n.height] == n.tip })
+	}
+	slices.Sort(c.behind)
+	slices.Sort(c.apart)
+	return c, nil
+}
+
+// of asks for the heights of all nodes below, each once.
+func (ask hashesAt) of(top node, below []node) (map[int64]string, error) {
+	var heights []int64
+	for _, n := range below {
+		if n.height < top.height && !slices.Contains(heights, n.height) {
+			heights = append(heights, n.height)
+		}
+	}
+	if heights == nil {
+		return nil, nil
+	}
+	return ask(top, heights)
+}
+
+// hashesBy asks by RPC, in one batch.
+func (m mesher) hashesBy(ctx context.Context, as credentials) hashesAt {
+	return func(of node, heights []int64) (map[int64]string, error) {
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		client, err := m.connect(of.ip, as)
+		if err != nil {
+			return nil, err
+		}
+		found := make([]string, len(heights))
+		calls := make([]*rpc.Call, len(heights))
+		for i, height := range heights {
+			calls[i] = rpc.GetBlockHashCall(height, &found[i])
+		}
+		if err := client.Batch(ctx, calls...); err != nil {
+			return nil, err
+		}
+		hashes := make(map[int64]string, len(heights))
+		for i, height := range heights {
+			hashes[height] = found[i]
+		}
+		return hashes, failures(calls, nil)
+	}
+}
+
+// blockTime is how long a block may take to reach all nodes before a difference is worth a word.
+const blockTime = time.Second
+
+// differences remembers since when the chains of networks differ, so that a block on its way isn't reported as a
+// disagreement. It can be lost at any time: then a difference is reported a second later.
+type differences struct {
+	mutex sync.Mutex
+	of    map[cache.ObjectName]difference
+}
+
+// difference are the nodes that did not have the highest tip when it was first seen.
+type difference struct {
+	since time.Time
+	tips  map[int32]string
+}
+
+// settle decides whether what c says of a network is to be reported: it is if all agree, or if a node is still on the tip
+// with which it differed a second ago. Otherwise c is marked as pending, to be looked at again.
+func (d *differences) settle(network cache.ObjectName, nodes []node, c *chain, now time.Time) {
+	if c.synced() {
+		d.forget(network)
+		return
+	}
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	before, known := d.of[network]
+	current := map[int32]string{}
+	same := false
+	for _, ordinal := range slices.Concat(c.behind, c.apart) {
+		current[ordinal] = nodes[ordinal].tip
+		same = same || known && before.tips[ordinal] == nodes[ordinal].tip
+	}
+	if !same {
+		d.of[network] = difference{since: now, tips: current}
+	}
+	c.pending = !same || now.Sub(before.since) < blockTime
+}
+
+// forget drops what is known of a network.
+func (d *differences) forget(network cache.ObjectName) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	delete(d.of, network)
+}
