@@ -142,6 +142,7 @@ verb_status() {
 
 verb_down() {
   lock
+  engine_recover
   if engine_answers; then
     kind_install
     cluster_delete
@@ -316,14 +317,19 @@ pull_node() {
 # --- images in the cluster ---
 
 images_load() {
+  local before
+  before=$(docker image inspect -f '{{.Id}}' $controller_image 2>/dev/null || true)
   step "building the controller's image" make -s -C "$root" image
+  if [ -n "$before" ] && [ "$before" != "$(docker image inspect -f '{{.Id}}' $controller_image)" ]; then
+    docker image rm "$before" >/dev/null 2>&1 || true # nameless now
+  fi
   image_load $controller_image
   if [ "$mode" = offline ]; then
     bitcoind_image_build
     image_load "$bitcoind_offline"
   else
     docker image inspect $bitcoind_online >/dev/null 2>&1 || step "pulling $bitcoind_online" docker pull -q $bitcoind_online
-    image_load $bitcoind_online
+    image_is_loaded $bitcoind_online || step "loading $bitcoind_online" image_load_or_pull $bitcoind_online
   fi
 }
 
@@ -332,6 +338,12 @@ image_load() {
     return
   fi
   step "loading $1" kind load docker-image --name "$cluster" "$1"
+}
+
+# image_load_or_pull is for an image of a registry. Some engines save one of several platforms in a way that kind can't
+# load (kind issue 3795); the node can pull it itself.
+image_load_or_pull() {
+  kind load docker-image --name "$cluster" "$1" || docker exec "$node" crictl pull "$1"
 }
 
 # image_is_loaded is whether the name means the same image in the node as it does here. kind asks crictl, which not
@@ -439,7 +451,7 @@ fail() {
 step() {
   local what=$1 started=$SECONDS log
   shift
-  log=$cache/log/$(echo "$what" | tr -c 'a-zA-Z0-9\n' '-' | cut -c1-40).log
+  log=$cache/log/$(echo "${what%% (*}" | tr -c 'a-zA-Z0-9\n' '-' | cut -c1-40).log
   say "$what"
   run "$@" >"$log" 2>&1
   if [ "$code" != 0 ]; then

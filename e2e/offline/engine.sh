@@ -10,14 +10,14 @@ engine_data=$cache/docker
 # kind's own: pods, services
 cluster_ranges=(10.244.0.0/16 10.96.0.0/16)
 
-engine_packages=(docker.io containerd runc iptables iproute2 jq mmdebstrap debian-archive-keyring busybox-static)
+engine_packages=(docker.io containerd runc iptables iproute2 jq)
 
 engine_up() {
   if engine_answers; then
     return
   fi
   engine_may_be_ours
-  engine_install
+  packages_ensure "${engine_packages[@]}"
   step "starting a Docker engine" engine_start
 }
 
@@ -49,9 +49,9 @@ engine_may_be_ours() {
   fi
 }
 
-engine_install() {
+packages_ensure() {
   local package missing=()
-  for package in "${engine_packages[@]}"; do
+  for package in "$@"; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
   done
   if [ ${#missing[@]} != 0 ]; then
@@ -102,6 +102,13 @@ engine_start() {
     sleep 0.2
   done
   routes_close
+}
+
+# engine_recover starts an engine of ours again which was killed, as its containers outlived it and only it knows them.
+engine_recover() {
+  if [ -d "$engine_run" ] && ! engine_answers; then
+    step "starting the Docker engine again, to clean up" engine_start
+  fi
 }
 
 # engine_down stops the engine if it is ours and nobody uses it any more, and leaves nothing of it but its data.
@@ -164,7 +171,7 @@ unmount_below() {
   local mount
   # The deepest first.
   findmnt -rn -o TARGET | grep "^$1/" | sort -r | while IFS= read -r mount; do
-    umount -l "$mount" || true
+    umount -l "$mount" 2>/dev/null || true
   done || true
 }
 

@@ -14,10 +14,19 @@ coredns_tag=v1.14.2
 label=bitcoin-controller.inputs
 bitcoind_offline=bitcoin-knots:$debian
 
+# images_can_be_built says what it takes where it can't be done. What is here already needs none of it.
+images_can_be_built() {
+  if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    fail "no registry answers, and images are built on Debian only, as root: there, or with a registry, run this again (OFFLINE=0 says why pulling fails)"
+  fi
+  packages_ensure mmdebstrap debian-archive-keyring
+}
+
 # --- the node ---
 
 # node_image_build leaves the name of the image in $node_image.
 node_image_build() {
+  images_can_be_built
   kube_build
   local inputs
   inputs=$(hash_of "$offline/images.sh" "$offline/runc-nocap" "$offline"/node/* "$cache/bin/kube.inputs")
@@ -49,32 +58,34 @@ coredns_install() {
 }
 
 node_image_assemble() {
-  local tag=$1 inputs=$2 stage=$cache/stage-node component
+  local tag=$1 inputs=$2 stage=$cache/stage-node name
   rm -rf "$stage"
-  mkdir -p "$stage/kube"
-  cp "$offline"/node/* "$offline/runc-nocap" "$stage"
-  cp "$(command -v busybox)" "$stage/busybox"
-  ln "$cache/bin/coredns-$coredns_version" "$stage/coredns"
-  ln "$kube" "$stage/kube/kube"
-  for component in etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubeadm kubectl kubelet; do
-    ln -s kube "$stage/kube/$component"
+  mkdir -p "$stage/node/kube" "$stage/images"
+  ln "$kube" "$stage/node/kube/kube"
+  for name in etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubeadm kubectl kubelet; do
+    ln -s kube "$stage/node/kube/$name"
   done
-  kube_version >"$stage/version"
-  debian_tree "$stage/debian.tar" --variant=essential --include="$(package_list "$offline/node/packages")" \
+  cp -al "$stage/node/kube" "$stage/images"
+
+  debian_tree "$stage/node/debian.tar" --variant=essential --include="$(package_list "$offline/node/packages")" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*'
+  cp "$offline"/node/* "$offline/runc-nocap" "$stage/node"
+  kube_version >"$stage/node/version"
+  docker build -q --network host -t btc-kind-build:node "$stage/node"
+
   # The files of the packages only: nobody installs anything in the image of kube-proxy. mmdebstrap ends such a tree
   # early: of its hooks it runs the extract ones, and the customize ones never, without a word.
-  debian_tree "$stage/iptables.tar" --variant=extract --include=base-files,iptables \
+  debian_tree "$stage/images/iptables.tar" --variant=extract --include=base-files,iptables \
     --extract-hook="$offline/node/iptables-links"
-
-  local name
+  tar -xOf "$stage/node/debian.tar" ./usr/bin/busybox >"$stage/images/busybox"
+  chmod +x "$stage/images/busybox"
+  ln "$cache/bin/coredns-$coredns_version" "$stage/images/coredns"
   for name in control-plane kube-proxy coredns pause; do
-    docker build -q --target "$name" -t "btc-kind-build:$name" "$stage"
+    docker build -q -f "$offline/node/images.Dockerfile" --target "$name" -t "btc-kind-build:$name" "$stage/images"
   done
-  docker build -q --network host --target node -t btc-kind-build:node "$stage"
-  node_image_preload "$tag" "$inputs"
 
+  node_image_preload "$tag" "$inputs"
   for name in control-plane kube-proxy coredns pause node; do
     docker image rm -f "btc-kind-build:$name" >/dev/null
   done
@@ -119,7 +130,9 @@ bitcoind_image_build() {
   if [ "$(docker image inspect -f "{{index .Config.Labels \"$label\"}}" "$bitcoind_offline" 2>/dev/null)" = "$inputs" ]; then
     return
   fi
+  images_can_be_built
   step "building the bitcoind image" bitcoind_image_assemble "$inputs"
+  docker image prune -f --filter "label=$label" >/dev/null # its nameless predecessor
 }
 
 bitcoind_image_assemble() {
