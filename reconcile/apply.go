@@ -70,16 +70,34 @@ func (c *Controller) applyChild(ctx context.Context, n *Network, child child, li
 	if err != nil {
 		return err
 	}
-	applied, err := c.applier.Apply(ctx, child.resource, live, intent)
+	applied, action, err := c.applier.Apply(ctx, child.resource, live, intent)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the network goes with its namespace
 	}
-	if err != nil || applied == live {
+	if err != nil || action == unstructuredx.Unchanged {
 		return err
 	}
 	c.caches.wrote(applied, child.resource)
-	c.log.Info("applied", name(cache.MetaObjectToName(n)), zap.String("kind", intent.GetKind()), zap.String("object", intent.GetName()), zap.Bool("created", live == nil))
+	c.log.Info("applied", name(cache.MetaObjectToName(n)), zap.String("kind", intent.GetKind()), zap.String("object", intent.GetName()), zap.String("action", string(action)))
+	switch action {
+	case unstructuredx.Created:
+		c.event(n, applied, corev1.EventTypeNormal, EventCreated, "Apply", "created %s %s", intent.GetKind(), intent.GetName())
+	case unstructuredx.Updated:
+		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", intent.GetKind(), intent.GetName(), scaling(live, intent))
+	case unstructuredx.Reverted:
+		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by somebody else; put it back", intent.GetKind(), intent.GetName())
+	}
 	return nil
+}
+
+// scaling says from where to where the replicas of an object go, if they do.
+func scaling(live, intent *unstructured.Unstructured) string {
+	was, _, _ := unstructured.NestedInt64(live.Object, "spec", "replicas")
+	is, found, _ := unstructured.NestedInt64(intent.Object, "spec", "replicas")
+	if !found || was == is {
+		return ""
+	}
+	return fmt.Sprintf(", scaled from %d to %d nodes", was, is)
 }
 
 // live is the child as last seen, nil if there is none, or a nameConflictError. What the cache doesn't know is asked of

@@ -9,12 +9,15 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 
@@ -51,6 +54,8 @@ type Controller struct {
 	applier     unstructuredx.Applier
 	mesh        mesher
 	differences differences
+	broadcaster events.EventBroadcaster
+	events      events.EventRecorder
 	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
 	ready       atomic.Bool
 }
@@ -62,7 +67,10 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		return nil, err
 	}
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
+	broadcaster := events.NewBroadcaster(unstructuredx.EventSink{Client: client})
 	return &Controller{
+		broadcaster: broadcaster,
+		events:      broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
 		differences: differences{of: map[cache.ObjectName]difference{}},
 		client:      client,
 		options:     options,
@@ -88,6 +96,11 @@ func (c *Controller) Run(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	if err := c.broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		cancel()
+		return fmt.Errorf("record events: %w", err)
+	}
+	defer c.broadcaster.Shutdown()
 	defer c.caches.stop()
 	defer cancel()
 	if err := c.caches.start(ctx); err != nil {
@@ -160,7 +173,11 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		return 0, err
 	}
 	applyErr := c.apply(ctx, network)
-	meshErr := c.mesh.connectAll(ctx, network, nodes)
+	did, meshErr := c.mesh.connectAll(ctx, network, nodes)
+	if did != (wave{}) {
+		c.log.Info("peers changed", name(key), zap.Int("added", did.added), zap.Int("removed", did.removed))
+		c.event(network, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
+	}
 	chain, chainErr := c.compare(ctx, network, nodes)
 	reportErr := c.report(ctx, network, found{nodes: nodes, chain: chain, applyErr: applyErr})
 	if again = wait.Jitter(c.options.Resync*9/10, 0.2); chain.pending {

@@ -45,13 +45,17 @@ func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
 	})
 }
 
+// wave is what one pass changed in the lists of all nodes together.
+type wave struct{ added, removed int }
+
 // connectAll asks every ready node for its peers and its chain, and changes its peers where needed, all nodes in parallel.
 // It writes what it learns into nodes: what they say in the end, and of each node that fails the reason. Its error is that
 // of all nodes that failed, and of the wanted edges between ready nodes that are still not connected.
-func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) error {
+func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) (wave, error) {
 	as := networkCredentials(n.UID)
 	planned := slices.Clone(nodes) // plans read what others' goroutines write in nodes
 	failed := make([]error, len(nodes))
+	todos := make([]changes, len(nodes))
 	var group errgroup.Group
 	group.SetLimit(m.parallel)
 	for i := range nodes {
@@ -59,7 +63,8 @@ func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) error 
 			continue
 		}
 		group.Go(func() error {
-			if err := m.connectNode(ctx, planned, &nodes[i], as); err != nil {
+			var err error
+			if todos[i], err = m.connectNode(ctx, planned, &nodes[i], as); err != nil {
 				nodes[i].reason, nodes[i].message = explain(err, nodes[i].ip)
 				failed[i] = fmt.Errorf("mesh %s: %w", nodes[i].name, err)
 			}
@@ -67,25 +72,31 @@ func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) error 
 		})
 	}
 	_ = group.Wait() // errors are joined below, so that one node's doesn't hide another's
-	return errors.Join(append(failed, notConnected(nodes))...)
+	var did wave
+	for _, todo := range todos {
+		did.added += len(todo.dial)
+		did.removed += len(todo.remove)
+	}
+	return did, errors.Join(append(failed, notConnected(nodes))...)
 }
 
-// connectNode asks one node and brings its list to what is planned.
-func (m mesher) connectNode(ctx context.Context, planned []node, of *node, as credentials) error {
+// connectNode asks one node, brings its list to what is planned, and returns the changes that this took.
+func (m mesher) connectNode(ctx context.Context, planned []node, of *node, as credentials) (changes, error) {
 	client, err := m.connect(of.ip, as)
 	if err != nil {
-		return err
+		return changes{}, err
 	}
 	added, err := look(ctx, client, of)
 	if err != nil {
-		return err
+		return changes{}, err
 	}
-	for batch := range plan(planned, of.ordinal, added).batches() {
+	todo := plan(planned, of.ordinal, added)
+	for batch := range todo.batches() {
 		if err := change(ctx, client, of, batch); err != nil {
-			return err
+			return changes{}, err
 		}
 	}
-	return nil
+	return todo, nil
 }
 
 // batches splits the changes so that none dials more than dialsPerBatch addresses.

@@ -34,6 +34,7 @@ func (c *Controller) report(ctx context.Context, n *Network, f found) error {
 	}
 	c.caches.wrote(written, Resource)
 	c.logTransition(n, status)
+	c.transitions(n, status)
 	return nil
 }
 

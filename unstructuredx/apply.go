@@ -23,28 +23,47 @@ type Applier struct {
 	HashAnnotation string
 }
 
+// Action is what an Apply had to do.
+type Action string
+
+const (
+	// Unchanged: the object is as intended already. Nothing was written.
+	Unchanged Action = "Unchanged"
+	// Created: there was no object.
+	Created Action = "Created"
+	// Updated: another intent than that which the object was last applied from.
+	Updated Action = "Updated"
+	// Reverted: the same intent, but somebody else had changed the object.
+	Reverted Action = "Reverted"
+)
+
 // Apply brings live, the object as last seen or nil, to intent and returns what the apiserver made of it, or live itself
 // if there was nothing to do. That is so only if live carries the hash of this very intent and still contains it: the
 // hash alone would miss a change by hand, containment alone a field that the intent no longer has.
 //
 // With live given the write is tied to its UID: an object that has been replaced since answers 409 Conflict instead of
 // being taken over.
-func (a Applier) Apply(ctx context.Context, resource schema.GroupVersionResource, live, intent *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func (a Applier) Apply(ctx context.Context, resource schema.GroupVersionResource, live, intent *unstructured.Unstructured) (*unstructured.Unstructured, Action, error) {
 	body, err := a.sealed(intent)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	action := Created
 	if live != nil {
 		if Contains(live.Object, body.Object) {
-			return live, nil
+			return live, Unchanged, nil
+		}
+		action = Updated
+		if live.GetAnnotations()[a.HashAnnotation] == body.GetAnnotations()[a.HashAnnotation] {
+			action = Reverted
 		}
 		body.SetUID(live.GetUID())
 	}
 	applied, err := a.Client.Resource(resource).Namespace(body.GetNamespace()).Apply(ctx, body.GetName(), body, a.options())
 	if err != nil {
-		return nil, fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
+		return nil, "", fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
 	}
-	return applied, nil
+	return applied, action, nil
 }
 
 // ApplyStatus writes the status of intent through the status subresource. To compare first is up to the caller, who knows

@@ -118,10 +118,10 @@ func installCRD(ctx context.Context) error {
 	})
 }
 
-// counter counts the controller's requests to the apiserver, watches apart.
+// counter counts the controller's requests to the apiserver, watches apart, and events by themselves.
 type counter struct {
-	next          http.RoundTripper
-	writes, reads atomic.Int64
+	next                  http.RoundTripper
+	writes, reads, events atomic.Int64
 }
 
 func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -129,6 +129,8 @@ func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
 	case request.URL.Query().Has("watch"):
 	case request.Method == http.MethodGet:
 		c.reads.Add(1)
+	case strings.HasPrefix(request.URL.Path, "/apis/events.k8s.io/"):
+		c.events.Add(1)
 	default:
 		c.writes.Add(1)
 	}

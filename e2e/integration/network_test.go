@@ -23,7 +23,7 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
 	if writes := c.writes.Load(); writes > 10 {
-		t.Errorf("%d writes to the apiserver until ready, want at most 10", writes)
+		t.Errorf("%d writes to the apiserver until ready, events apart, want at most 10", writes)
 	}
 	if warnings := c.warnings(n); len(warnings) > 0 {
 		t.Errorf("a start without trouble left warnings in the log: %q", warnings)

@@ -1,0 +1,67 @@
+package reconcile
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// The reasons of events that are no reason of a condition. An event tells of a change: nothing is repeated at every audit.
+const (
+	// EventCreated: a child was created.
+	EventCreated = "Created"
+	// EventUpdated: a child was changed, since the spec was, or the controller wants something else since its upgrade.
+	EventUpdated = "Updated"
+	// EventDriftReverted: a child was put back to what the network wants, since somebody else had changed it.
+	EventDriftReverted = "DriftReverted"
+	// EventPeersChanged: nodes were told to add or remove peers; one event for all of a pass.
+	EventPeersChanged = "PeersChanged"
+	// EventTipsConverged: all nodes have the same chain again.
+	EventTipsConverged = "TipsConverged"
+)
+
+// noteLimit is the apiserver's, in bytes.
+const noteLimit = 1024
+
+// event tells the users of a network what happened to it, and to which child if it was one. What happens again to the same
+// child while the network stays as it is, is counted, not repeated: client-go: tools/events, by all but the note.
+func (c *Controller) event(n *Network, child runtime.Object, kind, reason, action, format string, arguments ...any) {
+	network := &corev1.ObjectReference{
+		APIVersion: networkKind.GroupVersion().String(), Kind: networkKind.Kind,
+		Namespace: n.Namespace, Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
+	}
+	note := fmt.Sprintf(format, arguments...)
+	if len(note) > noteLimit {
+		note = note[:noteLimit-len("...")] + "..."
+	}
+	c.events.Eventf(network, child, kind, reason, action, "%s", note)
+}
+
+// transitions tells what the difference between two statuses means.
+func (c *Controller) transitions(n *Network, after NetworkStatus) {
+	change := func(kind string) (was, is *metav1.Condition) {
+		was, is = meta.FindStatusCondition(n.Status.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
+		if was == nil {
+			was = &metav1.Condition{}
+		}
+		if is == nil {
+			is = &metav1.Condition{}
+		}
+		return was, is
+	}
+	if was, is := change(ConditionStalled); is.Status != "" && (was.Reason != is.Reason || was.Message != is.Message) {
+		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Apply", "%s", is.Message)
+	}
+	switch was, is := change(ConditionChainSynced); {
+	case is.Reason == ReasonTipsDiverged && was.Reason != is.Reason:
+		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
+	case was.Reason == ReasonTipsDiverged && is.Status == metav1.ConditionTrue:
+		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "all nodes have the same chain of height %d", after.Height)
+	}
+	if was, is := change(ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
+		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Observe", "%s", is.Message)
+	}
+}
