@@ -1,6 +1,7 @@
 # `make help` lists the targets.
-IMAGE   ?= bitcoin-controller:dev
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+IMAGE    ?= bitcoin-controller:dev
+FUZZTIME ?= 10s
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # A shell of its own for every line, which stops at the first error.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,7 +16,7 @@ demo: ## boot a cluster on this machine, run a network of 3 nodes in it, mine a 
 down: ## stop what `make demo` left running
 	@CLUSTER=btc-demo e2e/kind.sh down
 
-test: test-unit test-integration test-e2e ## all tests
+test: test-unit fuzz test-integration test-e2e ## all tests
 
 test-unit: ## tests that need nothing but Go
 	@.ci/need gcc:build-essential  # the race detector needs a C compiler
@@ -26,6 +27,10 @@ test-integration: ## tests against a real apiserver and its controllers, with si
 
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it
 	@CLUSTER=btc-e2e e2e/kind.sh test
+
+fuzz: ## look for replies that the RPC client can't bear, FUZZTIME for each of two targets
+	go test -run xxx -fuzz '^FuzzReply$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
+	go test -run xxx -fuzz '^FuzzBatch$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
 
 build: ## the controller as a static binary for Linux, bin/bitcoin-controller
 	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bitcoin-controller .
@@ -39,4 +44,4 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 clean: ## delete what was built in this checkout
 	rm -rf bin
 
-.PHONY: help demo down test test-unit test-integration test-e2e build image lint clean
+.PHONY: help demo down test fuzz test-unit test-integration test-e2e build image lint clean
