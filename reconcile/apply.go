@@ -31,6 +31,7 @@ func desired(n *Network, nodeImage string) []child {
 	return []child{
 		{configMaps, configMap(n)},
 		{services, headlessService(n)},
+		{podDisruptionBudgets, podDisruptionBudget(n)},
 		{statefulSets, statefulSet(n, nodeImage)},
 	}
 }

@@ -26,6 +26,8 @@ var (
 	configMaps   = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+
+	podDisruptionBudgets = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
 )
 
 // indexController finds objects by the UID of their controller.
@@ -56,6 +58,8 @@ func newCaches(client dynamic.Interface, log *zap.Logger) (*caches, error) {
 			configMaps:   children.ForResource(configMaps).Informer(),
 			statefulSets: children.ForResource(statefulSets).Informer(),
 			pods:         children.ForResource(pods).Informer(),
+
+			podDisruptionBudgets: children.ForResource(podDisruptionBudgets).Informer(),
 		},
 		written: map[schema.GroupVersionResource]cache.MutationCache{},
 		log:     log,
@@ -69,6 +73,7 @@ func newCaches(client dynamic.Interface, log *zap.Logger) (*caches, error) {
 			[]string{"spec", "hostNetwork"}, []string{"status", "podIP"}, []string{"status", "phase"},
 			[]string{"status", "conditions"}, []string{"status", "containerStatuses"},
 		),
+		podDisruptionBudgets: unstructuredx.Trim([]string{"spec"}),
 	}
 	for resource, informer := range c.informers {
 		if err := informer.SetTransform(kept[resource]); err != nil {

@@ -25,6 +25,7 @@ const (
 func serviceName(n *Network) string     { return n.Name + "-svc" }
 func statefulSetName(n *Network) string { return n.Name + "-sts" }
 func configMapName(n *Network) string   { return n.Name + "-config" }
+func budgetName(n *Network) string      { return n.Name + "-pdb" }
 
 func podName(n *Network, ordinal int32) string {
 	return fmt.Sprintf("%s-%d", statefulSetName(n), ordinal)

@@ -52,6 +52,7 @@ var (
 	services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
 	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	budgets      = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
 )
 
 func TestMain(m *testing.M) {

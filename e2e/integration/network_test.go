@@ -36,7 +36,7 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 	if err := client.Resource(reconcile.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
 		t.Fatal(err)
 	}
-	for _, resource := range []schema.GroupVersionResource{configMaps, services, statefulSets, pods} {
+	for _, resource := range []schema.GroupVersionResource{configMaps, services, budgets, statefulSets, pods} {
 		eventually(t, "nothing left", func() error {
 			left, err := client.Resource(resource).Namespace(n.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + n.name})
 			if err == nil && len(left.Items) > 0 {
@@ -273,6 +273,7 @@ func TestChangesByHandArePutBack(t *testing.T) {
 			statefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}",
 			[]string{"spec", "template", "spec", "terminationGracePeriodSeconds"}, "600",
 		},
+		"evictions":         {budgets, "my-network-pdb", "{spec: {maxUnavailable: 2}}", []string{"spec", "maxUnavailable"}, "1"},
 		"the configuration": {configMaps, "my-network-config", `{data: {bitcoin.conf: "regtest=1"}}`, []string{"data", "bitcoin.conf"}, ""},
 		"a label":           {services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/name: x}}}", []string{"metadata", "labels", "app.kubernetes.io/name"}, "bitcoind"},
 		"our label":         {services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/managed-by: null}}}", []string{"metadata", "labels", "app.kubernetes.io/managed-by"}, "bitcoin-controller"},
