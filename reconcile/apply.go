@@ -26,13 +26,14 @@ type child struct {
 	}
 }
 
-// desired are all children of the network, in the order in which they are created: pods need their configuration.
-func desired(n *Network, nodeImage string) []child {
+// desired are all children of the network, in the order in which they are created: pods need their configuration. There
+// is at most one of each resource. Only the content depends on the image, never which children there are.
+func desired(n *Network, image string) []child {
 	return []child{
 		{configMaps, configMap(n)},
 		{services, headlessService(n)},
 		{podDisruptionBudgets, podDisruptionBudget(n)},
-		{statefulSets, statefulSet(n, nodeImage)},
+		{statefulSets, statefulSet(n, image)},
 	}
 }
 
@@ -44,23 +45,34 @@ func (e nameConflictError) Error() string {
 }
 
 // apply brings all children to what the network wants. If the name of one is taken, none is touched: pods would run with
-// somebody else's configuration. Otherwise one that fails doesn't keep the others.
-func (c *Controller) apply(ctx context.Context, n *Network) error {
-	children := desired(n, c.options.NodeImage)
-	lives := make([]*unstructured.Unstructured, len(children))
+// somebody else's configuration. Otherwise one that fails doesn't keep the others. It returns the image of the nodes, empty
+// if nothing was applied.
+func (c *Controller) apply(ctx context.Context, n *Network) (image string, err error) {
+	lives, err := c.lives(ctx, n)
+	if err != nil {
+		return "", err
+	}
+	image, err = nodeImage(n, lives[statefulSets], c.options.NodeImage)
+	if err != nil {
+		return "", err
+	}
 	var failed []error
-	for i, child := range children {
+	for _, child := range desired(n, image) {
+		failed = append(failed, c.applyChild(ctx, n, child, lives[child.resource]))
+	}
+	return image, errors.Join(failed...)
+}
+
+// lives are the children as last seen; there is none of those that don't exist.
+func (c *Controller) lives(ctx context.Context, n *Network) (map[schema.GroupVersionResource]*unstructured.Unstructured, error) {
+	lives := map[schema.GroupVersionResource]*unstructured.Unstructured{}
+	var failed []error
+	for _, child := range desired(n, "") {
 		live, err := c.live(ctx, n, child)
-		lives[i] = live
+		lives[child.resource] = live
 		failed = append(failed, err)
 	}
-	if err := errors.Join(failed...); err != nil {
-		return err
-	}
-	for i, child := range children {
-		failed = append(failed, c.applyChild(ctx, n, child, lives[i]))
-	}
-	return errors.Join(failed...)
+	return lives, errors.Join(failed...)
 }
 
 func (c *Controller) applyChild(ctx context.Context, n *Network, child child, live *unstructured.Unstructured) error {

@@ -28,9 +28,10 @@ func configMap(n *Network) *corev1.ConfigMap {
 	}
 }
 
-// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone.
+// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
+// lines come last: what is in the section of the chain wins over what is outside of it.
 func bitcoinConf(n *Network) string {
-	return strings.Join([]string{
+	lines := []string{
 		"# Written by bitcoin-controller for BitcoinNetwork " + n.Name + "; changes by hand are put back.",
 		// Not chain=regtest: with it `bitcoin-cli -regtest` is an error.
 		"regtest=1",
@@ -56,8 +57,11 @@ func bitcoinConf(n *Network) string {
 		// rpcbind is ignored without rpcallowip.
 		"rpcbind=0.0.0.0",
 		"rpcallowip=0.0.0.0/0",
-		"",
-	}, "\n")
+	}
+	if config := strings.TrimSpace(n.Spec.Config); config != "" {
+		lines = append(lines, "# From spec.config:", config)
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // configHash changes when nodes have to be restarted to read their configuration.

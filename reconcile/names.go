@@ -20,6 +20,8 @@ const (
 
 	annotationIntentHash = Group + "/intent-hash"
 	annotationConfigHash = Group + "/config-hash"
+	// annotationNodeImage is on the StatefulSet: see nodeImage.
+	annotationNodeImage = Group + "/node-image"
 )
 
 func serviceName(n *Network) string     { return n.Name + "-svc" }

@@ -3,6 +3,9 @@
 package reconcile
 
 import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -31,6 +34,25 @@ type Network struct {
 type NetworkSpec struct {
 	// Nodes is the number of nodes, their ordinals being 0 to Nodes-1.
 	Nodes int32 `json:"nodes"`
+	// Image is that of the nodes; if empty, see nodeImage.
+	Image string `json:"image,omitempty"`
+	// Config has more lines of bitcoin.conf. Admission has refused those that the controller owns.
+	Config string `json:"config,omitempty"`
+	// Resources are those of each node's container.
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	// Storage is nil if the nodes' data go with their pods.
+	Storage *Storage `json:"storage,omitempty"`
+}
+
+// Storage is the volume of each node. Size and class never change, nor does a network get or lose its storage: these are
+// immutable in StatefulSets.
+type Storage struct {
+	Size resource.Quantity `json:"size"`
+	// StorageClassName is nil for the default of the cluster; empty means no dynamic provisioning.
+	StorageClassName *string `json:"storageClassName,omitempty"`
+	// WhenDeleted and WhenScaled say what becomes of volumes when the network, or a node at its high end, is removed.
+	WhenDeleted appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenDeleted,omitempty"`
+	WhenScaled  appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenScaled,omitempty"`
 }
 
 // NetworkStatus is what was observed at the end of the last pass that found a difference.
@@ -40,6 +62,8 @@ type NetworkStatus struct {
 	Replicas   int32  `json:"replicas"`
 	Selector   string `json:"selector"`
 	ReadyNodes int32  `json:"readyNodes"`
+	// Image is what the nodes run, or are being brought to.
+	Image string `json:"image,omitempty"`
 	// Peers is Edges as a string, connected/wanted: a printer column shows only one value.
 	Peers string `json:"peers"`
 	Edges Edges  `json:"edges"`

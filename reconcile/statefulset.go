@@ -1,15 +1,22 @@
 package reconcile
 
 import (
+	"cmp"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 const (
-	container = "bitcoind"
-	home      = "/home/bitcoin"
-	dataDir   = home + "/.bitcoin"
+	container  = "bitcoind"
+	dataVolume = "data"
+	home       = "/home/bitcoin"
+	dataDir    = home + "/.bitcoin"
 
 	// nodeUser is any user but root. The data directory is made writable for it as a group.
 	nodeUser = 10001
@@ -19,11 +26,33 @@ const (
 	shutdownSeconds = 600
 )
 
-// statefulSet runs the nodes, from nodeImage.
-func statefulSet(n *Network, nodeImage string) *appsv1.StatefulSet {
+// nodeImage is the image of the nodes: that of the spec; else the one that the living StatefulSet was made for, so that a
+// controller with another default restarts no node; else the default. What the StatefulSet was made for is in an annotation:
+// its template might have been changed by hand, which is to be put back.
+func nodeImage(n *Network, live *unstructured.Unstructured, fallback string) (string, error) {
+	if n.Spec.Image != "" || live == nil {
+		return cmp.Or(n.Spec.Image, fallback), nil
+	}
+	set, err := unstructuredx.Into[appsv1.StatefulSet](live)
+	if err != nil {
+		return "", err
+	}
+	image := set.Annotations[annotationNodeImage]
+	for _, c := range set.Spec.Template.Spec.Containers {
+		if c.Name == container {
+			image = cmp.Or(image, c.Image)
+		}
+	}
+	return cmp.Or(image, fallback), nil
+}
+
+// statefulSet runs the nodes, from the given image.
+func statefulSet(n *Network, image string) *appsv1.StatefulSet {
+	metadata := childMeta(n, statefulSetName(n))
+	metadata.Annotations = map[string]string{annotationNodeImage: image}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
-		ObjectMeta: childMeta(n, statefulSetName(n)),
+		ObjectMeta: metadata,
 		Spec: appsv1.StatefulSetSpec{
 			Replicas:       new(n.Spec.Nodes),
 			ServiceName:    serviceName(n),
@@ -31,19 +60,22 @@ func statefulSet(n *Network, nodeImage string) *appsv1.StatefulSet {
 			Selector:       &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
 			// No node needs another one to start.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
+
+			VolumeClaimTemplates:                 volumeClaims(n.Spec.Storage),
+			PersistentVolumeClaimRetentionPolicy: retention(n.Spec.Storage),
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{
 					Labels:      labels(n),
 					Annotations: map[string]string{annotationConfigHash: configHash(n)},
 				},
-				Spec: podSpec(n, nodeImage),
+				Spec: podSpec(n, image),
 			},
 		},
 	}
 }
 
 // podSpec passes the PodSecurity profile "restricted".
-func podSpec(n *Network, nodeImage string) corev1.PodSpec {
+func podSpec(n *Network, image string) corev1.PodSpec {
 	return corev1.PodSpec{
 		AutomountServiceAccountToken:  new(false),
 		EnableServiceLinks:            new(false),
@@ -55,20 +87,64 @@ func podSpec(n *Network, nodeImage string) corev1.PodSpec {
 			FSGroup:        new(int64(nodeUser)),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		Containers: []corev1.Container{bitcoindContainer(nodeImage)},
-		Volumes: []corev1.Volume{
-			{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
-			{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
-				LocalObjectReference: corev1.LocalObjectReference{Name: configMapName(n)},
-			}}},
-		},
+		Containers: []corev1.Container{bitcoindContainer(n, image)},
+		Volumes:    volumes(n),
 	}
 }
 
-func bitcoindContainer(nodeImage string) corev1.Container {
+// volumes are those that the pod brings; with storage, the StatefulSet controller adds the claim of its ordinal as data.
+func volumes(n *Network) []corev1.Volume {
+	config := corev1.Volume{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+		LocalObjectReference: corev1.LocalObjectReference{Name: configMapName(n)},
+	}}}
+	if n.Spec.Storage != nil {
+		return []corev1.Volume{config}
+	}
+	data := corev1.Volume{Name: dataVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+	return []corev1.Volume{data, config}
+}
+
+// volumeClaims can't be changed once the StatefulSet exists, so nothing that a living network's spec can change may go in.
+func volumeClaims(s *Storage) []corev1.PersistentVolumeClaim {
+	if s == nil {
+		return nil
+	}
+	return []corev1.PersistentVolumeClaim{{
+		ObjectMeta: metav1.ObjectMeta{Name: dataVolume},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			StorageClassName: s.StorageClassName,
+			Resources:        corev1.VolumeResourceRequirements{Requests: rounded(corev1.ResourceList{corev1.ResourceStorage: s.Size})},
+		},
+	}}
+}
+
+func retention(s *Storage) *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy {
+	if s == nil {
+		return nil
+	}
+	return &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: s.WhenDeleted, WhenScaled: s.WhenScaled}
+}
+
+// rounded is a list as the apiserver stores it, in thousandths: any other would look like a change by hand for ever.
+// Kubernetes: pkg/apis/core/v1/defaults.go SetDefaults_ResourceList.
+func rounded(list corev1.ResourceList) corev1.ResourceList {
+	if list == nil {
+		return nil
+	}
+	stored := corev1.ResourceList{}
+	for name, quantity := range list {
+		quantity = quantity.DeepCopy()
+		quantity.RoundUp(resource.Milli)
+		stored[name] = quantity
+	}
+	return stored
+}
+
+func bitcoindContainer(n *Network, image string) corev1.Container {
 	return corev1.Container{
 		Name:            container,
-		Image:           nodeImage,
+		Image:           image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		// The entrypoint of common images wants to be root first, to change the owner of the data directory.
 		Command: []string{"bitcoind"},
@@ -82,12 +158,16 @@ func bitcoindContainer(nodeImage string) corev1.Container {
 			ReadOnlyRootFilesystem:   new(true),
 			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
+		Resources: corev1.ResourceRequirements{
+			Requests: rounded(n.Spec.Resources.Requests),
+			Limits:   rounded(n.Spec.Resources.Limits),
+		},
 		// There is no liveness probe: it would kill nodes that are only busy. The startup probe begins late enough that
 		// a start without trouble leaves no "Unhealthy" event, and allows ten minutes for loading a chain.
 		StartupProbe:   networkInfoProbe(corev1.Probe{InitialDelaySeconds: 1, PeriodSeconds: 1, FailureThreshold: 600}),
 		ReadinessProbe: networkInfoProbe(corev1.Probe{PeriodSeconds: 5}),
 		VolumeMounts: []corev1.VolumeMount{
-			{Name: "data", MountPath: dataDir},
+			{Name: dataVolume, MountPath: dataDir},
 			// Both places, so that bitcoin-cli works without flags and, as in the 2019 series, with -conf=/bitcoin.conf.
 			{Name: "config", MountPath: dataDir + "/" + configFile, SubPath: configFile, ReadOnly: true},
 			{Name: "config", MountPath: "/" + configFile, SubPath: configFile, ReadOnly: true},

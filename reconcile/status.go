@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,8 @@ import (
 type found struct {
 	nodes []node
 	chain chain
+	// image is what the nodes run; empty if that is not known now.
+	image string
 	// applyErr is why the children are not as wanted, nil if they are.
 	applyErr error
 }
@@ -26,6 +29,7 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 	total, each := countEdges(f.nodes)
 	status := NetworkStatus{
 		ObservedGeneration: n.Generation,
+		Image:              cmp.Or(f.image, n.Status.Image),
 		Selector:           k8slabels.FormatLabels(selectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),

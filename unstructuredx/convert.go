@@ -34,7 +34,7 @@ func Intent(obj runtime.Object) (*unstructured.Unstructured, error) {
 }
 
 // structs are the fields that ToUnstructured writes as empty maps when they are unset, their Go types being no pointers.
-var structs = map[string]bool{"resources": true, "strategy": true, "updateStrategy": true}
+var structs = map[string]bool{"resources": true, "status": true, "strategy": true, "updateStrategy": true}
 
 func dropNoise(value any) {
 	switch v := value.(type) {

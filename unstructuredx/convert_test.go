@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -32,6 +33,22 @@ func TestIntentSaysOnlyWhatIsMeant(t *testing.T) {
 		},
 	}
 	if diff := cmp.Diff(want, got.Object); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestIntentDropsTheStatusOfATemplate(t *testing.T) {
+	set := &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{}}}}
+	intent, err := Intent(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, _, err := unstructured.NestedSlice(intent.Object, "spec", "volumeClaimTemplates")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []any{map[string]any{"metadata": map[string]any{}, "spec": map[string]any{}}}
+	if diff := cmp.Diff(want, claims); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

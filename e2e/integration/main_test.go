@@ -52,6 +52,7 @@ var (
 	services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
 	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	claims       = schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
 	budgets      = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
 )
 
@@ -148,6 +149,12 @@ type controller struct {
 // startController runs a controller until stop is called or the test ends.
 func startController(t *testing.T) *controller {
 	t.Helper()
+	return startControllerOf(t, "example.com/bitcoind:1")
+}
+
+// startControllerOf is startController with another image for new networks.
+func startControllerOf(t *testing.T, nodeImage string) *controller {
+	t.Helper()
 	running := &controller{}
 	config := rest.CopyConfig(cluster.Config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -161,7 +168,7 @@ func startController(t *testing.T) *controller {
 	core, logs := observer.New(zap.InfoLevel)
 	running.logs = logs
 	c, err := reconcile.New(counted, zap.New(core), reconcile.Options{
-		NodeImage: "example.com/bitcoind:1", Workers: 4, Resync: resync, AllowLoopback: true,
+		NodeImage: nodeImage, Workers: 4, Resync: resync, AllowLoopback: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -224,6 +231,11 @@ func newNamespace(t *testing.T) string {
 	}
 	name := created.GetName()
 	t.Cleanup(func() {
+		// Networks first, which go at once: a namespace takes its time, in which the next test's controller would see them.
+		networks := client.Resource(reconcile.Resource).Namespace(name)
+		if err := networks.DeleteCollection(context.Background(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+			t.Error(err)
+		}
 		if err := client.Resource(namespaces).Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}

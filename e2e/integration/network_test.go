@@ -273,6 +273,10 @@ func TestChangesByHandArePutBack(t *testing.T) {
 			statefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}",
 			[]string{"spec", "template", "spec", "terminationGracePeriodSeconds"}, "600",
 		},
+		"the image": {
+			statefulSets, "my-network-sts", `{spec: {template: {spec: {containers: [{name: bitcoind, image: "by-hand:1"}]}}}}`,
+			[]string{"spec", "template", "spec", "containers"}, "",
+		},
 		"evictions":         {budgets, "my-network-pdb", "{spec: {maxUnavailable: 2}}", []string{"spec", "maxUnavailable"}, "1"},
 		"the configuration": {configMaps, "my-network-config", `{data: {bitcoin.conf: "regtest=1"}}`, []string{"data", "bitcoin.conf"}, ""},
 		"a label":           {services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/name: x}}}", []string{"metadata", "labels", "app.kubernetes.io/name"}, "bitcoind"},

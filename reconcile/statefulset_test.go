@@ -1,0 +1,89 @@
+package reconcile
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+func TestNodeImage(t *testing.T) {
+	made := func(from string) *unstructured.Unstructured {
+		intent, err := unstructuredx.Intent(statefulSet(network(3), from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return intent
+	}
+	byHand := func(live *unstructured.Unstructured, change func(*unstructured.Unstructured)) *unstructured.Unstructured {
+		change(live)
+		return live
+	}
+	for name, row := range map[string]struct {
+		wanted string
+		live   *unstructured.Unstructured
+		want   string
+	}{
+		"a new network gets the controller's":                {want: "controller:2"},
+		"unless it wants another":                            {wanted: "user:1", want: "user:1"},
+		"a living network keeps what it has":                 {live: made("controller:1"), want: "controller:1"},
+		"unless it wants another, too":                       {wanted: "user:1", live: made("controller:1"), want: "user:1"},
+		"so it does if it wants none in particular any more": {live: made("user:1"), want: "user:1"},
+		"an image set by hand doesn't count": {
+			live: byHand(made("controller:1"), func(live *unstructured.Unstructured) {
+				containers := []any{map[string]any{"name": container, "image": "hand:1"}}
+				if err := unstructured.SetNestedSlice(live.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+					t.Fatal(err)
+				}
+			}),
+			want: "controller:1",
+		},
+		"without our note the template tells": {
+			live: byHand(made("controller:1"), func(live *unstructured.Unstructured) { live.SetAnnotations(nil) }),
+			want: "controller:1",
+		},
+		"a StatefulSet that tells nothing gets the controller's": {
+			live: &unstructured.Unstructured{Object: map[string]any{}}, want: "controller:2",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := network(3)
+			n.Spec.Image = row.wanted
+			got, err := nodeImage(n, row.live, "controller:2")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != row.want {
+				t.Errorf("%s, want %s", got, row.want)
+			}
+		})
+	}
+}
+
+func TestQuantitiesAreSpeltAsTheAPIServerStoresThem(t *testing.T) {
+	for written, stored := range map[string]string{
+		"0.5": "500m", "1": "1", "1000m": "1", "0.0001": "1m", "1e8": "100e6", "1024Mi": "1Gi", "1.5Gi": "1536Mi", "0": "0",
+	} {
+		list := rounded(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(written)})
+		if got := list.Cpu().String(); got != stored {
+			t.Errorf("%s becomes %s, want %s", written, got, stored)
+		}
+	}
+}
+
+func TestTheStatusTellsTheImage(t *testing.T) {
+	n := network(0)
+	n.Status = statusOf(n, found{image: "example.com/bitcoind:1"}, time.Unix(1, 0))
+	for applied, want := range map[string]string{
+		"example.com/bitcoind:2": "example.com/bitcoind:2",
+		"":                       "example.com/bitcoind:1", // nothing could be applied: what was is still there
+	} {
+		if got := statusOf(n, found{image: applied}, time.Unix(2, 0)).Image; got != want {
+			t.Errorf("with %q applied the status says %q, want %q", applied, got, want)
+		}
+	}
+}
