@@ -173,13 +173,14 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		return 0, err
 	}
 	image, applyErr := c.apply(ctx, network)
-	did, meshErr := c.mesh.connectAll(ctx, network, nodes)
+	wanted := wantedMesh(network)
+	did, meshErr := c.mesh.connectAll(ctx, network, wanted, nodes)
 	if did != (wave{}) {
 		c.log.Info("peers changed", name(key), zap.Int("added", did.added), zap.Int("removed", did.removed))
 		c.event(network, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
 	}
 	chain, chainErr := c.compare(ctx, network, nodes)
-	reportErr := c.report(ctx, network, found{nodes: nodes, chain: chain, image: image, applyErr: applyErr})
+	reportErr := c.report(ctx, network, found{mesh: wanted, nodes: nodes, chain: chain, image: image, applyErr: applyErr})
 	if again = wait.Jitter(c.options.Resync*9/10, 0.2); chain.pending {
 		again = blockTime
 	}

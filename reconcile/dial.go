@@ -51,11 +51,46 @@ type wave struct{ added, removed int }
 // connectAll asks every ready node for its peers and its chain, and changes its peers where needed, all nodes in parallel.
 // It writes what it learns into nodes: what they say in the end, and of each node that fails the reason. Its error is that
 // of all nodes that failed, and of the wanted edges between ready nodes that are still not connected.
-func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) (wave, error) {
+func (m mesher) connectAll(ctx context.Context, n *Network, wanted mesh, nodes []node) (wave, error) {
 	as := networkCredentials(n.UID)
 	planned := slices.Clone(nodes) // plans read what others' goroutines write in nodes
+	did, err := m.inParallel(nodes, func(of *node) (changes, error) {
+		client, err := m.connect(of.ip, as)
+		if err != nil {
+			return changes{}, err
+		}
+		if err := look(ctx, client, of); err != nil {
+			return changes{}, err
+		}
+		todo := plan(wanted, planned, of.ordinal, of.peers)
+		return todo, changeAll(ctx, client, of, todo)
+	})
+	if err := errors.Join(err, wanted.notConnected(nodes)); err != nil {
+		return did, err
+	}
+	if total, _ := wanted.countEdges(nodes); total.Connected < total.Wanted {
+		return did, nil // some nodes aren't ready: what is too much must wait for them, see surplus
+	}
+	dropped, err := m.inParallel(nodes, func(of *node) (changes, error) {
+		todo := surplus(wanted, planned, of.ordinal, of.peers)
+		if todo.none() {
+			return todo, nil
+		}
+		client, err := m.connect(of.ip, as)
+		if err != nil {
+			return changes{}, err
+		}
+		return todo, changeAll(ctx, client, of, todo)
+	})
+	did.removed += dropped.removed
+	return did, err
+}
+
+// inParallel does something with every ready node and returns what it changed in all of them. It writes the reason into
+// nodes that fail, and joins their errors.
+func (m mesher) inParallel(nodes []node, do func(of *node) (changes, error)) (wave, error) {
 	failed := make([]error, len(nodes))
-	todos := make([]changes, len(nodes))
+	done := make([]changes, len(nodes))
 	var group errgroup.Group
 	group.SetLimit(m.parallel)
 	for i := range nodes {
@@ -64,7 +99,7 @@ func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) (wave,
 		}
 		group.Go(func() error {
 			var err error
-			if todos[i], err = m.connectNode(ctx, planned, &nodes[i], as); err != nil {
+			if done[i], err = do(&nodes[i]); err != nil {
 				nodes[i].reason, nodes[i].message = explain(err, nodes[i].ip)
 				failed[i] = fmt.Errorf("mesh %s: %w", nodes[i].name, err)
 			}
@@ -73,30 +108,21 @@ func (m mesher) connectAll(ctx context.Context, n *Network, nodes []node) (wave,
 	}
 	_ = group.Wait() // errors are joined below, so that one node's doesn't hide another's
 	var did wave
-	for _, todo := range todos {
-		did.added += len(todo.dial)
-		did.removed += len(todo.remove)
+	for _, changed := range done {
+		did.added += len(changed.dial)
+		did.removed += len(changed.remove)
 	}
-	return did, errors.Join(append(failed, notConnected(nodes))...)
+	return did, errors.Join(failed...)
 }
 
-// connectNode asks one node, brings its list to what is planned, and returns the changes that this took.
-func (m mesher) connectNode(ctx context.Context, planned []node, of *node, as credentials) (changes, error) {
-	client, err := m.connect(of.ip, as)
-	if err != nil {
-		return changes{}, err
-	}
-	added, err := look(ctx, client, of)
-	if err != nil {
-		return changes{}, err
-	}
-	todo := plan(planned, of.ordinal, added)
+// changeAll sends the changes to a node, in as many batches as it takes.
+func changeAll(ctx context.Context, client bitcoind, of *node, todo changes) error {
 	for batch := range todo.batches() {
 		if err := change(ctx, client, of, batch); err != nil {
-			return changes{}, err
+			return err
 		}
 	}
-	return todo, nil
+	return nil
 }
 
 // batches splits the changes so that none dials more than dialsPerBatch addresses.
@@ -113,8 +139,8 @@ func (c changes) batches() func(yield func(changes) bool) {
 	}
 }
 
-// look asks a node for all that a pass wants to know of it, in one batch, and returns its list of added nodes.
-func look(ctx context.Context, client bitcoind, of *node) ([]rpc.AddedNode, error) {
+// look asks a node for all that a pass wants to know of it, in one batch.
+func look(ctx context.Context, client bitcoind, of *node) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var added []rpc.AddedNode
@@ -122,14 +148,14 @@ func look(ctx context.Context, client bitcoind, of *node) ([]rpc.AddedNode, erro
 	var chain rpc.BlockchainInfo
 	calls := []*rpc.Call{rpc.GetAddedNodeInfoCall(&added), rpc.GetNetworkInfoCall(&network), rpc.GetBlockchainInfoCall(&chain)}
 	if err := client.Batch(ctx, calls...); err != nil {
-		return nil, err
+		return err
 	}
 	if err := failures(calls, nil); err != nil {
-		return nil, err
+		return err
 	}
 	of.peers = listedPeers(added)
 	of.release, of.height, of.tip = network.Release(), chain.Blocks, chain.BestBlockHash
-	return added, nil
+	return nil
 }
 
 // change sends one batch: the changes, and then the question for the list that they lead to.
@@ -182,9 +208,9 @@ func explain(err error, ip netip.Addr) (NodeReason, string) {
 
 // notConnected is nil, or an error that lists the wanted edges between ready nodes that did not come about. Nodes that
 // fail anyway are left out: their own error says more.
-func notConnected(nodes []node) error {
+func (m mesh) notConnected(nodes []node) error {
 	var missing []edge
-	for _, pair := range wantedEdges(int32(len(nodes))) {
+	for _, pair := range m.edges {
 		answered := nodes[pair.low].peers != nil && nodes[pair.high].peers != nil
 		if answered && !pair.connected(nodes) {
 			missing = append(missing, pair)

@@ -1,23 +1,35 @@
 package reconcile
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
-// wantedPeers are the ordinals that the node with the given one dials in a network of that many nodes: every other node,
-// as in the 2019 series, so that each node's list shows them all. It depends on nothing else, above all not on which
-// nodes happen to be ready.
-func wantedPeers(nodes, ordinal int32) []int32 {
-	var peers []int32
-	for peer := range nodes {
-		if peer != ordinal {
-			peers = append(peers, peer)
+// mesh is who should know whom in a network.
+type mesh struct {
+	// dials are the ordinals that each node dials, by its own.
+	dials [][]int32
+	// edges are the pairs of which at least one dials the other, each once, in order.
+	edges []edge
+}
+
+// edge is an unordered pair of ordinals, the lower one first.
+type edge struct{ low, high int32 }
+
+// wantedMesh is the mesh of the network. It depends on its spec and its UID alone.
+func wantedMesh(n *Network) mesh {
+	m := mesh{dials: topology{kind: n.Spec.Topology.Type, nodes: n.Spec.Nodes, seed: string(n.UID)}.dials()}
+	for from, peers := range m.dials {
+		for _, to := range peers {
+			m.edges = append(m.edges, edge{min(int32(from), to), max(int32(from), to)})
 		}
 	}
-	return peers
+	slices.SortFunc(m.edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.low, b.low), cmp.Compare(a.high, b.high)) })
+	m.edges = slices.Compact(m.edges) // where both dial, the pair came twice
+	return m
 }
 
 // changes are what a node's list of added nodes lacks and has too much. All addresses are bare IPs, as bitcoind finds an
@@ -34,11 +46,11 @@ type changes struct {
 func (c changes) none() bool { return len(c.dial)+len(c.nudge)+len(c.remove) == 0 }
 
 // plan compares what the node at ordinal has in its list with what it should have. Nodes that aren't ready are not
-// dialled - a dead address holds an RPC thread for the connect timeout - but they keep their entries.
-func plan(nodes []node, ordinal int32, added []rpc.AddedNode) changes {
-	listed := listedPeers(added)
+// dialled - a dead address holds an RPC thread for the connect timeout - but they keep their entries. Entries of nodes
+// that the topology no longer wants stay, too: see surplus.
+func plan(m mesh, nodes []node, ordinal int32, listed map[netip.Addr]bool) changes {
 	var todo changes
-	for _, peer := range wantedPeers(int32(len(nodes)), ordinal) {
+	for _, peer := range m.dials[ordinal] {
 		connected, known := listed[nodes[peer].ip]
 		switch {
 		case !nodes[peer].ready || connected:
@@ -55,6 +67,19 @@ func plan(nodes []node, ordinal int32, added []rpc.AddedNode) changes {
 		}
 	}
 	slices.SortFunc(todo.remove, netip.Addr.Compare)
+	return todo
+}
+
+// surplus are the entries of a node for other nodes of the network that the topology doesn't want it to dial. They go
+// only when all that is wanted is connected, so that a change of topology never splits the network on its way.
+func surplus(m mesh, nodes []node, ordinal int32, listed map[netip.Addr]bool) changes {
+	var todo changes
+	for _, member := range nodes {
+		_, there := listed[member.ip]
+		if there && member.ordinal != ordinal && !slices.Contains(m.dials[ordinal], member.ordinal) {
+			todo.remove = append(todo.remove, member.ip)
+		}
+	}
 	return todo
 }
 
@@ -87,25 +112,6 @@ func (c changes) calls() []*rpc.Call {
 	return calls
 }
 
-// edge is an unordered pair of ordinals, the lower one first.
-type edge struct{ low, high int32 }
-
-// wantedEdges are the pairs of which at least one dials the other, each once, in order.
-func wantedEdges(nodes int32) []edge {
-	seen := map[edge]bool{}
-	var edges []edge
-	for ordinal := range nodes {
-		for _, peer := range wantedPeers(nodes, ordinal) {
-			pair := edge{min(ordinal, peer), max(ordinal, peer)}
-			if !seen[pair] {
-				seen[pair] = true
-				edges = append(edges, pair)
-			}
-		}
-	}
-	return edges
-}
-
 // connected says whether either end reports a connection that it made to the other. What one end can't tell, because its
 // RPC fails, the other one may.
 func (e edge) connected(nodes []node) bool {
@@ -116,9 +122,9 @@ func (e edge) connected(nodes []node) bool {
 func (n node) connectedTo(other node) bool { return other.ip.IsValid() && n.peers[other.ip] }
 
 // countEdges returns the edges of the whole network and those of each node.
-func countEdges(nodes []node) (total Edges, each []Edges) {
+func (m mesh) countEdges(nodes []node) (total Edges, each []Edges) {
 	each = make([]Edges, len(nodes))
-	for _, pair := range wantedEdges(int32(len(nodes))) {
+	for _, pair := range m.edges {
 		connected := pair.connected(nodes)
 		for _, count := range []*Edges{&total, &each[pair.low], &each[pair.high]} {
 			count.Wanted++

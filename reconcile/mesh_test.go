@@ -73,7 +73,7 @@ func TestPlan(t *testing.T) {
 			if row.change != nil {
 				row.change(nodes)
 			}
-			got := plan(nodes, 0, row.added)
+			got := plan(wantedMesh(network(3)), nodes, 0, listedPeers(row.added))
 			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -81,23 +81,34 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestEveryNodeDialsEveryOther(t *testing.T) {
-	for count := int32(0); count <= 20; count++ {
-		for ordinal := range count {
-			seen := map[int32]bool{ordinal: true}
-			for _, peer := range wantedPeers(count, ordinal) {
-				if seen[peer] || peer < 0 || peer >= count {
-					t.Fatalf("of %d nodes, %d dials %d, which is itself, twice, or no node", count, ordinal, peer)
+func TestEachPairIsOneEdge(t *testing.T) {
+	for _, kind := range []TopologyType{TopologyAuto, TopologyFullMesh} {
+		for count := int32(0); count <= 17; count++ {
+			n := network(count)
+			n.Spec.Topology.Type = kind
+			seen := map[edge]bool{}
+			for _, pair := range wantedMesh(n).edges {
+				if seen[pair] || pair.low >= pair.high {
+					t.Fatalf("%s of %d nodes: %v is there twice, or the wrong way round", kind, count, pair)
 				}
-				seen[peer] = true
+				seen[pair] = true
 			}
-			if len(seen) != int(count) {
-				t.Fatalf("of %d nodes, %d dials only %v", count, ordinal, seen)
+			if want := int(count * (count - 1) / 2); len(seen) != want {
+				t.Fatalf("%s of %d nodes has %d edges, want %d", kind, count, len(seen), want)
 			}
 		}
-		if edges := len(wantedEdges(count)); edges != int(count*(count-1)/2) && count > 0 {
-			t.Fatalf("%d nodes have %d edges", count, edges)
-		}
+	}
+}
+
+func TestSurplusEntriesAreThoseOfOtherNodesOnly(t *testing.T) {
+	nodes := readyNodes(3)
+	ring := mesh{dials: [][]int32{{1}, {2}, {0}}}
+	stranger := netip.MustParseAddr("10.244.0.99")
+	listed := map[netip.Addr]bool{address(0): true, address(1): true, address(2): true, stranger: true}
+	got := surplus(ring, nodes, 0, listed)
+	want := changes{remove: []netip.Addr{address(2)}} // not itself, nor a stranger: these are plan's
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
@@ -105,7 +116,7 @@ func TestAnEdgeIsConnectedIfEitherEndDialled(t *testing.T) {
 	nodes := readyNodes(3)
 	nodes[1].peers = map[netip.Addr]bool{address(0): true, address(2): false}
 	nodes[2].peers = map[netip.Addr]bool{address(0): false, address(1): false}
-	total, each := countEdges(nodes) // 0-1 is up, by node 1; of node 0 nothing is known
+	total, each := wantedMesh(network(3)).countEdges(nodes) // 0-1 is up, by node 1; of node 0 nothing is known
 	if diff := cmp.Diff(Edges{Wanted: 3, Connected: 1}, total); diff != "" {
 		t.Errorf("network, -want +got:\n%s", diff)
 	}

@@ -34,6 +34,8 @@ type Network struct {
 type NetworkSpec struct {
 	// Nodes is the number of nodes, their ordinals being 0 to Nodes-1.
 	Nodes int32 `json:"nodes"`
+	// Topology says which of the nodes are connected.
+	Topology Topology `json:"topology,omitzero"`
 	// Image is that of the nodes; if empty, see nodeImage.
 	Image string `json:"image,omitempty"`
 	// Config has more lines of bitcoin.conf. Admission has refused those that the controller owns.
@@ -42,6 +44,12 @@ type NetworkSpec struct {
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 	// Storage is nil if the nodes' data go with their pods.
 	Storage *Storage `json:"storage,omitempty"`
+}
+
+// Topology is the shape of a network.
+type Topology struct {
+	// Type is Auto if it is empty.
+	Type TopologyType `json:"type,omitempty"`
 }
 
 // Storage is the volume of each node. Size and class never change, nor does a network get or lose its storage: these are

@@ -77,8 +77,11 @@ func statefulSet(n *Network, image string) *appsv1.StatefulSet {
 // podSpec passes the PodSecurity profile "restricted".
 func podSpec(n *Network, image string) corev1.PodSpec {
 	return corev1.PodSpec{
-		AutomountServiceAccountToken:  new(false),
-		EnableServiceLinks:            new(false),
+		AutomountServiceAccountToken: new(false),
+		EnableServiceLinks:           new(false),
+		// A bitcoind that has just begun has no handler for SIGTERM yet. As process 1 of its namespace it would ignore the
+		// signal, and a pod deleted at that moment would wait out all of its grace period.
+		ShareProcessNamespace:         new(true),
 		TerminationGracePeriodSeconds: new(int64(shutdownSeconds)),
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsNonRoot:   new(true),

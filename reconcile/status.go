@@ -15,6 +15,7 @@ import (
 
 // found is what a pass found out about a network.
 type found struct {
+	mesh  mesh
 	nodes []node
 	chain chain
 	// image is what the nodes run; empty if that is not known now.
@@ -26,7 +27,7 @@ type found struct {
 // statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes the
 // transition time of a condition that changed.
 func statusOf(n *Network, f found, now time.Time) NetworkStatus {
-	total, each := countEdges(f.nodes)
+	total, each := f.mesh.countEdges(f.nodes)
 	status := NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(f.image, n.Status.Image),
@@ -86,7 +87,7 @@ type verdict struct {
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
 func setConditions(status *NetworkStatus, f found, generation int64, now time.Time) {
-	meshed, synced := meshedVerdict(f.nodes, *status), syncedVerdict(f.nodes, f.chain)
+	meshed, synced := meshedVerdict(f.mesh, f.nodes, *status), syncedVerdict(f.nodes, f.chain)
 	if before := meta.FindStatusCondition(status.Conditions, ConditionChainSynced); f.chain.pending && before != nil {
 		synced = verdict{before.Status, before.Reason, before.Message}
 	}
@@ -143,12 +144,12 @@ func stalledVerdict(applyErr error) verdict {
 	}
 }
 
-func meshedVerdict(nodes []node, status NetworkStatus) verdict {
+func meshedVerdict(m mesh, nodes []node, status NetworkStatus) verdict {
 	if status.Edges.Connected == status.Edges.Wanted {
 		return verdict{metav1.ConditionTrue, ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
 	}
 	var missing []string
-	for _, pair := range wantedEdges(int32(len(nodes))) {
+	for _, pair := range m.edges {
 		if !pair.connected(nodes) {
 			missing = append(missing, fmt.Sprintf("%d-%d", pair.low, pair.high))
 		}

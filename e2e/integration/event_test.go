@@ -85,9 +85,9 @@ func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 	}
 	audits(2)
 	before := n.told(t)
-	written := c.events.Load()
+	written := c.requests(n).events
 	audits(3)
-	if after := n.told(t); len(after) != len(before) || c.events.Load() != written {
+	if after := n.told(t); len(after) != len(before) || c.requests(n).events != written {
 		t.Errorf("three idle audits told of something: %v, before %v", after, before)
 	}
 }

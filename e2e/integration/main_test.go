@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,21 +119,38 @@ func installCRD(ctx context.Context) error {
 	})
 }
 
-// counter counts the controller's requests to the apiserver, watches apart, and events by themselves.
+// counter counts the controller's requests to the apiserver by namespace, watches apart, and events by themselves: other
+// tests' networks may still be on their way out.
 type counter struct {
-	next                  http.RoundTripper
-	writes, reads, events atomic.Int64
+	next  http.RoundTripper
+	mutex sync.Mutex
+	by    map[string]requests
+}
+
+type requests struct{ writes, reads, events int }
+
+// requests are those about the network so far.
+func (c *counter) requests(n network) requests {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.by[n.namespace]
 }
 
 func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
-	switch {
-	case request.URL.Query().Has("watch"):
-	case request.Method == http.MethodGet:
-		c.reads.Add(1)
-	case strings.HasPrefix(request.URL.Path, "/apis/events.k8s.io/"):
-		c.events.Add(1)
-	default:
-		c.writes.Add(1)
+	if _, rest, namespaced := strings.Cut(request.URL.Path, "/namespaces/"); namespaced && !request.URL.Query().Has("watch") {
+		namespace, _, _ := strings.Cut(rest, "/")
+		c.mutex.Lock()
+		now := c.by[namespace]
+		switch {
+		case request.Method == http.MethodGet:
+			now.reads++
+		case strings.HasPrefix(request.URL.Path, "/apis/events.k8s.io/"):
+			now.events++
+		default:
+			now.writes++
+		}
+		c.by[namespace] = now
+		c.mutex.Unlock()
 	}
 	return c.next.RoundTrip(request)
 }
@@ -155,7 +171,7 @@ func startController(t *testing.T) *controller {
 // startControllerOf is startController with another image for new networks.
 func startControllerOf(t *testing.T, nodeImage string) *controller {
 	t.Helper()
-	running := &controller{}
+	running := &controller{counter: counter{by: map[string]requests{}}}
 	config := rest.CopyConfig(cluster.Config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		running.next = next
@@ -265,19 +281,27 @@ func (n network) read(ctx context.Context) (*reconcile.Network, error) {
 // bitcoind returns the pod of a node and the fake in it; the test fails if there is none.
 func (n network) bitcoind(t *testing.T, ordinal int) (*corev1.Pod, *rpctest.Node) {
 	t.Helper()
-	u, err := client.Resource(pods).Namespace(n.namespace).Get(t.Context(), fmt.Sprintf("%s-sts-%d", n.name, ordinal), metav1.GetOptions{})
+	pod, node, err := n.find(t.Context(), ordinal)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return pod, node
+}
+
+func (n network) find(ctx context.Context, ordinal int) (*corev1.Pod, *rpctest.Node, error) {
+	u, err := client.Resource(pods).Namespace(n.namespace).Get(ctx, fmt.Sprintf("%s-sts-%d", n.name, ordinal), metav1.GetOptions{})
+	if err != nil {
+		return nil, nil, err
 	}
 	pod, err := unstructuredx.Into[corev1.Pod](u)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	node := kubelet.Node(pod.UID)
 	if node == nil {
-		t.Fatalf("no bitcoind in %s", pod.Name)
+		return nil, nil, fmt.Errorf("no bitcoind in %s", pod.Name)
 	}
-	return pod, node
+	return pod, node, nil
 }
 
 // condition waits until the Ready condition is as given, and returns the network. At the same time the status has to be
@@ -316,7 +340,10 @@ func (n network) meshed(t *testing.T, nodes int) {
 					want = append(want, other.IP)
 				}
 			}
-			_, node := n.bitcoind(t, i)
+			_, node, err := n.find(t.Context(), i)
+			if err != nil {
+				return err
+			}
 			got := node.Added()
 			slices.Sort(got)
 			slices.Sort(want)

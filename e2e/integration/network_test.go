@@ -22,7 +22,7 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 	c := startController(t)
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
-	if writes := c.writes.Load(); writes > 10 {
+	if writes := c.requests(n).writes; writes > 10 {
 		t.Errorf("%d writes to the apiserver until ready, events apart, want at most 10", writes)
 	}
 	if warnings := c.warnings(n); len(warnings) > 0 {
@@ -63,7 +63,7 @@ func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 		})
 	}
 	audited(2) // what the last events still cause
-	writes, reads := c.writes.Load(), c.reads.Load()
+	before := c.requests(n)
 	changes := func() (count int) {
 		for i := range 3 {
 			_, node := n.bitcoind(t, i)
@@ -73,11 +73,8 @@ func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 	}
 	changed := changes()
 	audited(3)
-	if now := c.writes.Load(); now != writes {
-		t.Errorf("%d writes to the apiserver in three audits", now-writes)
-	}
-	if now := c.reads.Load(); now != reads {
-		t.Errorf("%d reads from the apiserver in three audits", now-reads)
+	if now := c.requests(n); now != before {
+		t.Errorf("requests to the apiserver went from %+v to %+v in three audits", before, now)
 	}
 	if now := changes(); now != changed {
 		t.Errorf("%d changes of nodes in three audits", now-changed)
@@ -103,8 +100,8 @@ func TestARestartedControllerWritesNothing(t *testing.T) {
 		}
 		return nil
 	})
-	if writes := second.writes.Load(); writes != 0 {
-		t.Errorf("%d writes", writes)
+	if requests := second.requests(n); requests.writes+requests.events != 0 {
+		t.Errorf("it wrote: %+v", requests)
 	}
 }
 
@@ -306,12 +303,12 @@ func TestChangesByHandArePutBack(t *testing.T) {
 				}
 				return nil
 			})
+			n.meshed(t, 1) // a changed template replaces the pod, perhaps twice
 		})
 	}
-	n.meshed(t, 1) // a changed template has replaced the pod, perhaps twice
 	// What others own stays, and is no reason to write.
 	merge(t, services, n.namespace, "my-network-svc", "{metadata: {annotations: {theirs: stays}}}")
-	writes := c.writes.Load()
+	writes := c.requests(n).writes
 	_, node := n.bitcoind(t, 0)
 	trips := node.Stats().RoundTrips
 	eventually(t, "two passes", func() error {
@@ -327,7 +324,7 @@ func TestChangesByHandArePutBack(t *testing.T) {
 	if u.GetAnnotations()["theirs"] != "stays" {
 		t.Error("somebody else's annotation was removed")
 	}
-	if now := c.writes.Load(); now != writes {
+	if now := c.requests(n).writes; now != writes {
 		t.Errorf("%d writes because of somebody else's annotation", now-writes)
 	}
 }

@@ -343,8 +343,14 @@ func TestBadInputIsAnsweredInASentence(t *testing.T) {
 		"a negative number of nodes": {
 			object: "metadata: {name: bad}, spec: {nodes: -1}", want: "should be greater than or equal to 0",
 		},
-		"more nodes than can be meshed": {
-			object: "metadata: {name: bad}, spec: {nodes: 101}", want: "should be less than or equal to 100",
+		"more nodes than there may be": {
+			object: "metadata: {name: bad}, spec: {nodes: 1001}", want: "should be less than or equal to 1000",
+		},
+		"more nodes than a full mesh can have": {
+			object: "metadata: {name: bad}, spec: {nodes: 101, topology: {type: FullMesh}}", want: "FullMesh and Star take at most 100 nodes",
+		},
+		"a topology that doesn't exist": {
+			object: "metadata: {name: bad}, spec: {nodes: 1, topology: {type: Torus}}", want: `supported values: "Auto", "FullMesh", "Ring", "Star", "Sparse"`,
 		},
 		"no number of nodes": {object: "metadata: {name: bad}, spec: {}", want: "spec.nodes: Required value"},
 		"a field that doesn't exist": {
