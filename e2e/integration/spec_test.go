@@ -90,6 +90,46 @@ func TestVolumesHaveTheFateThatIsSpecified(t *testing.T) {
 	})
 }
 
+func TestAnIdleNetworkWithEverythingCausesNoWrites(t *testing.T) {
+	c := startController(t)
+	n := newNetworkOf(t, everything)
+	n.meshed(t, 3)
+	n.audited(t, 2) // what the last events still cause
+	before := c.requests(n)
+	n.audited(t, 3)
+	if now := c.requests(n); now != before {
+		t.Errorf("requests to the apiserver went from %+v to %+v in three audits", before, now)
+	}
+}
+
+func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
+	for name, spec := range map[string]string{
+		"a network that wants no image in particular": "nodes: 2",
+		"a network that wants its own":                everything,
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := startControllerOf(t, "example.com/bitcoind:1")
+			n := newNetworkOf(t, spec)
+			image := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image
+			n.audited(t, 2)
+			first.stop()
+			second := startControllerOf(t, "example.com/bitcoind:2")
+			n.audited(t, 2)
+			if requests := second.requests(n); requests.writes+requests.events != 0 {
+				t.Errorf("it wrote: %+v", requests)
+			}
+			if pod, _ := n.bitcoind(t, 0); image == "" || pod.Spec.Containers[0].Image != image {
+				t.Errorf("the image is %s, the status said %q", pod.Spec.Containers[0].Image, image)
+			}
+			fresh := network{namespace: newNamespace(t), name: "my-network"}
+			fresh.create(t, 1)
+			if now := fresh.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image; now != "example.com/bitcoind:2" {
+				t.Errorf("the status of a new network says that the image is %s", now)
+			}
+		})
+	}
+}
+
 func TestAnotherImageIsRolledOutAndKept(t *testing.T) {
 	startController(t)
 	n := newNetwork(t, 2)
