@@ -27,13 +27,13 @@ type child struct {
 }
 
 // desired are all children of the network, in the order in which they are created: pods need their configuration. There
-// is at most one of each resource. Only the content depends on the image, never which children there are.
-func desired(n *Network, image string) []child {
+// is at most one of each resource. Only the content depends on image and partition, never which children there are.
+func desired(n *Network, image string, partition int32) []child {
 	return []child{
 		{configMaps, configMap(n)},
 		{services, headlessService(n)},
 		{podDisruptionBudgets, podDisruptionBudget(n)},
-		{statefulSets, statefulSet(n, image)},
+		{statefulSets, statefulSet(n, image, partition)},
 	}
 }
 
@@ -52,12 +52,13 @@ func (c *Controller) apply(ctx context.Context, n *Network) (image string, err e
 	if err != nil {
 		return "", err
 	}
-	image, err = nodeImage(n, lives[statefulSets], c.options.NodeImage)
+	set, err := intoStatefulSet(lives[statefulSets])
 	if err != nil {
 		return "", err
 	}
+	image = nodeImage(n, set, c.options.NodeImage)
 	var failed []error
-	for _, child := range desired(n, image) {
+	for _, child := range desired(n, image, partitionOf(n, set, podTemplate(n, image))) {
 		failed = append(failed, c.applyChild(ctx, n, child, lives[child.resource]))
 	}
 	return image, errors.Join(failed...)
@@ -67,7 +68,7 @@ func (c *Controller) apply(ctx context.Context, n *Network) (image string, err e
 func (c *Controller) lives(ctx context.Context, n *Network) (map[schema.GroupVersionResource]*unstructured.Unstructured, error) {
 	lives := map[schema.GroupVersionResource]*unstructured.Unstructured{}
 	var failed []error
-	for _, child := range desired(n, "") {
+	for _, child := range desired(n, "", 0) {
 		live, err := c.live(ctx, n, child)
 		lives[child.resource] = live
 		failed = append(failed, err)
@@ -96,21 +97,28 @@ func (c *Controller) applyChild(ctx context.Context, n *Network, child child, li
 	case unstructuredx.Created:
 		c.event(n, applied, corev1.EventTypeNormal, EventCreated, "Apply", "created %s %s", intent.GetKind(), intent.GetName())
 	case unstructuredx.Updated:
-		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", intent.GetKind(), intent.GetName(), scaling(live, intent))
+		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", intent.GetKind(), intent.GetName(), scope(live, intent))
 	case unstructuredx.Reverted:
 		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by somebody else; put it back", intent.GetKind(), intent.GetName())
 	}
 	return nil
 }
 
-// scaling says from where to where the replicas of an object go, if they do.
-func scaling(live, intent *unstructured.Unstructured) string {
-	was, _, _ := unstructured.NestedInt64(live.Object, "spec", "replicas")
-	is, found, _ := unstructured.NestedInt64(intent.Object, "spec", "replicas")
-	if !found || was == is {
-		return ""
+// scope says what an update of a StatefulSet does to nodes.
+func scope(live, intent *unstructured.Unstructured) string {
+	number := func(u *unstructured.Unstructured, path ...string) int64 {
+		value, _, _ := unstructured.NestedInt64(u.Object, path...) // 0 in objects that have no such field
+		return value
 	}
-	return fmt.Sprintf(", scaled from %d to %d nodes", was, is)
+	text := ""
+	if was, is := number(live, "spec", "replicas"), number(intent, "spec", "replicas"); was != is {
+		text += fmt.Sprintf(", scaled from %d to %d nodes", was, is)
+	}
+	partition := []string{"spec", "updateStrategy", "rollingUpdate", "partition"}
+	if was, is := number(live, partition...), number(intent, partition...); is < was {
+		text += fmt.Sprintf(", rolled out to the nodes from %d on", is)
+	}
+	return text
 }
 
 // live is the child as last seen, nil if there is none, or a nameConflictError. What the cache doesn't know is asked of

@@ -54,6 +54,7 @@ type Controller struct {
 	applier     unstructuredx.Applier
 	mesh        mesher
 	differences differences
+	writes      writes
 	broadcaster events.EventBroadcaster
 	events      events.EventRecorder
 	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
@@ -72,6 +73,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		broadcaster: broadcaster,
 		events:      broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
 		differences: differences{of: map[cache.ObjectName]difference{}},
+		writes:      writes{last: map[cache.ObjectName]time.Time{}},
 		client:      client,
 		options:     options,
 		log:         log,
@@ -166,25 +168,38 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
 		c.differences.forget(key)
+		c.writes.forget(key)
 		return 0, err
 	}
 	nodes, err := c.observe(network)
 	if err != nil {
 		return 0, err
 	}
-	image, applyErr := c.apply(ctx, network)
-	wanted := wantedMesh(network)
-	did, meshErr := c.mesh.connectAll(ctx, network, wanted, nodes)
+	f := found{mesh: wantedMesh(network), nodes: nodes}
+	f.image, f.applyErr = c.apply(ctx, network)
+	meshErr := c.connect(ctx, network, f)
+	var chainErr, rollErr error
+	f.chain, chainErr = c.compare(ctx, network, nodes)
+	f.roll, rollErr = c.roll(ctx, network, f)
+	later, reportErr := c.report(ctx, network, f)
+	again = wait.Jitter(c.options.Resync*9/10, 0.2)
+	if later > 0 {
+		again = min(again, later)
+	}
+	if f.chain.pending {
+		again = min(again, blockTime)
+	}
+	return again, errors.Join(f.applyErr, meshErr, chainErr, rollErr, reportErr)
+}
+
+// connect makes the nodes know each other, and tells what that took.
+func (c *Controller) connect(ctx context.Context, n *Network, f found) error {
+	did, err := c.mesh.connectAll(ctx, n, f.mesh, f.nodes)
 	if did != (wave{}) {
-		c.log.Info("peers changed", name(key), zap.Int("added", did.added), zap.Int("removed", did.removed))
-		c.event(network, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
+		c.log.Info("peers changed", name(cache.MetaObjectToName(n)), zap.Int("added", did.added), zap.Int("removed", did.removed))
+		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
 	}
-	chain, chainErr := c.compare(ctx, network, nodes)
-	reportErr := c.report(ctx, network, found{mesh: wanted, nodes: nodes, chain: chain, image: image, applyErr: applyErr})
-	if again = wait.Jitter(c.options.Resync*9/10, 0.2); chain.pending {
-		again = blockTime
-	}
-	return again, errors.Join(applyErr, meshErr, chainErr, reportErr)
+	return err
 }
 
 // compare relates the chains of the nodes; what may be only a block on its way is left pending.

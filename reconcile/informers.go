@@ -68,7 +68,7 @@ func newCaches(client dynamic.Interface, log *zap.Logger) (*caches, error) {
 		Resource:     unstructuredx.Trim(),
 		services:     unstructuredx.Trim([]string{"spec"}),
 		configMaps:   unstructuredx.Trim([]string{"data"}),
-		statefulSets: unstructuredx.Trim([]string{"spec"}),
+		statefulSets: unstructuredx.Trim([]string{"spec"}, []string{"status", "updateRevision"}, []string{"status", "observedGeneration"}),
 		pods: unstructuredx.Trim(
 			[]string{"spec", "hostNetwork"}, []string{"status", "podIP"}, []string{"status", "phase"},
 			[]string{"status", "conditions"}, []string{"status", "containerStatuses"},

@@ -18,8 +18,9 @@ const (
 	labelComponent = "app.kubernetes.io/component"
 	labelManagedBy = "app.kubernetes.io/managed-by"
 
-	annotationIntentHash = Group + "/intent-hash"
-	annotationConfigHash = Group + "/config-hash"
+	annotationIntentHash   = Group + "/intent-hash"
+	annotationConfigHash   = Group + "/config-hash"
+	annotationTemplateHash = Group + "/template-hash"
 	// annotationNodeImage is on the StatefulSet: see nodeImage.
 	annotationNodeImage = Group + "/node-image"
 )

@@ -166,6 +166,9 @@ const (
 	// ReasonNodesBehind: some nodes lack blocks that others have had for a second.
 	ReasonNodesBehind = "NodesBehind"
 
+	// ReasonRollingOut: the network is usable, but some pods are yet to be replaced by ones as the spec wants them now.
+	ReasonRollingOut = "RollingOut"
+
 	// ReasonReady: nothing is missing.
 	ReasonReady = "Ready"
 	// ReasonMeshed: all wanted edges are connected.

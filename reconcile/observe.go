@@ -3,7 +3,9 @@ package reconcile
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -18,6 +20,10 @@ type node struct {
 	ip netip.Addr
 	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
 	ready bool
+	// revision is that of the pod template which the pod was made from; empty if there is no pod.
+	revision string
+	// downSince is since when the pod is not ready; zero if it is, or if there is none.
+	downSince time.Time
 	// peers tells of each entry of the node's own list whether that connection is up; nil if the node did not tell.
 	peers map[netip.Addr]bool
 	// release, height and tip are of the node's bitcoind and its chain; tip is empty if the node did not tell.
@@ -69,6 +75,7 @@ func (c *Controller) observe(n *Network) ([]node, error) {
 }
 
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
+	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
 	if pod.Status.PodIP != "" {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
@@ -83,6 +90,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 		to.reason, to.message = ReasonPodTerminating, "the pod is shutting down"
 	case !to.ip.IsValid() || !podReady(pod):
 		to.reason, to.message = ReasonPodNotReady, whyNotReady(pod)
+		to.downSince = notReadySince(pod)
 	default:
 		to.ready, to.reason, to.message = true, "", ""
 	}
@@ -97,13 +105,26 @@ func dialable(ip netip.Addr, allowLoopback bool) bool {
 	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && ip.Zone() == "" && !ip.Is4In6()
 }
 
-func podReady(pod *corev1.Pod) bool {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			return condition.Status == corev1.ConditionTrue
+func readyCondition(pod *corev1.Pod) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == corev1.PodReady {
+			return &pod.Status.Conditions[i]
 		}
 	}
-	return false
+	return nil
+}
+
+func podReady(pod *corev1.Pod) bool {
+	condition := readyCondition(pod)
+	return condition != nil && condition.Status == corev1.ConditionTrue
+}
+
+// notReadySince is when a pod that isn't ready was last, or was created.
+func notReadySince(pod *corev1.Pod) time.Time {
+	if condition := readyCondition(pod); condition != nil && !condition.LastTransitionTime.IsZero() {
+		return condition.LastTransitionTime.Time
+	}
+	return pod.CreationTimestamp.Time
 }
 
 // whyNotReady has the words of the kubelet or of the scheduler if they gave any.

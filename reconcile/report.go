@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -15,27 +17,69 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// report writes the status of the network if it is not what the network says already.
-func (c *Controller) report(ctx context.Context, n *Network, f found) error {
-	status := statusOf(n, f, c.clock.Now())
+// patience is the least time between two writes of a status that says the same in other numbers, as while pods come up
+// one after the other.
+const patience = 2 * time.Second
+
+// writes remembers when the status of each network was last written. It can be lost: then one write comes sooner.
+type writes struct {
+	mutex sync.Mutex
+	last  map[cache.ObjectName]time.Time
+}
+
+// wait returns how long to wait with a write that isn't urgent.
+func (w *writes) wait(network cache.ObjectName, now time.Time) time.Duration {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.last[network].Add(patience).Sub(now)
+}
+
+func (w *writes) note(network cache.ObjectName, now time.Time) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.last[network] = now
+}
+
+func (w *writes) forget(network cache.ObjectName) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	delete(w.last, network)
+}
+
+// urgent says whether somebody may be waiting for what changed: the verdict, or the answer to a change of the spec.
+func urgent(before, after NetworkStatus) bool {
+	was := meta.FindStatusCondition(before.Conditions, ConditionReady)
+	is := meta.FindStatusCondition(after.Conditions, ConditionReady)
+	return was == nil || was.Status != is.Status || was.Reason != is.Reason || before.ObservedGeneration != after.ObservedGeneration
+}
+
+// report writes the status of the network if it is not what the network says already. A write that can wait is put off:
+// then it returns for how long.
+func (c *Controller) report(ctx context.Context, n *Network, f found) (later time.Duration, err error) {
+	key, now := cache.MetaObjectToName(n), c.clock.Now()
+	status := statusOf(n, f, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
-		return nil
+		return 0, nil
+	}
+	if later := c.writes.wait(key, now); later > 0 && !urgent(n.Status, status) {
+		return later, nil
 	}
 	intent, err := statusIntent(n, status)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	written, err := c.applier.ApplyStatus(ctx, Resource, intent)
 	if apierrors.IsNotFound(err) {
-		return nil // deleted meanwhile
+		return 0, nil // deleted meanwhile
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
+	c.writes.note(key, now)
 	c.caches.wrote(written, Resource)
 	c.logTransition(n, status)
 	c.transitions(n, status)
-	return nil
+	return 0, nil
 }
 
 // statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its

@@ -2,6 +2,9 @@ package reconcile
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,49 +32,72 @@ const (
 // nodeImage is the image of the nodes: that of the spec; else the one that the living StatefulSet was made for, so that a
 // controller with another default restarts no node; else the default. What the StatefulSet was made for is in an annotation:
 // its template might have been changed by hand, which is to be put back.
-func nodeImage(n *Network, live *unstructured.Unstructured, fallback string) (string, error) {
+func nodeImage(n *Network, live *appsv1.StatefulSet, fallback string) string {
 	if n.Spec.Image != "" || live == nil {
-		return cmp.Or(n.Spec.Image, fallback), nil
+		return cmp.Or(n.Spec.Image, fallback)
 	}
-	set, err := unstructuredx.Into[appsv1.StatefulSet](live)
-	if err != nil {
-		return "", err
-	}
-	image := set.Annotations[annotationNodeImage]
-	for _, c := range set.Spec.Template.Spec.Containers {
+	image := live.Annotations[annotationNodeImage]
+	for _, c := range live.Spec.Template.Spec.Containers {
 		if c.Name == container {
 			image = cmp.Or(image, c.Image)
 		}
 	}
-	return cmp.Or(image, fallback), nil
+	return cmp.Or(image, fallback)
 }
 
-// statefulSet runs the nodes, from the given image.
-func statefulSet(n *Network, image string) *appsv1.StatefulSet {
+// intoStatefulSet is nil if u is.
+func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) {
+	if u == nil {
+		return nil, nil
+	}
+	return unstructuredx.Into[appsv1.StatefulSet](u)
+}
+
+// statefulSet runs the nodes, from the given image. Pods below the partition are not updated yet, see rollout.
+func statefulSet(n *Network, image string, partition int32) *appsv1.StatefulSet {
 	metadata := childMeta(n, statefulSetName(n))
-	metadata.Annotations = map[string]string{annotationNodeImage: image}
+	template := podTemplate(n, image)
+	metadata.Annotations = map[string]string{annotationNodeImage: image, annotationTemplateHash: templateHash(template)}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: metadata,
 		Spec: appsv1.StatefulSetSpec{
-			Replicas:       new(n.Spec.Nodes),
-			ServiceName:    serviceName(n),
-			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
-			Selector:       &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
+			Replicas:    new(n.Spec.Nodes),
+			ServiceName: serviceName(n),
+			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{
+				Type:          appsv1.RollingUpdateStatefulSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},
+			},
+			Selector: &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
 			// No node needs another one to start.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 
 			VolumeClaimTemplates:                 volumeClaims(n.Spec.Storage),
 			PersistentVolumeClaimRetentionPolicy: retention(n.Spec.Storage),
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{
-					Labels:      labels(n),
-					Annotations: map[string]string{annotationConfigHash: configHash(n)},
-				},
-				Spec: podSpec(n, image),
-			},
+			Template:                             template,
 		},
 	}
+}
+
+func podTemplate(n *Network, image string) corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{
+			Labels:      labels(n),
+			Annotations: map[string]string{annotationConfigHash: configHash(n)},
+		},
+		Spec: podSpec(n, image),
+	}
+}
+
+// templateHash changes when pods have to be made anew. It tells a template that we want otherwise, which begins a roll,
+// from one that somebody else has changed, which is put back.
+func templateHash(template corev1.PodTemplateSpec) string {
+	text, err := json.Marshal(template)
+	if err != nil {
+		panic(err) // of an API type, which marshals whatever it holds
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }
 
 // podSpec passes the PodSecurity profile "restricted".

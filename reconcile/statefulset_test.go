@@ -4,28 +4,20 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
-	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestNodeImage(t *testing.T) {
-	made := func(from string) *unstructured.Unstructured {
-		intent, err := unstructuredx.Intent(statefulSet(network(3), from))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return intent
-	}
-	byHand := func(live *unstructured.Unstructured, change func(*unstructured.Unstructured)) *unstructured.Unstructured {
+	made := func(from string) *appsv1.StatefulSet { return statefulSet(network(3), from, 0) }
+	byHand := func(live *appsv1.StatefulSet, change func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 		change(live)
 		return live
 	}
 	for name, row := range map[string]struct {
 		wanted string
-		live   *unstructured.Unstructured
+		live   *appsv1.StatefulSet
 		want   string
 	}{
 		"a new network gets the controller's":                {want: "controller:2"},
@@ -34,29 +26,21 @@ func TestNodeImage(t *testing.T) {
 		"unless it wants another, too":                       {wanted: "user:1", live: made("controller:1"), want: "user:1"},
 		"so it does if it wants none in particular any more": {live: made("user:1"), want: "user:1"},
 		"an image set by hand doesn't count": {
-			live: byHand(made("controller:1"), func(live *unstructured.Unstructured) {
-				containers := []any{map[string]any{"name": container, "image": "hand:1"}}
-				if err := unstructured.SetNestedSlice(live.Object, containers, "spec", "template", "spec", "containers"); err != nil {
-					t.Fatal(err)
-				}
-			}),
+			live: byHand(made("controller:1"), func(live *appsv1.StatefulSet) { live.Spec.Template.Spec.Containers[0].Image = "hand:1" }),
 			want: "controller:1",
 		},
 		"without our note the template tells": {
-			live: byHand(made("controller:1"), func(live *unstructured.Unstructured) { live.SetAnnotations(nil) }),
+			live: byHand(made("controller:1"), func(live *appsv1.StatefulSet) { live.Annotations = nil }),
 			want: "controller:1",
 		},
 		"a StatefulSet that tells nothing gets the controller's": {
-			live: &unstructured.Unstructured{Object: map[string]any{}}, want: "controller:2",
+			live: &appsv1.StatefulSet{}, want: "controller:2",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
 			n.Spec.Image = row.wanted
-			got, err := nodeImage(n, row.live, "controller:2")
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := nodeImage(n, row.live, "controller:2")
 			if got != row.want {
 				t.Errorf("%s, want %s", got, row.want)
 			}

@@ -20,6 +20,8 @@ type found struct {
 	chain chain
 	// image is what the nodes run; empty if that is not known now.
 	image string
+	// roll is how far a change of the pods' template has got; empty if there is none under way.
+	roll string
 	// applyErr is why the children are not as wanted, nil if they are.
 	applyErr error
 }
@@ -99,6 +101,8 @@ func setConditions(status *NetworkStatus, f found, generation int64, now time.Ti
 		verdicts[ConditionStalled] = stalled
 	case ready.status != metav1.ConditionTrue:
 		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
+	case f.roll != "":
+		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ReasonRollingOut, f.roll}
 	}
 	for _, kind := range []string{ConditionReady, ConditionMeshed, ConditionChainSynced, ConditionReconciling, ConditionStalled} {
 		v, there := verdicts[kind]

@@ -36,13 +36,14 @@ type Kubelet struct {
 	client dynamic.Interface
 	report func(error)
 
-	mutex sync.Mutex
-	nodes map[types.UID]*rpctest.Node
+	mutex  sync.Mutex
+	nodes  map[types.UID]*rpctest.Node
+	broken map[string]rpctest.Fault
 }
 
 // NewKubelet returns a Kubelet that is yet to be Run. What goes wrong in the background is told to report.
 func NewKubelet(client dynamic.Interface, report func(error)) *Kubelet {
-	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report, nodes: map[types.UID]*rpctest.Node{}}
+	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report, nodes: map[types.UID]*rpctest.Node{}, broken: map[string]rpctest.Fault{}}
 }
 
 // Run plays all pods of all namespaces until ctx ends. Then no fake is left.
@@ -78,6 +79,13 @@ func (k *Kubelet) Node(pod types.UID) *rpctest.Node {
 	return k.nodes[pod]
 }
 
+// Break has the bitcoinds of pods misbehave that are made from image from now on.
+func (k *Kubelet) Break(image string, fault rpctest.Fault) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.broken[image] = fault
+}
+
 // Restart restarts the bitcoind of a pod in place: same pod, same address, another container.
 func (k *Kubelet) Restart(ctx context.Context, pod *corev1.Pod) error {
 	node := k.Node(pod.UID)
@@ -109,7 +117,9 @@ func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured) 
 	}
 	k.mutex.Lock()
 	k.nodes[pod.UID] = node
+	fault := k.broken[pod.Spec.Containers[0].Image]
 	k.mutex.Unlock()
+	node.SetFault(fault)
 	// A pod has its address before it is ready.
 	return errors.Join(
 		k.patch(ctx, pod, status(pod, node.IP(), 0, false)),

@@ -1,0 +1,128 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+// images are those of the network's pods, by ordinal; "" where there is none.
+func (n network) images(ctx context.Context, nodes int) ([]string, error) {
+	images := make([]string, nodes)
+	list, err := client.Resource(pods).Namespace(n.namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, item := range list.Items {
+		pod, err := unstructuredx.Into[corev1.Pod](&item)
+		if err != nil {
+			return nil, err
+		}
+		var ordinal int
+		if _, err := fmt.Sscanf(pod.Name, n.name+"-sts-%d", &ordinal); err != nil {
+			return nil, err
+		}
+		images[ordinal] = pod.Spec.Containers[0].Image
+	}
+	return images, nil
+}
+
+// rolls waits until the pods have these images.
+func (n network) rolls(t *testing.T, want ...string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("images %v", want), func() error {
+		got, err := n.images(t.Context(), len(want))
+		if err == nil && fmt.Sprint(got) != fmt.Sprint(want) {
+			err = fmt.Errorf("images %v", got)
+		}
+		return err
+	})
+}
+
+func TestARollTakesOnePodAfterTheOther(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 4)
+	n.meshed(t, 4)
+	before := make([]int, 4) // when the last pod with the old image was seen, in looks
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:2}}")
+	looks := 0
+	eventually(t, "rolled out", func() error {
+		looks++
+		images, err := n.images(t.Context(), 4)
+		if err != nil {
+			return err
+		}
+		missing := 0
+		for ordinal, image := range images {
+			switch image {
+			case "example.com/bitcoind:1":
+				before[ordinal] = looks
+			case "":
+				missing++
+			}
+		}
+		if missing > 1 {
+			t.Errorf("%d pods are down at the same time: %q", missing, images)
+		}
+		if images[0] != "example.com/bitcoind:2" {
+			return fmt.Errorf("images %v", images)
+		}
+		return nil
+	})
+	for ordinal := range 3 {
+		if before[ordinal] < before[ordinal+1] {
+			t.Errorf("node %d went before node %d: last seen with the old image at looks %v", ordinal, ordinal+1, before)
+		}
+	}
+	n.meshed(t, 4)
+	found := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+	if found.Status.Image != "example.com/bitcoind:2" {
+		t.Errorf("the status says that the image is %q", found.Status.Image)
+	}
+}
+
+func TestABrokenPodStopsARollAndTheNextRollMendsIt(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+
+	// What comes with image 2 answers nothing: its first pod has to be the only one.
+	kubelet.Break("example.com/broken:1", rpctest.Hang)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/broken:1}}")
+	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/broken:1")
+	eventually(t, "the status says what is wrong", func() error {
+		found, err := n.read(t.Context())
+		if err == nil && found.Status.Nodes[2].Reason != reconcile.ReasonRPCUnreachable {
+			err = fmt.Errorf("node 2 is %+v", found.Status.Nodes[2])
+		}
+		return err
+	})
+	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/broken:1")
+
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:3}}")
+	n.rolls(t, "example.com/bitcoind:3", "example.com/bitcoind:3", "example.com/bitcoind:3")
+	n.meshed(t, 3)
+}
+
+func TestAnUnchangedSpecNeverRestartsAPod(t *testing.T) {
+	first := startController(t)
+	n := newNetwork(t, 2)
+	n.meshed(t, 2)
+	one, _ := n.bitcoind(t, 0)
+	first.stop()
+	startController(t)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{metadata: {labels: {mine: yes-indeed}}, spec: {nodes: 3}}")
+	n.meshed(t, 3)
+	if now, _ := n.bitcoind(t, 0); now.UID != one.UID {
+		t.Error("a pod was replaced because of a label and one more node")
+	}
+}
