@@ -105,8 +105,14 @@ type network struct{ namespace, name string }
 
 func (n network) apply(t *testing.T, nodes int) {
 	t.Helper()
-	kubectlStdin(t, fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, metadata: {namespace: %s, name: %s}, spec: {nodes: %d}}",
-		reconcile.Group, n.namespace, n.name, nodes), "apply", "-f", "-")
+	n.applySpec(t, fmt.Sprintf("nodes: %d", nodes))
+}
+
+// applySpec applies the network with any spec, in YAML's flow style.
+func (n network) applySpec(t *testing.T, spec string) {
+	t.Helper()
+	kubectlStdin(t, fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, metadata: {namespace: %s, name: %s}, spec: {%s}}",
+		reconcile.Group, n.namespace, n.name, spec), "apply", "-f", "-")
 }
 
 func (n network) read(ctx context.Context) (*reconcile.Network, error) {

@@ -105,5 +105,6 @@ func (p *process) stop() {
 	p.node.net.mu.Unlock()
 	p.accepts.Wait()
 	p.serving.Lock() // until the last request is done
+	//lint:ignore SA2001 there is nothing to do but to wait
 	p.serving.Unlock()
 }
