@@ -86,8 +86,8 @@ func (m mesher) connectAll(ctx context.Context, n *Network, wanted mesh, nodes [
 	return did, err
 }
 
-// inParallel does something with every ready node and returns what it changed in all of them. It writes the reason into
-// nodes that fail, and joins their errors.
+// inParallel does something with every ready node and returns what was changed in those that did not fail. It writes the
+// reason into nodes that did, and joins their errors.
 func (m mesher) inParallel(nodes []node, do func(of *node) (changes, error)) (wave, error) {
 	failed := make([]error, len(nodes))
 	done := make([]changes, len(nodes))
@@ -98,11 +98,13 @@ func (m mesher) inParallel(nodes []node, do func(of *node) (changes, error)) (wa
 			continue
 		}
 		group.Go(func() error {
-			var err error
-			if done[i], err = do(&nodes[i]); err != nil {
+			changed, err := do(&nodes[i])
+			if err != nil {
 				nodes[i].reason, nodes[i].message = explain(err, nodes[i].ip)
 				failed[i] = fmt.Errorf("mesh %s: %w", nodes[i].name, err)
+				return nil
 			}
+			done[i] = changed
 			return nil
 		})
 	}

@@ -35,7 +35,8 @@ flock 9
 want=$(inputs)
 if [ ! -x "$binary" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
   echo "building Kubernetes $version (from nothing about ten minutes on two cores)" >&2
-  (cd "$here" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$binary.new" . >&2)
+  # Go names every module that it downloads, some 150.
+  (cd "$here" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$binary.new" . 2> >(sed '/^go: downloading/d' >&2))
   mv "$binary.new" "$binary"
   echo "$want" >"$stamp"
   echo "built Kubernetes $version in ${SECONDS}s" >&2
