@@ -125,18 +125,24 @@ func (c *Controller) Run(ctx context.Context) error {
 	return nil
 }
 
-// preflight turns the two mistakes of an installation into sentences; informers would log them for ever.
+// preflight turns the two mistakes of an installation into sentences; informers would log them for ever. An apiserver that
+// can't be reached yet, as on a node that has just started, is waited for.
 func (c *Controller) preflight(ctx context.Context) error {
-	_, err := c.client.Resource(Resource).List(ctx, metav1.ListOptions{Limit: 1})
-	switch {
-	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-		return fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
-	case apierrors.IsForbidden(err):
-		return fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
-	case err != nil:
-		return fmt.Errorf("list %s: %w", Resource.GroupResource(), err)
-	}
-	return nil
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		_, err := c.client.Resource(Resource).List(ctx, metav1.ListOptions{Limit: 1})
+		switch {
+		case err == nil:
+			return true, nil
+		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+			return false, fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
+		case apierrors.IsForbidden(err):
+			return false, fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
+		case apierrors.IsUnauthorized(err):
+			return false, fmt.Errorf("list %s: the cluster does not accept these credentials: %w", Resource.GroupResource(), err)
+		}
+		c.log.Warn("waiting for the apiserver", zap.Error(err))
+		return false, nil
+	})
 }
 
 // work makes one pass over the next network in the queue; false means that the queue was shut down. Only here is the
