@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -157,7 +158,7 @@ func (c *Controller) work(ctx context.Context) bool {
 	switch {
 	case ctx.Err() != nil: // what comes back then says nothing about the network
 	case err != nil:
-		c.log.Warn("network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
+		c.log.Log(level(err, c.queue.NumRequeues(key)), "network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		c.queue.AddRateLimited(key)
 	default:
 		c.queue.Forget(key)
@@ -166,6 +167,14 @@ func (c *Controller) work(ctx context.Context) bool {
 		}
 	}
 	return true
+}
+
+// level is how loud a failure is. That a connection isn't up yet when it has just been dialled is none for the first tries.
+func level(err error, failures int) zapcore.Level {
+	if _, unconnected := errors.AsType[unconnectedError](err); unconnected && failures < 3 {
+		return zapcore.DebugLevel
+	}
+	return zapcore.WarnLevel
 }
 
 // reconcile is one pass over one network. It returns when to look at the network again if nothing happens; never, if it is
@@ -183,7 +192,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	}
 	f := found{mesh: wantedMesh(network), nodes: nodes}
 	f.image, f.applyErr = c.apply(ctx, network)
-	meshErr := c.connect(ctx, network, f)
+	did, meshErr := c.connect(ctx, network, f)
 	var chainErr, rollErr error
 	f.chain, chainErr = c.compare(ctx, network, nodes)
 	f.roll, rollErr = c.roll(ctx, network, f)
@@ -195,17 +204,23 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if f.chain.pending {
 		again = min(again, blockTime)
 	}
+	if did.added > 0 {
+		again = min(again, confirm)
+	}
 	return again, errors.Join(f.applyErr, meshErr, chainErr, rollErr, reportErr)
 }
 
+// confirm is when to look again after new peers were dialled: whether the other end has kept the connection.
+const confirm = time.Second
+
 // connect makes the nodes know each other, and tells what that took.
-func (c *Controller) connect(ctx context.Context, n *Network, f found) error {
+func (c *Controller) connect(ctx context.Context, n *Network, f found) (wave, error) {
 	did, err := c.mesh.connectAll(ctx, n, f.mesh, f.nodes)
 	if did != (wave{}) {
 		c.log.Info("peers changed", name(cache.MetaObjectToName(n)), zap.Int("added", did.added), zap.Int("removed", did.removed))
 		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
 	}
-	return err
+	return did, err
 }
 
 // compare relates the chains of the nodes; what may be only a block on its way is left pending.

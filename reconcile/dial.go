@@ -172,6 +172,11 @@ func change(ctx context.Context, client bitcoind, of *node, todo changes) error 
 	}
 	if ask.Err == nil {
 		of.peers = listedPeers(added)
+		// What was down a moment ago and is dialled again shows as connected before the other end has said a word. One
+		// that hangs up on us - it is full, or its network is off - would seem connected after every try.
+		for _, ip := range todo.nudge {
+			of.peers[ip] = false
+		}
 	}
 	return errors.Join(failures(calls, harmless), failures([]*rpc.Call{ask}, nil))
 }
@@ -208,8 +213,14 @@ func explain(err error, ip netip.Addr) (NodeReason, string) {
 	}
 }
 
-// notConnected is nil, or an error that lists the wanted edges between ready nodes that did not come about. Nodes that
-// fail anyway are left out: their own error says more.
+// unconnectedError lists the wanted edges between ready nodes that are not known to be connected.
+type unconnectedError []edge
+
+func (e unconnectedError) Error() string {
+	return fmt.Sprintf("connect peers: %d pairs of ready nodes are not connected: %v", len(e), []edge(e))
+}
+
+// notConnected is nil or an unconnectedError. Nodes that fail anyway are left out: their own error says more.
 func (m mesh) notConnected(nodes []node) error {
 	var missing []edge
 	for _, pair := range m.edges {
@@ -221,5 +232,5 @@ func (m mesh) notConnected(nodes []node) error {
 	if missing == nil {
 		return nil
 	}
-	return fmt.Errorf("connect peers: %d pairs of ready nodes are still not connected: %v", len(missing), missing)
+	return unconnectedError(missing)
 }

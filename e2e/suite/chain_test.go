@@ -46,6 +46,14 @@ func TestTwoHalvesMineApartAndJoin(t *testing.T) {
 	n.mine(t, 0, 2)
 	n.mine(t, 1, 3)
 	says(2, 3, reconcile.ReasonTipsDiverged)
+	// Node 0 accepts connections and closes them at once: that counts for none.
+	eventually(t, "the status says that node 0 is alone", func(ctx context.Context) error {
+		network, err := n.read(ctx)
+		if err == nil && network.Status.Peers != "1/3" {
+			err = errors.New("peers are " + network.Status.Peers)
+		}
+		return err
+	})
 	active("true")
 	says(1, 3, reconcile.ReasonOneTip)
 	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })

@@ -159,10 +159,11 @@ func (n network) added(ctx context.Context, ordinal int) (map[string]bool, error
 	return added, nil
 }
 
-// mine has a node mine blocks.
+// mine has a node mine blocks, which are not those of any other node: of the same script, mined in the same second on the
+// same tip, they would be.
 func (n network) mine(t *testing.T, ordinal, blocks int) {
 	t.Helper()
-	if _, err := n.cli(t.Context(), ordinal, "generatetodescriptor", fmt.Sprint(blocks), "raw(51)"); err != nil {
+	if _, err := n.cli(t.Context(), ordinal, "generatetodescriptor", fmt.Sprint(blocks), fmt.Sprintf("raw(%d)", 51+ordinal)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -251,14 +252,18 @@ func eventually(t *testing.T, what string, check func(ctx context.Context) error
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error // of a check that was not cut off by the deadline
 	for {
 		err := check(ctx)
 		if err == nil {
 			return time.Since(start)
 		}
+		if ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s: %v", what, patience, err)
+			t.Fatalf("%s: not within %s: %v", what, patience, last)
 		case <-tick.C:
 		}
 	}
