@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -18,6 +19,8 @@ type mesh struct {
 
 // edge is an unordered pair of ordinals, the lower one first.
 type edge struct{ low, high int32 }
+
+func (e edge) String() string { return fmt.Sprintf("%d-%d", e.low, e.high) }
 
 // wantedMesh is the mesh of the network. It depends on its spec and its UID alone.
 func wantedMesh(n *Network) mesh {

@@ -139,7 +139,7 @@ func (r rollout) unwell(n node, m mesh, nodes []node, c chain) string {
 			continue
 		}
 		if nodes[pair.low].ready && nodes[pair.high].ready && !pair.connected(nodes) {
-			return fmt.Sprintf("%d-%d is not connected", pair.low, pair.high)
+			return fmt.Sprintf("%s is not connected", pair)
 		}
 	}
 	if n.tip != c.tip {

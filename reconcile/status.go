@@ -155,7 +155,7 @@ func meshedVerdict(m mesh, nodes []node, status NetworkStatus) verdict {
 	var missing []string
 	for _, pair := range m.edges {
 		if !pair.connected(nodes) {
-			missing = append(missing, fmt.Sprintf("%d-%d", pair.low, pair.high))
+			missing = append(missing, pair.String())
 		}
 	}
 	return verdict{metav1.ConditionFalse, ReasonPeersNotConnected,
