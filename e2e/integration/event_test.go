@@ -74,19 +74,10 @@ func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 	n.meshed(t, 3)
 
 	_, node := n.bitcoind(t, 0)
-	audits := func(count int) {
-		trips := node.Stats().RoundTrips
-		eventually(t, "audits", func() error {
-			if now := node.Stats().RoundTrips; now < trips+count {
-				return fmt.Errorf("%d of %d", now-trips, count)
-			}
-			return nil
-		})
-	}
-	audits(2)
+	asked(t, node, 2)
 	before := n.told(t)
 	written := c.requests(n).events
-	audits(3)
+	asked(t, node, 3)
 	if after := n.told(t); len(after) != len(before) || c.requests(n).events != written {
 		t.Errorf("three idle audits told of something: %v, before %v", after, before)
 	}

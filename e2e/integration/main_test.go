@@ -355,6 +355,18 @@ func (n network) meshed(t *testing.T, nodes int) {
 	})
 }
 
+// asked waits until the controller has asked a node that many times more.
+func asked(t *testing.T, node *rpctest.Node, times int) {
+	t.Helper()
+	before := node.Stats().RoundTrips
+	eventually(t, "the node asked", func() error {
+		if now := node.Stats().RoundTrips; now < before+times {
+			return fmt.Errorf("%d of %d times", now-before, times)
+		}
+		return nil
+	})
+}
+
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
 	if err := poll(t.Context(), check); err != nil {

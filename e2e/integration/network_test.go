@@ -55,17 +55,7 @@ func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
 	_, first := n.bitcoind(t, 0)
-	audited := func(times int) {
-		t.Helper()
-		before := first.Stats().RoundTrips
-		eventually(t, "audits", func() error {
-			if now := first.Stats().RoundTrips; now < before+times {
-				return fmt.Errorf("%d of %d", now-before, times)
-			}
-			return nil
-		})
-	}
-	audited(2) // what the last events still cause
+	asked(t, first, 2) // what the last events still cause
 	before := c.requests(n)
 	changes := func() (count int) {
 		for i := range 3 {
@@ -75,7 +65,7 @@ func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 		return count
 	}
 	changed := changes()
-	audited(3)
+	asked(t, first, 3)
 	if now := c.requests(n); now != before {
 		t.Errorf("requests to the apiserver went from %+v to %+v in three audits", before, now)
 	}
@@ -95,14 +85,8 @@ func TestARestartedControllerWritesNothing(t *testing.T) {
 	n.meshed(t, 3)
 	first.stop()
 	_, node := n.bitcoind(t, 0)
-	before := node.Stats().RoundTrips
 	second := startController(t)
-	eventually(t, "two passes", func() error {
-		if now := node.Stats().RoundTrips; now < before+2 {
-			return fmt.Errorf("%d round trips", now-before)
-		}
-		return nil
-	})
+	asked(t, node, 2)
 	if requests := second.requests(n); requests.writes+requests.events != 0 {
 		t.Errorf("it wrote: %+v", requests)
 	}
@@ -313,13 +297,7 @@ func TestChangesByHandArePutBack(t *testing.T) {
 	merge(t, services, n.namespace, "my-network-svc", "{metadata: {annotations: {theirs: stays}}}")
 	writes := c.requests(n).writes
 	_, node := n.bitcoind(t, 0)
-	trips := node.Stats().RoundTrips
-	eventually(t, "two passes", func() error {
-		if now := node.Stats().RoundTrips; now < trips+2 {
-			return fmt.Errorf("%d round trips", now-trips)
-		}
-		return nil
-	})
+	asked(t, node, 2)
 	u, err := client.Resource(services).Namespace(n.namespace).Get(t.Context(), "my-network-svc", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
