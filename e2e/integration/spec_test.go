@@ -177,13 +177,7 @@ func newNetworkOf(t *testing.T, spec string) network {
 func (n network) audited(t *testing.T, times int) {
 	t.Helper()
 	_, node := n.bitcoind(t, 0)
-	before := node.Stats().RoundTrips
-	eventually(t, "audits", func() error {
-		if now := node.Stats().RoundTrips; now < before+times {
-			return fmt.Errorf("%d of %d", now-before, times)
-		}
-		return nil
-	})
+	asked(t, node, times)
 }
 
 func (n network) claim(t *testing.T, ordinal int) *corev1.PersistentVolumeClaim {
