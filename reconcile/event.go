@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,7 +20,7 @@ const (
 	EventDriftReverted = "DriftReverted"
 	// EventPeersChanged: nodes were told to add or remove peers; one event for all of a pass.
 	EventPeersChanged = "PeersChanged"
-	// EventTipsConverged: all nodes have the same chain again.
+	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )
 
@@ -35,7 +36,7 @@ func (c *Controller) event(n *Network, child runtime.Object, kind, reason, actio
 	}
 	note := fmt.Sprintf(format, arguments...)
 	if len(note) > noteLimit {
-		note = note[:noteLimit-len("...")] + "..."
+		note = strings.ToValidUTF8(note[:noteLimit-len("...")], "") + "..." // the cut may go through a character
 	}
 	c.events.Eventf(network, child, kind, reason, action, "%s", note)
 }
@@ -58,8 +59,8 @@ func (c *Controller) transitions(n *Network, after NetworkStatus) {
 	switch was, is := change(ConditionChainSynced); {
 	case is.Reason == ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
-	case was.Reason == ReasonTipsDiverged && is.Status == metav1.ConditionTrue:
-		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "all nodes have the same chain of height %d", after.Height)
+	case was.Reason == ReasonTipsDiverged && after.Tips == 1: // some nodes may still be behind
+		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "no node has another chain than that of height %d any more", after.Height)
 	}
 	if was, is := change(ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
 		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Observe", "%s", is.Message)

@@ -128,7 +128,7 @@ func readyVerdict(status NetworkStatus, stalled, meshed, synced verdict) verdict
 	case meshed.status != metav1.ConditionTrue:
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + complaints(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
-		return verdict{metav1.ConditionTrue, ReasonReady, fmt.Sprintf("%d nodes are ready, all pairs are connected, all have the same chain", wanted)}
+		return verdict{metav1.ConditionTrue, ReasonReady, fmt.Sprintf("%d nodes are ready, all wanted pairs are connected, all have the same chain", wanted)}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, ReasonReady, "no nodes are wanted"}
 	default:

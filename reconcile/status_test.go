@@ -47,7 +47,7 @@ func TestConditions(t *testing.T) {
 		"everything is there": {
 			found: found{nodes: meshed(3), chain: synced},
 			want: []string{
-				"Ready True Ready: 3 nodes are ready, all pairs are connected, all have the same chain",
+				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain",
 				allConnected, oneTip,
 			},
 		},

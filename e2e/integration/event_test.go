@@ -60,7 +60,7 @@ func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 		"Normal Created: created Service my-network-svc",
 		"Normal Created: created StatefulSet my-network-sts",
 		"Normal PeersChanged: nodes added",
-		"Normal Ready: 2 nodes are ready, all pairs are connected, all have the same chain",
+		"Normal Ready: 2 nodes are ready, all wanted pairs are connected, all have the same chain",
 	} {
 		n.tells(t, want)
 	}

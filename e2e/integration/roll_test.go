@@ -95,7 +95,7 @@ func TestABrokenPodStopsARollAndTheNextRollMendsIt(t *testing.T) {
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
 
-	// What comes with image 2 answers nothing: its first pod has to be the only one.
+	// What comes with this image answers nothing: its first pod has to be the only one.
 	kubelet.Break("example.com/broken:1", rpctest.Hang)
 	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/broken:1}}")
 	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/broken:1")

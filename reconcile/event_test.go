@@ -1,0 +1,70 @@
+package reconcile
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+)
+
+// told are the events that f makes, as "type reason note".
+func told(f func(c *Controller)) []string {
+	recorder := events.NewFakeRecorder(10)
+	f(&Controller{events: recorder})
+	close(recorder.Events)
+	var lines []string
+	for line := range recorder.Events {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func TestTransitions(t *testing.T) {
+	status := func(tips int32, conditions ...metav1.Condition) NetworkStatus {
+		return NetworkStatus{Height: 7, Tips: tips, Conditions: conditions}
+	}
+	is := func(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: "words"}
+	}
+	diverged := status(2, is(ConditionChainSynced, metav1.ConditionFalse, ReasonTipsDiverged))
+	stalled := status(1, is(ConditionStalled, metav1.ConditionTrue, ReasonApplyFailed))
+	ready := status(1, is(ConditionReady, metav1.ConditionTrue, ReasonReady), is(ConditionChainSynced, metav1.ConditionTrue, ReasonOneTip))
+	for name, row := range map[string]struct {
+		before, after NetworkStatus
+		want          []string
+	}{
+		"nothing changed":         {before: ready, after: ready},
+		"ready at last":           {after: ready, want: []string{"Normal Ready words"}},
+		"tips diverge":            {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
+		"they still do":           {before: diverged, after: diverged},
+		"they converge":           {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionTrue, ReasonOneTip)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
+		"with some nodes behind":  {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionFalse, ReasonNodesBehind)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
+		"nobody tells any more":   {before: diverged, after: status(0, is(ConditionChainSynced, metav1.ConditionUnknown, ReasonNoNodeAnswers))},
+		"a child is refused":      {before: ready, after: stalled, want: []string{"Warning ApplyFailed words"}},
+		"it is refused once more": {before: stalled, after: stalled},
+		"it is refused no longer": {before: stalled, after: status(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := network(2)
+			n.Status = row.before
+			got := told(func(c *Controller) { c.transitions(n, row.after) })
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestANoteIsCutBetweenCharacters(t *testing.T) {
+	for _, text := range []string{strings.Repeat("é", 600), "x" + strings.Repeat("é", 600)} {
+		lines := told(func(c *Controller) { c.event(network(1), nil, corev1.EventTypeNormal, "R", "A", "%s", text) })
+		note := strings.TrimPrefix(lines[0], "Normal R ")
+		if len(note) > noteLimit || !utf8.ValidString(note) || !strings.HasSuffix(note, "é...") {
+			t.Errorf("a note of %d bytes that ends in %q", len(note), note[len(note)-6:])
+		}
+	}
+}
