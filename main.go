@@ -69,6 +69,7 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&s.NodeImage, "node-image", "docker.io/bitcoin/bitcoin:31.0", "`image` of the nodes, with bitcoind and bitcoin-cli on PATH")
 	flags.IntVar(&s.Workers, "workers", 4, "`number` of networks worked on at the same time")
 	flags.DurationVar(&s.Resync, "resync", 30*time.Second, "how often to audit a network when nothing happens, and the longest `time` between retries")
+	flags.StringVar(&s.SystemNamespace, "system-namespace", ownNamespace(), "`namespace` of what belongs to the controller itself; by default the one it runs in")
 	flags.StringVar(&s.healthAddress, "health-address", ":8081", "`address` of /healthz and /readyz; empty for none")
 	flags.TextVar(&s.logLevel, "log-level", s.logLevel, "`level` of the log: debug, info, warn or error")
 	showVersion := flags.Bool("version", false, "print the version and exit")
@@ -82,12 +83,23 @@ func parse(args []string) (settings, error) {
 	return s, s.check(flags.Args())
 }
 
+// ownNamespace is that of the pod in which this runs, or the one that manifests/ has. Kubernetes: rest.InClusterConfig.
+func ownNamespace() string {
+	namespace, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil || len(namespace) == 0 { // outside of a cluster
+		return "bitcoin-controller"
+	}
+	return string(namespace)
+}
+
 func (s settings) check(arguments []string) error {
 	switch {
 	case len(arguments) > 0:
 		return fmt.Errorf("unknown argument %q: there are only flags, see --help", arguments[0])
 	case s.NodeImage == "":
 		return errors.New("--node-image must not be empty")
+	case s.SystemNamespace == "":
+		return errors.New("--system-namespace must not be empty")
 	case s.Workers < 1:
 		return fmt.Errorf("--workers must be at least 1, not %d", s.Workers)
 	case s.Resync < time.Second:

@@ -29,6 +29,8 @@ import (
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
+	// SystemNamespace is where the controller runs, and keeps what belongs to no network.
+	SystemNamespace string
 	// Workers is the number of networks worked on at the same time.
 	Workers int
 	// Resync is how often a network is audited when nothing happens: what bitcoind forgot is visible nowhere but in its
