@@ -11,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -46,7 +47,6 @@ var (
 	client  dynamic.Interface
 
 	namespaces   = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-	crds         = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	configMaps   = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 	services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
 	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
@@ -90,7 +90,7 @@ func runAll(m *testing.M) (code int, err error) {
 	if client, err = dynamic.NewForConfig(cluster.Config); err != nil {
 		return 0, err
 	}
-	if err := installCRD(ctx); err != nil {
+	if err := install(ctx, binary); err != nil {
 		return 0, err
 	}
 	kubelet = controlplane.NewKubelet(client, func(err error) { log.Printf("kubelet: %v", err) })
@@ -101,17 +101,11 @@ func runAll(m *testing.M) (code int, err error) {
 	return code, <-stopped
 }
 
-func installCRD(ctx context.Context) error {
-	text, err := os.ReadFile("../../manifests/crd.yaml")
-	if err != nil {
-		return err
-	}
-	crd := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(text, &crd.Object); err != nil {
-		return err
-	}
-	if _, err := client.Resource(crds).Create(ctx, crd, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
-		return err
+// install applies manifests/ as users do, CRD and RBAC rules among them. Nothing here runs the Deployment.
+func install(ctx context.Context, binary string) error {
+	kubectl := exec.CommandContext(ctx, binary, "kubectl", "--kubeconfig="+cluster.Kubeconfig(), "apply", "--server-side", "-k", "../../manifests")
+	if out, err := kubectl.CombinedOutput(); err != nil {
+		return fmt.Errorf("install manifests/: %w: %s", err, out)
 	}
 	return poll(ctx, func() error {
 		_, err := client.Resource(reconcile.Resource).List(ctx, metav1.ListOptions{})
@@ -173,6 +167,8 @@ func startControllerOf(t *testing.T, nodeImage string) *controller {
 	t.Helper()
 	running := &controller{counter: counter{by: map[string]requests{}}}
 	config := rest.CopyConfig(cluster.Config)
+	// Under the rules that users install, and not those of an administrator.
+	config.Impersonate.UserName = "system:serviceaccount:bitcoin-controller:bitcoin-controller"
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		running.next = next
 		return &running.counter
