@@ -26,13 +26,14 @@ type child struct {
 	}
 }
 
-// desired are all children of the network, in the order in which they are created: pods need their configuration. There
-// is at most one of each resource. Only the content depends on image and partition, never which children there are.
-func desired(n *Network, image string, partition int32) []child {
+// desired are all children of the network, in the order in which they are created: pods need their configuration, and are shielded from the start. There
+// is at most one of each resource. Only the content depends on the further arguments, never which children there are.
+func desired(n *Network, image string, partition int32, systemNamespace string) []child {
 	return []child{
 		{configMaps, configMap(n)},
 		{services, headlessService(n)},
 		{podDisruptionBudgets, podDisruptionBudget(n)},
+		{networkPolicies, networkPolicy(n, systemNamespace)},
 		{statefulSets, statefulSet(n, image, partition)},
 	}
 }
@@ -58,7 +59,7 @@ func (c *Controller) apply(ctx context.Context, n *Network) (image string, err e
 	}
 	image = nodeImage(n, set, c.options.NodeImage)
 	var failed []error
-	for _, child := range desired(n, image, partitionOf(n, set, podTemplate(n, image))) {
+	for _, child := range desired(n, image, partitionOf(n, set, podTemplate(n, image)), c.options.SystemNamespace) {
 		failed = append(failed, c.applyChild(ctx, n, child, lives[child.resource]))
 	}
 	return image, errors.Join(failed...)
@@ -68,7 +69,7 @@ func (c *Controller) apply(ctx context.Context, n *Network) (image string, err e
 func (c *Controller) lives(ctx context.Context, n *Network) (map[schema.GroupVersionResource]*unstructured.Unstructured, error) {
 	lives := map[schema.GroupVersionResource]*unstructured.Unstructured{}
 	var failed []error
-	for _, child := range desired(n, "", 0) {
+	for _, child := range desired(n, "", 0, "") {
 		live, err := c.live(ctx, n, child)
 		lives[child.resource] = live
 		failed = append(failed, err)

@@ -13,7 +13,7 @@ import (
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
-	for _, child := range desired(network(3), "example.com/bitcoind:1", 0) {
+	for _, child := range desired(network(3), "example.com/bitcoind:1", 0, "bitcoin-controller") {
 		goldenIntent(t, "", child)
 	}
 }
@@ -29,7 +29,7 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 		Size: resource.MustParse("1024Mi"), StorageClassName: new("fast"),
 		WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 	}
-	for _, child := range desired(n, "example.com/bitcoind:1", 0) {
+	for _, child := range desired(n, "example.com/bitcoind:1", 0, "bitcoin-controller") {
 		if child.resource == configMaps || child.resource == statefulSets {
 			goldenIntent(t, "full-", child)
 		}

@@ -29,7 +29,7 @@ import (
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
-	// SystemNamespace is where the controller runs, and keeps what belongs to no network.
+	// SystemNamespace is where the controller runs, and keeps what belongs to no network. Network policies admit its pods.
 	SystemNamespace string
 	// Workers is the number of networks worked on at the same time.
 	Workers int

@@ -28,6 +28,7 @@ var (
 	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 
 	podDisruptionBudgets = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
+	networkPolicies      = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 )
 
 // indexController finds objects by the UID of their controller.
@@ -60,6 +61,7 @@ func newCaches(client dynamic.Interface, log *zap.Logger) (*caches, error) {
 			pods:         children.ForResource(pods).Informer(),
 
 			podDisruptionBudgets: children.ForResource(podDisruptionBudgets).Informer(),
+			networkPolicies:      children.ForResource(networkPolicies).Informer(),
 		},
 		written: map[schema.GroupVersionResource]cache.MutationCache{},
 		log:     log,
@@ -74,6 +76,7 @@ func newCaches(client dynamic.Interface, log *zap.Logger) (*caches, error) {
 			[]string{"status", "conditions"}, []string{"status", "containerStatuses"},
 		),
 		podDisruptionBudgets: unstructuredx.Trim([]string{"spec"}),
+		networkPolicies:      unstructuredx.Trim([]string{"spec"}),
 	}
 	for resource, informer := range c.informers {
 		if err := informer.SetTransform(kept[resource]); err != nil {

@@ -30,6 +30,8 @@ func statefulSetName(n *Network) string { return n.Name + "-sts" }
 func configMapName(n *Network) string   { return n.Name + "-config" }
 func budgetName(n *Network) string      { return n.Name + "-pdb" }
 
+func networkPolicyName(n *Network) string { return n.Name + "-net" }
+
 func podName(n *Network, ordinal int32) string {
 	return fmt.Sprintf("%s-%d", statefulSetName(n), ordinal)
 }

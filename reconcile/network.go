@@ -44,6 +44,8 @@ type NetworkSpec struct {
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 	// Storage is nil if the nodes' data go with their pods.
 	Storage *Storage `json:"storage,omitempty"`
+	// NetworkPolicy says whether others are kept from the nodes.
+	NetworkPolicy NetworkPolicySwitch `json:"networkPolicy,omitempty"`
 }
 
 // Topology is the shape of a network.

@@ -4,7 +4,8 @@ import "k8s.io/apimachinery/pkg/api/equality"
 
 // Contains reports whether live already says everything that intent says. What live holds besides, the defaults of the
 // apiserver and the fields of other managers, doesn't matter. Both are JSON-like values as in an Unstructured; lists of
-// objects are matched by their merge key, as server-side apply does, other lists have to be equal.
+// objects are matched by their merge key, as server-side apply does, other lists have to be of equal length. What is a
+// whole in itself has to be equal.
 func Contains(live, intent any) bool {
 	switch want := intent.(type) {
 	case map[string]any:
@@ -14,7 +15,7 @@ func Contains(live, intent any) bool {
 		}
 		for key, item := range want {
 			value, exists := have[key]
-			if !exists || !Contains(value, item) {
+			if !exists || !wholes[key] && !Contains(value, item) || wholes[key] && !equality.Semantic.DeepEqual(value, item) {
 				return false
 			}
 		}
@@ -26,6 +27,10 @@ func Contains(live, intent any) bool {
 		return equality.Semantic.DeepEqual(live, intent)
 	}
 }
+
+// wholes are fields that have one owner as a whole - atomic, in the apiserver's schema - and get no defaults: one more
+// label in a selector chooses others, one more word in a rule of a network policy admits others.
+var wholes = map[string]bool{"selector": true, "podSelector": true, "ingress": true}
 
 func containsList(live, intent []any) bool {
 	key := mergeKey(intent)

@@ -34,6 +34,10 @@ func TestContains(t *testing.T) {
 		"a volume mounted elsewhere":    {live: `[{name: v, mountPath: /a}]`, intent: `[{name: v, mountPath: /b}]`},
 		"an owner among others":         {live: `[{uid: 1, name: n}, {uid: 2, name: n}]`, intent: `[{uid: 2, name: n}]`, want: true},
 		"an owner of the same name":     {live: `[{uid: 1, name: n}]`, intent: `[{uid: 2, name: n}]`},
+		"the same selector":             {live: `{selector: {a: b}}`, intent: `{selector: {a: b}}`, want: true},
+		"a selector that chooses fewer": {live: `{selector: {a: b, c: d}}`, intent: `{selector: {a: b}}`},
+		"a rule that admits others":     {live: `{ingress: [{from: [{podSelector: {}, namespaceSelector: {}}]}]}`, intent: `{ingress: [{from: [{podSelector: {}}]}]}`},
+		"a rule that admits fewer":      {live: `{ingress: [{from: [{podSelector: {}}]}]}`, intent: `{ingress: [{}]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			live, intent := value(t, row.live), value(t, row.intent)

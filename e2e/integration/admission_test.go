@@ -48,6 +48,10 @@ func TestWhatIsRefused(t *testing.T) {
 		"a class that can't be":       {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, storageClassName: Fast_one}}", "storageClassName must be the name of a StorageClass"},
 		"an unknown fate of volumes":  {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, whenDeleted: Recycle}}", `supported values: "Retain", "Delete"`},
 		"another unknown fate":        {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, whenScaled: Recycle}}", `supported values: "Retain", "Delete"`},
+
+		"an unknown way to keep others out": {"metadata: {name: bad}, spec: {nodes: 1, networkPolicy: Strict}", `supported values: "Enabled", "Disabled"`},
+		"a network policy that is a bool":   {"metadata: {name: bad}, spec: {nodes: 1, networkPolicy: false}", "spec.networkPolicy in body must be of type string"},
+		"an empty network policy":           {`metadata: {name: bad}, spec: {nodes: 1, networkPolicy: ""}`, `supported values: "Enabled", "Disabled"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			admit(t, namespace, row.object, row.want)
@@ -137,6 +141,8 @@ func TestWhatIsAccepted(t *testing.T) {
 		"storage of any class":                "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1Gi}}",
 		"storage with all that there is":      "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1.5Gi, storageClassName: fast.local-1, whenDeleted: Delete, whenScaled: Delete}}",
 		"storage provisioned by hand":         "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1073741824, storageClassName: ''}}",
+		"no network policy":                   "metadata: {name: good}, spec: {nodes: 1, networkPolicy: Disabled}",
+		"a network policy":                    "metadata: {name: good}, spec: {nodes: 1, networkPolicy: Enabled}",
 		"an empty config":                     configured(""),
 		"an index":                            configured("txindex=1"),
 		"several ordinary lines":              configured("txindex=1\nfallbackfee=0.0002\ndebug=net\n"),
@@ -168,6 +174,7 @@ func TestWhatMayChange(t *testing.T) {
 		"a class where none was":     {"nodes: 1, storage: {size: 1Gi}", storage, "storageClassName can't be changed, added or removed"},
 		"storage where none was":     {"nodes: 1", storage, "storage can't be added to a network or taken from it"},
 		"no storage":                 {storage, "nodes: 1", "storage can't be added to a network or taken from it"},
+		"the network policy":         {"nodes: 1", "nodes: 1, networkPolicy: Disabled", ""},
 		"the volumes' fate":          {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: fast, whenDeleted: Delete, whenScaled: Delete}", ""},
 		"everything but the storage": {storage, "nodes: 2, image: other, config: txindex=1, resources: {limits: {cpu: 1}}, storage: {size: 1Gi, storageClassName: fast}", ""},
 	} {

@@ -53,6 +53,7 @@ var (
 	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	claims       = schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
 	budgets      = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
+	policies     = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 )
 
 func TestMain(m *testing.M) {
@@ -180,7 +181,7 @@ func startControllerOf(t *testing.T, nodeImage string) *controller {
 	core, logs := observer.New(zap.InfoLevel)
 	running.logs = logs
 	c, err := reconcile.New(counted, zap.New(core), reconcile.Options{
-		NodeImage: nodeImage, Workers: 4, Resync: resync, AllowLoopback: true,
+		NodeImage: nodeImage, SystemNamespace: "bitcoin-controller", Workers: 4, Resync: resync, AllowLoopback: true,
 	})
 	if err != nil {
 		t.Fatal(err)

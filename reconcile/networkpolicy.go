@@ -1,0 +1,75 @@
+package reconcile
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// labelClient is on pods of a network's namespace that may be its peers without being its nodes; its value is the name of
+// the network.
+const labelClient = Group + "/client"
+
+// NetworkPolicySwitch says whether other pods are kept from a network's nodes.
+type NetworkPolicySwitch string
+
+// NetworkPolicyDisabled lets everybody in. Any other value, also none, is NetworkPolicyEnabled.
+const (
+	NetworkPolicyEnabled  NetworkPolicySwitch = "Enabled"
+	NetworkPolicyDisabled NetworkPolicySwitch = "Disabled"
+)
+
+// networkPolicy keeps others from the nodes. All regtest networks have the same genesis and magic: two nodes that meet,
+// be it by an address that was used before, make one network of two. A policy that is switched off stays and allows all
+// that comes: children are never deleted, so the controller needs no right to.
+func networkPolicy(n *Network, systemNamespace string) *networkingv1.NetworkPolicy {
+	rules := []networkingv1.NetworkPolicyIngressRule{fromPeers(n), toOtherPorts(systemNamespace)}
+	if n.Spec.NetworkPolicy == NetworkPolicyDisabled {
+		rules = []networkingv1.NetworkPolicyIngressRule{{}}
+	}
+	return &networkingv1.NetworkPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
+		ObjectMeta: childMeta(n, networkPolicyName(n)),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: selectorLabels(n)},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+			Ingress:     rules,
+		},
+	}
+}
+
+// fromPeers admits to the port that Bitcoin is spoken at. Selectors of pods alone mean those of the policy's namespace.
+func fromPeers(n *Network) networkingv1.NetworkPolicyIngressRule {
+	return networkingv1.NetworkPolicyIngressRule{
+		From: []networkingv1.NetworkPolicyPeer{
+			{PodSelector: &metav1.LabelSelector{MatchLabels: selectorLabels(n)}},
+			{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{labelClient: n.Name}}},
+		},
+		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(p2pPort, p2pPort)},
+	}
+}
+
+// toOtherPorts admits the applications of the namespace to RPC, and to what users open by bitcoin.conf, such as ZeroMQ;
+// and the controller.
+func toOtherPorts(systemNamespace string) networkingv1.NetworkPolicyIngressRule {
+	return networkingv1.NetworkPolicyIngressRule{
+		From: []networkingv1.NetworkPolicyPeer{
+			{PodSelector: &metav1.LabelSelector{}},
+			{
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: systemNamespace}},
+				PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{labelName: manager}}, // manifests/deployment.yaml
+			},
+		},
+		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(1, p2pPort-1), tcpPorts(p2pPort+1, 65535)},
+	}
+}
+
+// tcpPorts are the ports from first to last.
+func tcpPorts(first, last int32) networkingv1.NetworkPolicyPort {
+	ports := networkingv1.NetworkPolicyPort{Protocol: new(corev1.ProtocolTCP), Port: new(intstr.FromInt32(first))}
+	if last > first {
+		ports.EndPort = new(last)
+	}
+	return ports
+}
