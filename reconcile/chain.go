@@ -80,11 +80,11 @@ func (ask hashesAt) of(top node, below []node) (map[int64]string, error) {
 }
 
 // hashesBy asks by RPC, in one batch.
-func (m mesher) hashesBy(ctx context.Context, as credentials) hashesAt {
+func (m mesher) hashesBy(ctx context.Context) hashesAt {
 	return func(of node, heights []int64) (map[int64]string, error) {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
-		client, err := m.connect(of.ip, as)
+		client, err := m.connect(of.ip, of.as)
 		if err != nil {
 			return nil, err
 		}

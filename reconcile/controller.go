@@ -192,6 +192,9 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if err != nil {
 		return 0, err
 	}
+	for i := range nodes {
+		nodes[i].as = networkCredentials(network.UID)
+	}
 	f := found{mesh: wantedMesh(network), nodes: nodes}
 	f.image, f.applyErr = c.apply(ctx, network)
 	did, meshErr := c.connect(ctx, network, f)
@@ -217,7 +220,7 @@ const confirm = time.Second
 
 // connect makes the nodes know each other, and tells what that took.
 func (c *Controller) connect(ctx context.Context, n *Network, f found) (wave, error) {
-	did, err := c.mesh.connectAll(ctx, n, f.mesh, f.nodes)
+	did, err := c.mesh.connectAll(ctx, f.mesh, f.nodes)
 	if did != (wave{}) {
 		c.log.Info("peers changed", name(cache.MetaObjectToName(n)), zap.Int("added", did.added), zap.Int("removed", did.removed))
 		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
@@ -227,7 +230,7 @@ func (c *Controller) connect(ctx context.Context, n *Network, f found) (wave, er
 
 // compare relates the chains of the nodes; what may be only a block on its way is left pending.
 func (c *Controller) compare(ctx context.Context, n *Network, nodes []node) (chain, error) {
-	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx, networkCredentials(n.UID)))
+	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx))
 	if err != nil {
 		chain.pending = true
 		return chain, err

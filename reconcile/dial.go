@@ -51,11 +51,10 @@ type wave struct{ added, removed int }
 // connectAll asks every ready node for its peers and its chain, and changes its peers where needed, all nodes in parallel.
 // It writes what it learns into nodes: what they say in the end, and of each node that fails the reason. Its error is that
 // of all nodes that failed, and of the wanted edges between ready nodes that are still not connected.
-func (m mesher) connectAll(ctx context.Context, n *Network, wanted mesh, nodes []node) (wave, error) {
-	as := networkCredentials(n.UID)
+func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node) (wave, error) {
 	planned := slices.Clone(nodes) // plans read what others' goroutines write in nodes
 	did, err := m.inParallel(nodes, func(of *node) (changes, error) {
-		client, err := m.connect(of.ip, as)
+		client, err := m.connect(of.ip, of.as)
 		if err != nil {
 			return changes{}, err
 		}
@@ -76,7 +75,7 @@ func (m mesher) connectAll(ctx context.Context, n *Network, wanted mesh, nodes [
 		if todo.none() {
 			return todo, nil
 		}
-		client, err := m.connect(of.ip, as)
+		client, err := m.connect(of.ip, of.as)
 		if err != nil {
 			return changes{}, err
 		}

@@ -18,6 +18,8 @@ type node struct {
 	name    string
 	// ip is the zero Addr if there is no pod, or none with an address that we may dial.
 	ip netip.Addr
+	// as is how the controller is let in by the node's bitcoind.
+	as credentials
 	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
 	ready bool
 	// revision is that of the pod template which the pod was made from; empty if there is no pod.
