@@ -21,6 +21,7 @@ test: test-unit fuzz test-integration test-e2e ## all tests
 test-unit: ## tests that need nothing but Go
 	@.ci/need gcc:build-essential  # the race detector needs a C compiler
 	go test -race ./...
+	go -C e2e/admission/inprocess test -count=1 ./...  # the cache would not see a changed CRD
 
 test-integration: ## tests against a real apiserver and its controllers, with simulated pods; Linux
 	@e2e/integration.sh

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -165,12 +166,22 @@ func TestAnotherImageIsRolledOutAndKept(t *testing.T) {
 func newNetworkOf(t *testing.T, spec string) network {
 	t.Helper()
 	n := network{namespace: newNamespace(t), name: "my-network"}
-	u := parse(t, "metadata: {name: my-network}")
-	u.Object["spec"] = fromYAML(t, spec)
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": fromYAML(t, spec)}}
+	u.SetAPIVersion(reconcile.Group + "/v1")
+	u.SetKind("BitcoinNetwork")
+	u.SetName(n.name)
 	if _, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+func fromYAML(t *testing.T, text string) (value any) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
 
 // audited waits until node 0 was asked so many more times.
