@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -269,14 +270,14 @@ func eventually(t *testing.T, what string, check func(ctx context.Context) error
 	}
 }
 
-// all is nil if check is, for every ordinal below nodes.
+// all is nil if check is, for every ordinal below nodes. It asks several at a time, as kubectl takes its time.
 func all(nodes int, check func(ordinal int) error) error {
+	var group errgroup.Group
+	group.SetLimit(4)
 	for ordinal := range nodes {
-		if err := check(ordinal); err != nil {
-			return err
-		}
+		group.Go(func() error { return check(ordinal) })
 	}
-	return nil
+	return group.Wait()
 }
 
 // stopController stops the cluster's own controller until the test ends or start is called.

@@ -113,13 +113,12 @@ func deletePod(t *testing.T, n network) {
 	}
 }
 
-// killBitcoind kills from outside the container, as PID 1 ignores SIGKILL from within its own namespace.
 func killBitcoind(t *testing.T, n network) {
 	before, err := n.pod(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kill(t, before)
+	n.kill(t, 1)
 	eventually(t, "restart", func(ctx context.Context) error {
 		pod, err := n.pod(ctx, 1)
 		if err != nil {
@@ -266,38 +265,19 @@ func isReady(pod *corev1.Pod) bool {
 	})
 }
 
-// kill ends the bitcoind of a pod by SIGKILL: from a pod that sees the processes of the Kubernetes node, and as the same
-// user, so that it needs no privilege. The process is known by its cgroup, whose name has the pod's UID, with underscores
-// where systemd made it.
-func kill(t *testing.T, victim *corev1.Pod) {
+// kill ends the bitcoind of a node by SIGKILL. The processes of a pod see each other, and bitcoind is not process 1, which
+// would ignore the signal.
+func (n network) kill(t *testing.T, ordinal int) {
 	t.Helper()
-	script := fmt.Sprintf(`
+	out, err := run(t.Context(), "", "exec", "--namespace", n.namespace, n.podName(ordinal), "--", "sh", "-c", `
 for process in /proc/[0-9]*; do
-  read -r command <"$process/comm" || continue
-  [ "$command" = bitcoind ] || continue
-  while read -r cgroup; do
-    case "$cgroup" in *%s*|*%s*) kill -9 "${process#/proc/}" && exit 0;; esac
-  done <"$process/cgroup"
-done 2>/dev/null
-echo "no such bitcoind"; exit 1`, victim.UID, strings.ReplaceAll(string(victim.UID), "-", "_"))
-	name := fmt.Sprintf("kill-%x", time.Now().UnixNano())
-	killer := &corev1.Pod{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
-		Spec: corev1.PodSpec{
-			HostPID:       true,
-			NodeName:      victim.Spec.NodeName,
-			RestartPolicy: corev1.RestartPolicyNever,
-			Containers: []corev1.Container{{
-				Name:            "kill",
-				Image:           victim.Spec.Containers[0].Image,
-				ImagePullPolicy: corev1.PullIfNotPresent,
-				Command:         []string{"sh", "-c", script},
-				SecurityContext: &corev1.SecurityContext{RunAsUser: victim.Spec.SecurityContext.RunAsUser},
-			}},
-		},
+  read -r command <"$process/comm" && [ "$command" = bitcoind ] || continue
+  echo killed
+  kill -9 "${process#/proc/}"
+done`)
+	if out = strings.TrimSpace(out); out != "killed" { // the shell may go with the container that it killed: no error of its own
+		t.Fatalf("kill the bitcoind of %s: %q, %v", n.podName(ordinal), out, err)
 	}
-	finish(t, killer)
 }
 
 func TestTwoNetworksDoNotTouchEachOther(t *testing.T) {
