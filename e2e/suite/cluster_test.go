@@ -36,6 +36,9 @@ import (
 // patience is the deadline of everything that should take seconds: these machines may be busy with something else.
 const patience = 5 * time.Minute
 
+// systemNamespace is where manifests/ put the controller.
+const systemNamespace = "bitcoin-controller"
+
 var (
 	client dynamic.Interface
 
@@ -284,7 +287,7 @@ func all(nodes int, check func(ordinal int) error) error {
 func stopController(t *testing.T) (start func()) {
 	t.Helper()
 	scale := func(ctx context.Context, replicas string) error {
-		_, err := run(ctx, "", "scale", "--namespace=bitcoin-controller", "deployment/bitcoin-controller", "--replicas="+replicas)
+		_, err := run(ctx, "", "scale", "--namespace="+systemNamespace, "deployment/bitcoin-controller", "--replicas="+replicas)
 		return err
 	}
 	if err := scale(t.Context(), "0"); err != nil {
@@ -295,7 +298,7 @@ func stopController(t *testing.T) (start func()) {
 			t.Error(err)
 		}
 	})
-	kubectl(t, "wait", "--namespace=bitcoin-controller", "--for=delete", "pod", "--selector=app.kubernetes.io/name=bitcoin-controller", "--timeout=120s")
+	kubectl(t, "wait", "--namespace="+systemNamespace, "--for=delete", "pod", "--selector=app.kubernetes.io/name=bitcoin-controller", "--timeout=120s")
 	return func() {
 		t.Helper()
 		if err := scale(t.Context(), "1"); err != nil {

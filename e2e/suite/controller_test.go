@@ -126,7 +126,7 @@ func startOutside(t *testing.T, nodeImage string) string {
 // nodeImage is the image that the cluster's own controller was told to use.
 func nodeImage(t *testing.T) string {
 	t.Helper()
-	args := kubectl(t, "get", "--namespace=bitcoin-controller", "deployment/bitcoin-controller", "-o", "jsonpath={.spec.template.spec.containers[0].args[0]}")
+	args := kubectl(t, "get", "--namespace="+systemNamespace, "deployment/bitcoin-controller", "-o", "jsonpath={.spec.template.spec.containers[0].args[0]}")
 	image, ok := strings.CutPrefix(args, "--node-image=")
 	if !ok {
 		t.Fatalf("the first argument of the cluster's controller is %q", args)
