@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
 )
 
 const (
@@ -86,11 +88,16 @@ func (cp *ControlPlane) runAPIServer(binary, etcdURL, port string) error {
 	if err := os.WriteFile(tokens, []byte(adminToken+",admin,admin,system:masters\n"), 0o600); err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
+	policy := cp.path("audit-policy.yaml")
+	if err := os.WriteFile(policy, audit.Policy, 0o600); err != nil {
+		return fmt.Errorf("write audit policy: %w", err)
+	}
 	return cp.run(binary, "kube-apiserver", "--etcd-servers="+etcdURL, "--secure-port="+port, "--bind-address=127.0.0.1",
 		"--cert-dir="+cp.path("certs"), "--token-auth-file="+tokens, "--authorization-mode=RBAC",
 		"--service-account-issuer=https://127.0.0.1", "--service-account-key-file="+cp.path("sa.key"),
 		"--service-account-signing-key-file="+cp.path("sa.key"), "--service-cluster-ip-range=10.96.0.0/16",
-		// Nobody makes service accounts' tokens here, and no pod of ours uses one.
+		"--audit-policy-file="+policy, "--audit-log-path="+cp.AuditLog(),
+		// No pod of ours uses a service account's token, and nobody makes the accounts that others would need.
 		"--disable-admission-plugins=ServiceAccount")
 }
 
@@ -99,6 +106,9 @@ func (cp *ControlPlane) Kubeconfig() string { return cp.path("kubeconfig") }
 
 // Logs is the directory with a log file of each component.
 func (cp *ControlPlane) Logs() string { return cp.dir }
+
+// AuditLog is the path of the log with the requests of all service accounts.
+func (cp *ControlPlane) AuditLog() string { return cp.path("audit.log") }
 
 func (cp *ControlPlane) path(name string) string { return filepath.Join(cp.dir, name) }
 

@@ -1,0 +1,76 @@
+package audit
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const log = `
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseStarted","verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseComplete","verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"2","stage":"ResponseComplete","verb":"patch","user":{"username":"me"},"objectRef":{"resource":"things","namespace":"n","name":"a","apiGroup":"g","subresource":"status"},"responseStatus":{"code":201},"requestReceivedTimestamp":"2026-01-02T03:04:06Z","annotations":{"authorization.k8s.io/decision":"allow"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"3","stage":"ResponseComplete","verb":"get","user":{"username":"other"},"objectRef":{"resource":"secrets","namespace":"n","name":"a"},"responseStatus":{"code":403},"requestReceivedTimestamp":"2026-01-02T03:04:07Z","annotations":{"authorization.k8s.io/decision":"forbid"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","stage":"a line that is still being wri`
+
+func TestRead(t *testing.T) {
+	got, err := Read(strings.NewReader(strings.TrimSpace(log)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	want := []Request{
+		{User: "me", Verb: "watch", Resource: "pods", Code: 200, Time: at.Add(600 * time.Millisecond)},
+		{User: "me", Verb: "patch", Group: "g", Resource: "things/status", Namespace: "n", Name: "a", Code: 201, Time: at.Add(time.Second)},
+		{User: "other", Verb: "get", Resource: "secrets", Namespace: "n", Name: "a", Code: 403, Forbidden: true, Time: at.Add(2 * time.Second)},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if mine := Of("me", got); len(mine) != 2 || len(got) != 3 {
+		t.Errorf("of %d requests, %v are mine", len(got), mine)
+	}
+	if _, err := Read(strings.NewReader("nonsense\n")); err == nil {
+		t.Error("nonsense is no error")
+	}
+}
+
+func TestAGrantIsUsedByWhatNeedsIt(t *testing.T) {
+	for name, row := range map[string]struct {
+		rule string // of a Role, in YAML's flow style
+		by   Request
+		want bool
+	}{
+		"the same verb": {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "get", Group: "g", Resource: "things", Code: 404}, true},
+		"another verb":  {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "list", Group: "g", Resource: "things", Code: 200}, false},
+		"another group": {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "get", Resource: "things", Code: 200}, false},
+		"a subresource": {"{apiGroups: [g], resources: [things/status], verbs: [patch]}", Request{Verb: "patch", Group: "g", Resource: "things/status", Code: 200}, true},
+		"the resource of a subresource": {
+			"{apiGroups: [g], resources: [things], verbs: [patch]}", Request{Verb: "patch", Group: "g", Resource: "things/status", Code: 200}, false,
+		},
+		"create by an apply that created": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
+		"create by an apply that changed": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 200}, false},
+		"the name that is granted": {
+			"{apiGroups: [g], resources: [things], verbs: [get], resourceNames: [a, b]}", Request{Verb: "get", Group: "g", Resource: "things", Name: "b", Code: 200}, true,
+		},
+		"another name": {
+			"{apiGroups: [g], resources: [things], verbs: [get], resourceNames: [a, b]}", Request{Verb: "get", Group: "g", Resource: "things", Name: "c", Code: 200}, false,
+		},
+		"what was forbidden needs more": {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "get", Group: "g", Resource: "things", Code: 403, Forbidden: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			grants, err := Grants(strings.NewReader("kind: ServiceAccount\n---\nkind: Role\nrules: [" + row.rule + "]"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(grants) != 1 {
+				t.Fatalf("grants are %v", grants)
+			}
+			if got := grants[0].Used([]Request{row.by}); got != row.want {
+				t.Errorf("%s used by %s: %v", grants[0], row.by, got)
+			}
+		})
+	}
+}
