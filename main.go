@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -28,6 +29,9 @@ import (
 
 // version is set by the linker for releases; otherwise the Go toolchain knows the commit.
 var version string
+
+// lease is what Kubernetes' own components have: a leader that died without a word is replaced after that time.
+const lease = 15 * time.Second
 
 type settings struct {
 	kubeconfig    string
@@ -70,6 +74,8 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.Workers, "workers", 4, "`number` of networks worked on at the same time")
 	flags.DurationVar(&s.Resync, "resync", 30*time.Second, "how often to audit a network when nothing happens, and the longest `time` between retries")
 	flags.StringVar(&s.SystemNamespace, "system-namespace", ownNamespace(), "`namespace` of what belongs to the controller itself; by default the one it runs in")
+	flags.StringVar(&s.Namespace, "namespace", "", "the only `namespace` to work in, for which Roles there are enough; without it all, by ClusterRoles")
+	leaderElect := flags.Bool("leader-elect", true, "stand by while another controller is at work, as the Lease in --system-namespace says; turn it off (=false) only for one that is certain to be the only one")
 	flags.StringVar(&s.healthAddress, "health-address", ":8081", "`address` of /healthz and /readyz; empty for none")
 	flags.TextVar(&s.logLevel, "log-level", s.logLevel, "`level` of the log: debug, info, warn or error")
 	showVersion := flags.Bool("version", false, "print the version and exit")
@@ -79,6 +85,9 @@ func parse(args []string) (settings, error) {
 	if *showVersion {
 		fmt.Println("bitcoin-controller", buildVersion())
 		return s, flag.ErrHelp
+	}
+	if *leaderElect {
+		s.Lease = lease
 	}
 	return s, s.check(flags.Args())
 }
@@ -98,8 +107,10 @@ func (s settings) check(arguments []string) error {
 		return fmt.Errorf("unknown argument %q: there are only flags, see --help", arguments[0])
 	case s.NodeImage == "":
 		return errors.New("--node-image must not be empty")
-	case s.SystemNamespace == "":
-		return errors.New("--system-namespace must not be empty")
+	case len(validation.IsDNS1123Label(s.SystemNamespace)) > 0:
+		return fmt.Errorf("--system-namespace must be the name of a namespace, not %q", s.SystemNamespace)
+	case s.Namespace != "" && len(validation.IsDNS1123Label(s.Namespace)) > 0:
+		return fmt.Errorf("--namespace must be the name of one namespace, not %q", s.Namespace)
 	case s.Workers < 1:
 		return fmt.Errorf("--workers must be at least 1, not %d", s.Workers)
 	case s.Resync < time.Second:
@@ -172,7 +183,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	return config, nil
 }
 
-// serveHealth answers /healthz as long as the process lives, /readyz once the controller works.
+// serveHealth answers /healthz as long as the process lives, /readyz once the controller works or stands by.
 func serveHealth(ctx context.Context, address string, ready func() bool) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

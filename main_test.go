@@ -19,10 +19,12 @@ func TestParse(t *testing.T) {
 		want string // part of the error; empty: none
 	}{
 		"the defaults are usable":             {},
-		"every flag":                          {args: []string{"--kubeconfig=k", "--node-image=i", "--workers=1", "--resync=1s", "--health-address=", "--log-level=debug"}},
+		"every flag":                          {args: []string{"--kubeconfig=k", "--node-image=i", "--workers=1", "--resync=1s", "--health-address=", "--log-level=debug", "--system-namespace=s", "--namespace=n", "--leader-elect=false"}},
 		"an argument that is no flag":         {args: []string{"serve"}, want: `unknown argument "serve"`},
 		"an unknown flag":                     {args: []string{"--nodes=3"}, want: "flag provided but not defined"},
 		"no image":                            {args: []string{"--node-image="}, want: "--node-image must not be empty"},
+		"two namespaces":                      {args: []string{"--namespace=a,b"}, want: `--namespace must be the name of one namespace, not "a,b"`},
+		"no namespace of its own":             {args: []string{"--system-namespace="}, want: "--system-namespace must be the name of a namespace"},
 		"nobody to do the work":               {args: []string{"--workers=0"}, want: "--workers must be at least 1, not 0"},
 		"an audit without a pause":            {args: []string{"--resync=0s"}, want: "--resync must be at least 1s, not 0s"},
 		"a level that doesn't exist":          {args: []string{"--log-level=loud"}, want: `invalid value "loud"`},

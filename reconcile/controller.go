@@ -25,12 +25,17 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Options are the settings of a Controller. All are required but AllowLoopback.
+// Options are the settings of a Controller. All are required but Namespace, Lease and AllowLoopback.
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
 	// SystemNamespace is where the controller runs, and keeps what belongs to no network. Network policies admit its pods.
 	SystemNamespace string
+	// Namespace is the only one whose networks are looked after, and in which anything is looked at; empty for all.
+	Namespace string
+	// Lease is for how long a leader that doesn't renew its Lease is still respected, in whole seconds. None: this is the
+	// only controller, and it needs no Lease.
+	Lease time.Duration
 	// Workers is the number of networks worked on at the same time.
 	Workers int
 	// Resync is how often a network is audited when nothing happens: what bitcoind forgot is visible nowhere but in its
@@ -66,7 +71,7 @@ type Controller struct {
 
 // New returns a Controller that is yet to be Run.
 func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controller, error) {
-	caches, err := newCaches(client, log)
+	caches, err := newCaches(client, options.Namespace, log)
 	if err != nil {
 		return nil, err
 	}
@@ -88,12 +93,13 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	}, nil
 }
 
-// Ready says whether the caches are filled and the workers at work.
+// Ready says whether the caches are filled: the Controller works, or would at once if the leader stopped.
 func (c *Controller) Ready() bool { return c.ready.Load() }
 
-// Run works until ctx ends and returns once everything that it started has stopped. It fails at once if the cluster
-// doesn't know BitcoinNetworks or doesn't let us see them.
+// Run works until ctx ends, while it is the leader, and returns once everything that it started has stopped. It fails at
+// once if the cluster doesn't know BitcoinNetworks or doesn't let us see them, and when it is no longer the leader.
 func (c *Controller) Run(ctx context.Context) error {
+	defer c.queue.ShutDown()
 	if err := c.preflight(ctx); err != nil {
 		return err
 	}
@@ -111,6 +117,15 @@ func (c *Controller) Run(ctx context.Context) error {
 	if err := c.caches.start(ctx); err != nil {
 		return err
 	}
+	c.ready.Store(true)
+	defer c.ready.Store(false)
+	err := c.lead(ctx, c.workAll)
+	c.log.Info("controller has stopped")
+	return err
+}
+
+// workAll works on the queue, where all networks are since the caches were filled, until ctx ends.
+func (c *Controller) workAll(ctx context.Context) {
 	var workers sync.WaitGroup
 	for range c.options.Workers {
 		workers.Go(func() {
@@ -118,30 +133,42 @@ func (c *Controller) Run(ctx context.Context) error {
 			}
 		})
 	}
-	c.ready.Store(true)
 	c.log.Info("controller is running", zap.Int("workers", c.options.Workers), zap.Duration("resync", c.options.Resync), zap.String("nodeImage", c.options.NodeImage))
 	<-ctx.Done()
-	c.ready.Store(false)
 	c.queue.ShutDown()
 	workers.Wait()
-	c.log.Info("controller has stopped")
-	return nil
 }
 
-// preflight turns the two mistakes of an installation into sentences; informers would log them for ever. An apiserver that
-// can't be reached yet, as on a node that has just started, is waited for.
+// preflight turns the mistakes of an installation into sentences; informers would log them for ever.
 func (c *Controller) preflight(ctx context.Context) error {
-	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		_, err := c.client.Resource(Resource).List(ctx, metav1.ListOptions{Limit: 1})
+	return c.untilAnswered(ctx, func(ctx context.Context) error {
+		_, err := c.client.Resource(Resource).Namespace(c.options.Namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		switch {
-		case err == nil:
-			return true, nil
 		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-			return false, fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
+			return mistake{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", Resource.GroupResource(), err)}
+		case apierrors.IsForbidden(err) && c.options.Namespace == "":
+			return mistake{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err):
-			return false, fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`: %w", Resource.GroupResource(), err)
+			return mistake{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", Resource.GroupResource(), c.options.Namespace, err)}
 		case apierrors.IsUnauthorized(err):
-			return false, fmt.Errorf("list %s: the cluster does not accept these credentials: %w", Resource.GroupResource(), err)
+			return mistake{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", Resource.GroupResource(), err)}
+		}
+		return err
+	})
+}
+
+// mistake is an error that waiting doesn't mend.
+type mistake struct{ error }
+
+func (m mistake) Unwrap() error { return m.error }
+
+// untilAnswered calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a node
+// that has just started, is waited for.
+func (c *Controller) untilAnswered(ctx context.Context, ask func(context.Context) error) error {
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		err := ask(ctx)
+		if _, fatal := errors.AsType[mistake](err); err == nil || fatal {
+			return err == nil, err
 		}
 		c.log.Warn("waiting for the apiserver", zap.Error(err))
 		return false, nil

@@ -47,10 +47,11 @@ type caches struct {
 	log     *zap.Logger
 }
 
-func newCaches(client dynamic.Interface, log *zap.Logger) (*caches, error) {
+// newCaches are those of one namespace, or of all if it is empty.
+func newCaches(client dynamic.Interface, namespace string, log *zap.Logger) (*caches, error) {
 	ofOurs := func(options *metav1.ListOptions) { options.LabelSelector = labelManagedBy + "=" + manager }
-	networks := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
-	children := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, metav1.NamespaceAll, ofOurs)
+	networks := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, namespace, nil)
+	children := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, namespace, ofOurs)
 	c := &caches{
 		factories: []dynamicinformer.DynamicSharedInformerFactory{networks, children},
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{

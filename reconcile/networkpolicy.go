@@ -58,7 +58,7 @@ func toOtherPorts(systemNamespace string) networkingv1.NetworkPolicyIngressRule 
 			{PodSelector: &metav1.LabelSelector{}},
 			{
 				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: systemNamespace}},
-				PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{labelName: manager}}, // manifests/deployment.yaml
+				PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{labelName: manager}}, // manifests/controller/deployment.yaml
 			},
 		},
 		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(1, p2pPort-1), tcpPorts(p2pPort+1, 65535)},

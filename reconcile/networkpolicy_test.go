@@ -70,7 +70,7 @@ func TestTheNetworkPolicyIsAboutTheNodesAndWhatComesToThem(t *testing.T) {
 }
 
 func TestThePodsThatTheNetworkPolicyAdmitsAreTheController(t *testing.T) {
-	text, err := os.ReadFile("../manifests/deployment.yaml")
+	text, err := os.ReadFile("../manifests/controller/deployment.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -36,6 +37,9 @@ import (
 )
 
 const (
+	// systemNamespace is where manifests/ put the controller.
+	systemNamespace = "bitcoin-controller"
+
 	patience = 2 * time.Minute
 	// resync is short, so that audits happen while a test looks.
 	resync = time.Second
@@ -46,14 +50,15 @@ var (
 	kubelet *controlplane.Kubelet
 	client  dynamic.Interface
 
-	namespaces   = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-	configMaps   = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
-	services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
-	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
-	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-	claims       = schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
-	budgets      = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
-	policies     = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
+	namespaces      = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	serviceAccounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
+	configMaps      = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	services        = schema.GroupVersionResource{Version: "v1", Resource: "services"}
+	statefulSets    = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+	pods            = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	claims          = schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
+	budgets         = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
+	policies        = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 )
 
 func TestMain(m *testing.M) {
@@ -91,7 +96,7 @@ func runAll(m *testing.M) (code int, err error) {
 	if client, err = dynamic.NewForConfig(cluster.Config); err != nil {
 		return 0, err
 	}
-	if err := install(ctx, binary); err != nil {
+	if err := install(ctx); err != nil {
 		return 0, err
 	}
 	kubelet = controlplane.NewKubelet(client, func(err error) { log.Printf("kubelet: %v", err) })
@@ -103,10 +108,9 @@ func runAll(m *testing.M) (code int, err error) {
 }
 
 // install applies manifests/ as users do, CRD and RBAC rules among them. Nothing here runs the Deployment.
-func install(ctx context.Context, binary string) error {
-	kubectl := exec.CommandContext(ctx, binary, "kubectl", "--kubeconfig="+cluster.Kubeconfig(), "apply", "--server-side", "-k", "../../manifests")
-	if out, err := kubectl.CombinedOutput(); err != nil {
-		return fmt.Errorf("install manifests/: %w: %s", err, out)
+func install(ctx context.Context) error {
+	if err := applyKustomization(ctx, "../../manifests"); err != nil {
+		return err
 	}
 	return poll(ctx, func() error {
 		_, err := client.Resource(reconcile.Resource).List(ctx, metav1.ListOptions{})
@@ -120,6 +124,8 @@ type counter struct {
 	next  http.RoundTripper
 	mutex sync.Mutex
 	by    map[string]requests
+	// cutAfter is how many writes about networks the apiserver gets before it is out of reach; 0: it always is in reach.
+	cutAfter, written int
 }
 
 type requests struct{ writes, reads, events int }
@@ -131,45 +137,115 @@ func (c *counter) requests(n network) requests {
 	return c.by[n.namespace]
 }
 
+func applyKustomization(ctx context.Context, dir string) error {
+	kubectl := exec.CommandContext(ctx, os.Getenv("KUBE_BINARY"), "kubectl", "--kubeconfig="+cluster.Kubeconfig(), "apply", "--server-side", "-k", dir)
+	if out, err := kubectl.CombinedOutput(); err != nil {
+		return fmt.Errorf("apply %s: %w: %s", dir, err, out)
+	}
+	return nil
+}
+
+// cut puts the apiserver out of reach after that many writes more about networks.
+func (c *counter) cut(writes int) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.cutAfter = c.written + writes
+}
+
 func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
-	if _, rest, namespaced := strings.Cut(request.URL.Path, "/namespaces/"); namespaced && !request.URL.Query().Has("watch") {
-		namespace, _, _ := strings.Cut(rest, "/")
-		c.mutex.Lock()
-		now := c.by[namespace]
-		switch {
-		case request.Method == http.MethodGet:
-			now.reads++
-		case strings.HasPrefix(request.URL.Path, "/apis/events.k8s.io/"):
-			now.events++
-		default:
-			now.writes++
-		}
-		c.by[namespace] = now
-		c.mutex.Unlock()
+	if err := c.count(request); err != nil {
+		return nil, err
 	}
 	return c.next.RoundTrip(request)
+}
+
+func (c *counter) count(request *http.Request) error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.cutAfter > 0 && c.written >= c.cutAfter {
+		return errors.New("the apiserver is out of reach")
+	}
+	_, rest, namespaced := strings.Cut(request.URL.Path, "/namespaces/")
+	if !namespaced || request.URL.Query().Has("watch") {
+		return nil
+	}
+	namespace, _, _ := strings.Cut(rest, "/")
+	now := c.by[namespace]
+	switch {
+	case request.Method == http.MethodGet:
+		now.reads++
+	case strings.HasPrefix(request.URL.Path, "/apis/events.k8s.io/"):
+		now.events++
+	default:
+		now.writes++
+		if namespace != systemNamespace {
+			c.written++
+		}
+	}
+	c.by[namespace] = now
+	return nil
 }
 
 // controller is one that runs, with what can be seen of it from outside.
 type controller struct {
 	counter
 	logs *observer.ObservedLogs
-	stop func()
+	// ready is what /readyz says.
+	ready func() bool
+	// stop ends it and waits until it has ended, which has to be in peace unless mayFail.
+	stop    func()
+	mayFail bool
+	// ended waits until it has ended by itself, and tells how.
+	ended func() error
 }
 
 // startController runs a controller until stop is called or the test ends.
 func startController(t *testing.T) *controller {
 	t.Helper()
-	return startControllerOf(t, "example.com/bitcoind:1")
+	return startControllerWith(t, func(*reconcile.Options) {})
 }
 
 // startControllerOf is startController with another image for new networks.
 func startControllerOf(t *testing.T, nodeImage string) *controller {
 	t.Helper()
+	return startControllerWith(t, func(o *reconcile.Options) { o.NodeImage = nodeImage })
+}
+
+// startControllerWith is startController with other options, under the rules that users install.
+func startControllerWith(t *testing.T, change func(*reconcile.Options)) *controller {
+	t.Helper()
+	running := newController(t, token(t, systemNamespace), change)
+	eventually(t, "controller ready", func() error {
+		if !running.ready() {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	return running
+}
+
+// token is one of the controller's service account in the namespace where it is installed.
+func token(t *testing.T, namespace string) string {
+	t.Helper()
+	request := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}}
+	request.SetName("bitcoin-controller")
+	answer, err := client.Resource(serviceAccounts).Namespace(namespace).Create(t.Context(), request, metav1.CreateOptions{}, "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := unstructured.NestedString(answer.Object, "status", "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// newController runs a controller as whoever has that token.
+func newController(t *testing.T, token string, change func(*reconcile.Options)) *controller {
+	t.Helper()
 	running := &controller{counter: counter{by: map[string]requests{}}}
 	config := rest.CopyConfig(cluster.Config)
-	// Under the rules that users install, and not those of an administrator.
-	config.Impersonate.UserName = "system:serviceaccount:bitcoin-controller:bitcoin-controller"
+	config.BearerToken = token
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		running.next = next
 		return &running.counter
@@ -180,18 +256,22 @@ func startControllerOf(t *testing.T, nodeImage string) *controller {
 	}
 	core, logs := observer.New(zap.InfoLevel)
 	running.logs = logs
-	c, err := reconcile.New(counted, zap.New(core), reconcile.Options{
-		NodeImage: nodeImage, SystemNamespace: "bitcoin-controller", Workers: 4, Resync: resync, AllowLoopback: true,
-	})
+	options := reconcile.Options{
+		NodeImage: "example.com/bitcoind:1", SystemNamespace: systemNamespace, Workers: 4, Resync: resync, AllowLoopback: true,
+	}
+	change(&options)
+	c, err := reconcile.New(counted, zap.New(core), options)
 	if err != nil {
 		t.Fatal(err)
 	}
+	running.ready = c.Ready
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
+	running.ended = sync.OnceValue(func() error { return <-done })
 	running.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := running.ended(); err != nil && !running.mayFail {
 			t.Errorf("run: %v", err)
 		}
 	})
@@ -203,13 +283,18 @@ func startControllerOf(t *testing.T, nodeImage string) *controller {
 			}
 		}
 	})
-	eventually(t, "controller ready", func() error {
-		if !c.Ready() {
+	return running
+}
+
+// says waits until the controller has written a line to its log.
+func (c *controller) says(t *testing.T, line string) {
+	t.Helper()
+	eventually(t, "the log says "+line, func() error {
+		if c.logs.FilterMessage(line).Len() == 0 {
 			return fmt.Errorf("not yet")
 		}
 		return nil
 	})
-	return running
 }
 
 // warnings are the log lines that say that something went wrong with a network.

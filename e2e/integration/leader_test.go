@@ -1,0 +1,96 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+)
+
+var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+
+const (
+	running    = "controller is running"
+	standingBy = "standing by: another controller is at work, this one takes over when that one stops"
+)
+
+// elects has controllers agree on who works by a Lease that expires soon.
+func elects(o *reconcile.Options) { o.Lease = 3 * time.Second }
+
+// leader is who holds the Lease; nobody, if it was given up.
+func leader(t *testing.T) string {
+	t.Helper()
+	lease, err := client.Resource(leases).Namespace(systemNamespace).Get(t.Context(), "bitcoin-controller", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, _, err := unstructured.NestedString(lease.Object, "spec", "holderIdentity")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holder
+}
+
+func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
+	first := startControllerWith(t, elects)
+	first.says(t, running)
+	holder := leader(t)
+	second := startControllerWith(t, elects) // is ready, with caches filled
+	second.says(t, standingBy)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+
+	first.stop()
+	if now := leader(t); now == holder {
+		t.Errorf("%s has stopped and still holds the Lease", now)
+	}
+	second.says(t, running)
+	_, node := n.bitcoind(t, 0)
+	asked(t, node, 2)
+	if requests := second.requests(n); requests.writes+requests.events+requests.reads != 0 {
+		t.Errorf("by an idle network the second one made requests: %+v", requests)
+	}
+}
+
+func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
+	for _, writes := range []int{1, 3, 6} {
+		t.Run(fmt.Sprintf("after %d writes", writes), func(t *testing.T) {
+			first := startControllerWith(t, elects)
+			first.says(t, running)
+			second := startControllerWith(t, elects)
+			second.says(t, standingBy)
+			first.mayFail = true
+			first.cut(writes)
+			n := newNetwork(t, 3)
+			if err := first.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease bitcoin-controller/bitcoin-controller") {
+				t.Errorf("the first one ended with: %v", err)
+			}
+			if requests := first.requests(n); requests.writes != writes {
+				t.Errorf("the first one made %d writes, want %d", requests.writes, writes)
+			}
+			n.meshed(t, 3)
+			second.says(t, running)
+		})
+	}
+}
+
+func TestALeaderWhoseLeaseIsTakenStops(t *testing.T) {
+	c := startControllerWith(t, elects)
+	c.says(t, running)
+	c.mayFail = true
+	merge(t, leases, systemNamespace, "bitcoin-controller", "{spec: {holderIdentity: somebody-else}}")
+	if err := c.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease") {
+		t.Errorf("it ended with: %v", err)
+	}
+	if holder := leader(t); holder != "somebody-else" {
+		t.Errorf("the Lease was somebody else's and is %q's now", holder)
+	}
+}

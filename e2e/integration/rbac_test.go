@@ -1,0 +1,127 @@
+//go:build integration
+
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+)
+
+var roles = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}
+
+// installNamespaced installs manifests/namespaced for a new namespace, as its comment says.
+func installNamespaced(t *testing.T) string {
+	t.Helper()
+	namespace := newNamespace(t)
+	dir := t.TempDir()
+	manifests, err := filepath.Abs("../../manifests/namespaced")
+	if err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(dir, manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "namespace: " + namespace + "\nresources: [" + relative + "]\n"
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := applyKustomization(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	return namespace
+}
+
+// TestAControllerOfOneNamespaceStaysThere has only the Roles of that namespace, where it still can do everything.
+func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
+	other := newNetwork(t, 1)
+	namespace := installNamespaced(t)
+	n := network{namespace: namespace, name: "my-network"}
+	n.create(t, 3)
+	c := newController(t, token(t, namespace), func(o *reconcile.Options) {
+		elects(o)
+		o.Namespace, o.SystemNamespace = namespace, namespace
+	})
+	n.meshed(t, 3)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	n.meshed(t, 2)
+	n.tells(t, "Normal Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain")
+	c.stop()
+	requests := requestsOf(t, namespace)
+	for _, request := range requests {
+		if request.Namespace != namespace {
+			t.Errorf("beyond its namespace: %s", request)
+		}
+		if request.Forbidden {
+			t.Errorf("forbidden: %s", request)
+		}
+	}
+	if len(requests) == 0 {
+		t.Error("there is nothing in the audit log")
+	}
+	found, err := other.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Status.Conditions) > 0 {
+		t.Errorf("the network of another namespace got a status: %+v", found.Status)
+	}
+}
+
+func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
+	namespace := installNamespaced(t)
+	theirs := token(t, namespace)
+	merge(t, roles, namespace, "bitcoin-controller-system", "{rules: []}")
+	withoutRules := installNamespaced(t)
+	merge(t, roles, withoutRules, "bitcoin-controller", "{rules: []}")
+	for name, row := range map[string]struct {
+		token  string
+		change func(*reconcile.Options)
+		want   string
+	}{
+		"rules of one namespace, and not told so": {
+			theirs, func(*reconcile.Options) {},
+			"install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace",
+		},
+		"no rules in the one namespace": {
+			token(t, withoutRules), func(o *reconcile.Options) { o.Namespace = withoutRules },
+			"in namespace " + withoutRules + ": install the RBAC rules there",
+		},
+		"no rules for the Lease": {
+			theirs, func(o *reconcile.Options) { elects(o); o.Namespace = namespace },
+			"name the namespace where they are by --system-namespace",
+		},
+		"no namespace for the Lease": {
+			cluster.Config.BearerToken, func(o *reconcile.Options) { elects(o); o.SystemNamespace = "nowhere" },
+			"create the namespace nowhere",
+		},
+		"a token that nobody made": {
+			"abc", func(*reconcile.Options) {}, "the cluster does not accept these credentials",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newController(t, row.token, row.change)
+			c.mayFail = true
+			if err := c.ended(); err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("it ended with: %v\nwant: %s", err, row.want)
+			}
+		})
+	}
+}
+
+// requestsOf are those in the audit log of the controller that is installed in the namespace.
+func requestsOf(t *testing.T, namespace string) []audit.Request {
+	t.Helper()
+	requests, err := audit.ReadFile(cluster.AuditLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return audit.Of(audit.Controller(namespace), requests)
+}
