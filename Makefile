@@ -29,6 +29,9 @@ test-integration: ## tests against a real apiserver and its controllers, with si
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it
 	@CLUSTER=btc-e2e e2e/kind.sh test
 
+bench: ## how long networks of 3 to 20 nodes take to get ready and to heal, on a kind cluster
+	@CLUSTER=btc-bench e2e/kind.sh bench
+
 fuzz: ## look for replies that the RPC client can't bear, FUZZTIME for each of two targets
 	go test -run xxx -fuzz '^FuzzReply$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
 	go test -run xxx -fuzz '^FuzzBatch$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
@@ -45,4 +48,4 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 clean: ## delete what was built in this checkout
 	rm -rf bin
 
-.PHONY: help demo down test fuzz test-unit test-integration test-e2e build image lint clean
+.PHONY: help demo down test fuzz test-unit test-integration test-e2e bench build image lint clean

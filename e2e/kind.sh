@@ -35,6 +35,8 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
   load    build and load the images again, and run the new controller
   test    up, then the suite of e2e/suite, and that of rpc/rpctest with real bitcoinds; a cluster created for it is
           deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
+  bench   up, then measures: tables of how long a network takes to get ready and to heal. A cluster created for it is
+          deleted after, unless --keep
   status  engine, clusters, nodes, controller, networks
   down    delete the cluster; stop the Docker engine if this script started it and nothing else uses it
           --purge: and delete the cache, so that the next run begins from nothing
@@ -57,7 +59,7 @@ main() {
       --keep) keep=yes ;;
       --purge) purge=yes ;;
       -h | --help) usage && exit ;;
-      up | load | test | status | down)
+      up | load | test | bench | status | down)
         [ -z "$verb" ] || fail "one verb at a time: $verb or $argument"
         verb=$argument
         ;;
@@ -108,7 +110,7 @@ verb_test() {
   step "holding the fake bitcoind of the tests to the real one (about 3 minutes)" "$here/conformance.sh" "$bitcoind_image"
   say "running the suite"
   local output=$cache/log/$cluster-test.log
-  run suite "$output"
+  run suite "$output" -tags e2e
   local rc=$code
   if [ "$rc" != 0 ]; then
     dump
@@ -116,6 +118,19 @@ verb_test() {
   test_teardown
   # go test's own last word, held back so far, is the last here too.
   grep -E "$summary" "$output" || true
+  exit "$rc"
+}
+
+verb_bench() {
+  at_exit=test_teardown
+  up
+  say "measuring, for about 8 minutes; what else runs on this machine makes it slower"
+  run suite "$cache/log/$cluster-bench.log" -tags e2e,bench -run '^TestBench$'
+  local rc=$code
+  if [ "$rc" != 0 ]; then
+    dump
+  fi
+  test_teardown
   exit "$rc"
 }
 
@@ -179,11 +194,12 @@ up() {
 # The lines of go test's own summary: of a package, and of all.
 summary=$'^(ok|FAIL|PASS|\\?) *\t|^(FAIL|PASS)$|^exit status '
 
-# suite shows what the tests print as they print it, but for the summary. All of it is in the file $1.
+# suite shows what the tests print as they print it, but for the summary. All of it is in the file $1; what follows are
+# flags of go test.
 suite() {
   cd "$root"
   set +e
-  go test -tags e2e -count=1 -v -timeout 40m ./e2e/suite/... 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
+  go test -count=1 -v -timeout 40m "${@:2}" ./e2e/suite/... 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
   exit "${PIPESTATUS[0]}"
 }
 
