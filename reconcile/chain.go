@@ -3,12 +3,10 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
-
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
@@ -79,8 +77,8 @@ func (ask hashesAt) of(top node, below []node) (map[int64]string, error) {
 	return ask(top, heights)
 }
 
-// hashesBy asks by RPC, in one batch.
-func (m mesher) hashesBy(ctx context.Context) hashesAt {
+// hashesBy asks by RPC, in one batch. A node that no longer answers is to be asked again, to be left out if it still does not.
+func (m mesher) hashesBy(ctx context.Context, known *views) hashesAt {
 	return func(of node, heights []int64) (map[int64]string, error) {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
@@ -94,6 +92,9 @@ func (m mesher) hashesBy(ctx context.Context) hashesAt {
 			calls[i] = rpc.GetBlockHashCall(height, &found[i])
 		}
 		if err := client.Batch(ctx, calls...); err != nil {
+			if errors.Is(err, rpc.ErrUnreachable) || errors.Is(err, rpc.ErrTimeout) {
+				known.of[of.ordinal].askAt(m.clock.Now())
+			}
 			return nil, err
 		}
 		hashes := make(map[int64]string, len(heights))
@@ -107,44 +108,41 @@ func (m mesher) hashesBy(ctx context.Context) hashesAt {
 // blockTime is how long a block may take to reach all nodes before a difference is worth a word.
 const blockTime = time.Second
 
-// differences remembers since when the chains of networks differ, so that a block on its way isn't reported as a
-// disagreement. It can be lost at any time: then a difference is reported a second later.
-type differences struct {
-	mutex sync.Mutex
-	of    map[cache.ObjectName]difference
-}
-
-// difference are the nodes that did not have the highest tip when it was first seen.
+// difference is what the chains of a network had when they were first seen to differ, so that a block on its way isn't
+// reported as a disagreement. It can be lost at any time: then a difference is reported a second later.
 type difference struct {
 	since time.Time
-	tips  map[int32]string
+	// tips are those of the nodes that did not have the highest one.
+	tips map[int32]string
 }
 
-// settle decides whether what c says of a network is to be reported: it is if all agree, or if a node is still on the tip
-// with which it differed a second ago. Otherwise c is marked as pending, to be looked at again.
-func (d *differences) settle(network cache.ObjectName, nodes []node, c *chain, now time.Time) {
+// settle decides whether what c says of a network is to be reported: it is if all agree, or if a node that was asked again
+// after a second is still on the tip with which it differed, and so is one with the highest. Otherwise c is marked as
+// pending: what differs may be only what was said at different times.
+func (d *difference) settle(nodes []node, c *chain, now time.Time) {
 	if c.synced() {
-		d.forget(network)
+		*d = difference{}
 		return
 	}
-	d.mutex.Lock()
-	defer d.mutex.Unlock()
-	before, known := d.of[network]
+	asked := func(n node) bool { return n.at.Sub(d.since) >= blockTime }
 	current := map[int32]string{}
-	same := false
+	same, lasting := false, false
 	for _, ordinal := range slices.Concat(c.behind, c.apart) {
-		current[ordinal] = nodes[ordinal].tip
-		same = same || known && before.tips[ordinal] == nodes[ordinal].tip
+		n := nodes[ordinal]
+		current[ordinal] = n.tip
+		if d.tips[ordinal] == n.tip {
+			same, lasting = true, lasting || asked(n)
+		}
 	}
 	if !same {
-		d.of[network] = difference{since: now, tips: current}
+		*d = difference{since: now, tips: current}
 	}
-	c.pending = !same || now.Sub(before.since) < blockTime
+	c.pending = !lasting || !slices.ContainsFunc(nodes, func(n node) bool { return n.tip == c.tip && asked(n) })
 }
 
-// forget drops what is known of a network.
-func (d *differences) forget(network cache.ObjectName) {
-	d.mutex.Lock()
-	defer d.mutex.Unlock()
-	delete(d.of, network)
+// toAsk are the nodes to be asked again before their difference counts, and when: those that differ, and one of those that
+// have the highest tip.
+func (d *difference) toAsk(nodes []node, c chain) (ordinals []int32, when time.Time) {
+	highest := slices.IndexFunc(nodes, func(n node) bool { return n.tip == c.tip })
+	return slices.Concat(c.behind, c.apart, []int32{int32(highest)}), d.since.Add(blockTime)
 }

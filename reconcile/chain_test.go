@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/client-go/tools/cache"
 )
 
 // onChains are nodes whose chains are given as strings with a letter for each block, the node's height being their length;
@@ -99,42 +98,57 @@ func TestComparingNamesTheNodeThatFails(t *testing.T) {
 }
 
 func TestADifferenceIsReportedOnceItHasLasted(t *testing.T) {
-	key := cache.ObjectName{Namespace: "default", Name: "my-network"}
 	type look struct {
 		after   time.Duration
 		chains  []string
 		pending bool
+		ago     map[int]time.Duration // since those nodes were asked
 	}
 	for name, looks := range map[string][]look{
 		"a block on its way is not a difference": {
-			{0, []string{"ab", "a"}, true}, {time.Second, []string{"ab", "ab"}, false},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "ab"}, false, nil},
 		},
 		"a node that stays behind is": {
-			{0, []string{"ab", "a"}, true}, {time.Second, []string{"ab", "a"}, false}, {2 * time.Second, []string{"abc", "a"}, false},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "a"}, false, nil}, {2 * time.Second, []string{"abc", "a"}, false, nil},
 		},
 		"looking again at once doesn't make it one": {
-			{0, []string{"ab", "a"}, true}, {time.Millisecond, []string{"ab", "a"}, true},
+			{0, []string{"ab", "a"}, true, nil}, {time.Millisecond, []string{"ab", "a"}, true, nil},
 		},
 		"a node that always lags by one block while many are mined is not": {
-			{0, []string{"ab", "a"}, true}, {time.Second, []string{"abc", "ab"}, true}, {2 * time.Second, []string{"abcd", "abc"}, true},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"abc", "ab"}, true, nil}, {2 * time.Second, []string{"abcd", "abc"}, true, nil},
 		},
 		"what was forgotten begins anew": {
-			{0, []string{"ab", "a"}, true}, {time.Second, []string{"ab", "ab"}, false}, {2 * time.Second, []string{"abc", "ab"}, true},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "ab"}, false, nil}, {2 * time.Second, []string{"abc", "ab"}, true, nil},
+		},
+		"a node behind that has not been asked again is not": {
+			{0, []string{"ab", "a"}, true, map[int]time.Duration{1: time.Minute}},
+			{2 * time.Second, []string{"ab", "a"}, true, map[int]time.Duration{1: time.Minute}},
+			{3 * time.Second, []string{"ab", "a"}, false, nil},
+		},
+		"nor if only the higher one has not, which may have changed its mind": {
+			{0, []string{"ab", "xy"}, true, nil}, {2 * time.Second, []string{"ab", "xy"}, true, map[int]time.Duration{0: time.Minute}},
+		},
+		"a node that was asked twice within the second is not": {
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "a"}, true, map[int]time.Duration{1: time.Millisecond}},
 		},
 		"two tips that stay": {
-			{0, []string{"ab", "ax"}, true}, {time.Second, []string{"ab", "ax"}, false},
+			{0, []string{"ab", "ax"}, true, nil}, {time.Second, []string{"ab", "ax"}, false, nil},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := differences{of: map[cache.ObjectName]difference{}}
+			var d difference
 			for _, look := range looks {
 				asked := 0
+				now := time.Unix(1e9, 0).Add(look.after)
 				nodes := onChains(look.chains...)
+				for i := range nodes {
+					nodes[i].at = now.Add(-look.ago[i])
+				}
 				c, err := compareChains(nodes, byPrefix(&asked))
 				if err != nil {
 					t.Fatal(err)
 				}
-				d.settle(key, nodes, &c, time.Unix(1e9, 0).Add(look.after))
+				d.settle(nodes, &c, now)
 				if c.pending != look.pending {
 					t.Errorf("after %s, %v: pending is %v", look.after, look.chains, c.pending)
 				}

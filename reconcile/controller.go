@@ -61,7 +61,7 @@ type Controller struct {
 	caches      *caches
 	applier     unstructuredx.Applier
 	mesh        mesher
-	differences differences
+	memory      memory
 	writes      writes
 	broadcaster events.EventBroadcaster
 	events      events.EventRecorder
@@ -80,7 +80,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	return &Controller{
 		broadcaster: broadcaster,
 		events:      broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
-		differences: differences{of: map[cache.ObjectName]difference{}},
+		memory:      memory{views: map[cache.ObjectName]*views{}},
 		writes:      writes{last: map[cache.ObjectName]time.Time{}},
 		client:      client,
 		options:     options,
@@ -88,7 +88,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		clock:       clock.RealClock{},
 		caches:      caches,
 		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		mesh:        mesher{connect: connectRPC, parallel: nodesInParallel},
+		mesh:        mesher{connect: connectRPC, clock: clock.RealClock{}, parallel: nodesInParallel, backoff: options.Resync},
 		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
 	}, nil
 }
@@ -184,26 +184,19 @@ func (c *Controller) work(ctx context.Context) bool {
 	}
 	defer c.queue.Done(key)
 	again, err := c.reconcile(ctx, key)
-	switch {
-	case ctx.Err() != nil: // what comes back then says nothing about the network
-	case err != nil:
-		c.log.Log(level(err, c.queue.NumRequeues(key)), "network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
+	if ctx.Err() != nil {
+		return true // what comes back then says nothing about the network
+	}
+	if again > 0 {
+		c.queue.AddAfter(key, again)
+	}
+	if err != nil {
+		c.log.Warn("network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		c.queue.AddRateLimited(key)
-	default:
-		c.queue.Forget(key)
-		if again > 0 {
-			c.queue.AddAfter(key, again)
-		}
+		return true
 	}
+	c.queue.Forget(key)
 	return true
-}
-
-// level is how loud a failure is. That a connection isn't up yet when it has just been dialled is none for the first tries.
-func level(err error, failures int) zapcore.Level {
-	if _, unconnected := errors.AsType[unconnectedError](err); unconnected && failures < 3 {
-		return zapcore.DebugLevel
-	}
-	return zapcore.WarnLevel
 }
 
 // reconcile is one pass over one network. It returns when to look at the network again if nothing happens; never, if it is
@@ -211,7 +204,7 @@ func level(err error, failures int) zapcore.Level {
 func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again time.Duration, err error) {
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
-		c.differences.forget(key)
+		c.memory.forget(key)
 		c.writes.forget(key)
 		return 0, err
 	}
@@ -222,46 +215,54 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	for i := range nodes {
 		nodes[i].as = networkCredentials(network.UID)
 	}
-	f := found{mesh: wantedMesh(network), nodes: nodes}
+	known := c.memory.of(key)
+	f := found{mesh: known.wanted(network), nodes: nodes}
 	f.image, f.applyErr = c.apply(ctx, network)
-	did, meshErr := c.connect(ctx, network, f)
+	c.connect(ctx, network, f, known)
 	var chainErr, rollErr error
-	f.chain, chainErr = c.compare(ctx, network, nodes)
+	f.chain, chainErr = c.compare(ctx, nodes, known)
 	f.roll, rollErr = c.roll(ctx, network, f)
 	later, reportErr := c.report(ctx, network, f)
-	again = wait.Jitter(c.options.Resync*9/10, 0.2)
+	again = max(known.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
 	}
-	if f.chain.pending {
-		again = min(again, blockTime)
-	}
-	if did.added > 0 {
-		again = min(again, confirm)
-	}
-	return again, errors.Join(f.applyErr, meshErr, chainErr, rollErr, reportErr)
+	return again, errors.Join(f.applyErr, chainErr, rollErr, reportErr)
 }
 
-// confirm is when to look again after new peers were dialled: whether the other end has kept the connection.
-const confirm = time.Second
-
-// connect makes the nodes know each other, and tells what that took.
-func (c *Controller) connect(ctx context.Context, n *Network, f found) (wave, error) {
-	did, err := c.mesh.connectAll(ctx, f.mesh, f.nodes)
-	if did != (wave{}) {
-		c.log.Info("peers changed", name(cache.MetaObjectToName(n)), zap.Int("added", did.added), zap.Int("removed", did.removed))
+// connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's
+// next audit, or until something happens to them. What fails is tried again when known says so.
+func (c *Controller) connect(ctx context.Context, n *Network, f found, known *views) {
+	now, key := c.clock.Now(), cache.MetaObjectToName(n)
+	known.recall(f.nodes, now)
+	known.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
+	did := c.mesh.connectAll(ctx, f.mesh, f.nodes, known)
+	if did.added+did.removed > 0 {
+		c.log.Info("peers changed", name(key), zap.Int("added", did.added), zap.Int("removed", did.removed))
 		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
 	}
-	return did, err
+	for _, failed := range did.failed {
+		level := zapcore.DebugLevel
+		if failed.news {
+			level = zapcore.WarnLevel
+		}
+		c.log.Log(level, "node will be asked again", name(key), zap.String("node", failed.node), zap.Error(failed.err))
+	}
+	if len(did.stuck) > 0 {
+		c.log.Warn("pairs of ready nodes don't get connected; they will be tried again", name(key), zap.Int("tries", triesUntilStuck), zap.Stringers("pairs", did.stuck))
+	}
 }
 
-// compare relates the chains of the nodes; what may be only a block on its way is left pending.
-func (c *Controller) compare(ctx context.Context, n *Network, nodes []node) (chain, error) {
-	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx))
+// compare relates the chains of the nodes; what may be only a block on its way is left pending, and asked for again.
+func (c *Controller) compare(ctx context.Context, nodes []node, known *views) (chain, error) {
+	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx, known))
 	if err != nil {
 		chain.pending = true
 		return chain, err
 	}
-	c.differences.settle(cache.MetaObjectToName(n), nodes, &chain, c.clock.Now())
+	known.difference.settle(nodes, &chain, c.clock.Now())
+	if chain.pending {
+		known.askAgain(known.difference.toAsk(nodes, chain))
+	}
 	return chain, nil
 }

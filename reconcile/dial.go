@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/utils/clock"
 
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
@@ -33,7 +35,10 @@ type bitcoind interface {
 // mesher makes nodes know each other.
 type mesher struct {
 	connect  func(ip netip.Addr, as credentials) (bitcoind, error)
+	clock    clock.PassiveClock
 	parallel int
+	// backoff bounds how long to wait between two tries.
+	backoff time.Duration
 }
 
 func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
@@ -45,81 +50,148 @@ func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
 	})
 }
 
-// wave is what one pass changed in the lists of all nodes together.
-type wave struct{ added, removed int }
+// confirm is when to look again after new peers were dialled: whether the other end has kept the connection. Only those
+// that dialled are asked. So a node that comes up costs three round trips: a question, its dials, which are answered when
+// it is meshed, and the confirmation.
+const confirm = time.Second
 
-// connectAll asks every ready node for its peers and its chain, and changes its peers where needed, all nodes in parallel.
-// It writes what it learns into nodes: what they say in the end, and of each node that fails the reason. Its error is that
-// of all nodes that failed, and of the wanted edges between ready nodes that are still not connected.
-func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node) (wave, error) {
-	planned := slices.Clone(nodes) // plans read what others' goroutines write in nodes
-	did, err := m.inParallel(nodes, func(of *node) (changes, error) {
-		client, err := m.connect(of.ip, of.as)
-		if err != nil {
-			return changes{}, err
-		}
-		if err := look(ctx, client, of); err != nil {
-			return changes{}, err
-		}
-		todo := plan(wanted, planned, of.ordinal, of.peers)
-		return todo, changeAll(ctx, client, of, todo)
-	})
-	if err := errors.Join(err, wanted.notConnected(nodes)); err != nil {
-		return did, err
-	}
-	if total, _ := wanted.countEdges(nodes); total.Connected < total.Wanted {
-		return did, nil // some nodes aren't ready: what is too much must wait for them, see surplus
-	}
-	dropped, err := m.inParallel(nodes, func(of *node) (changes, error) {
-		todo := surplus(wanted, planned, of.ordinal, of.peers)
-		if todo.none() {
-			return todo, nil
-		}
-		client, err := m.connect(of.ip, of.as)
-		if err != nil {
-			return changes{}, err
-		}
-		return todo, changeAll(ctx, client, of, todo)
-	})
-	did.removed += dropped.removed
-	return did, err
+// triesUntilStuck is how often one node is told to connect to another before that is worth a line in the log.
+const triesUntilStuck = 5
+
+// wave is what one pass did to the nodes of a network.
+type wave struct {
+	// added and removed count entries in the lists of all nodes together.
+	added, removed int
+	failed         []failure
+	// stuck are the pairs that just reached triesUntilStuck.
+	stuck []edge
 }
 
-// inParallel does something with every ready node and returns what was changed in those that did not fail. It writes the
-// reason into nodes that did, and joins their errors.
-func (m mesher) inParallel(nodes []node, do func(of *node) (changes, error)) (wave, error) {
-	failed := make([]error, len(nodes))
-	done := make([]changes, len(nodes))
-	var group errgroup.Group
-	group.SetLimit(m.parallel)
-	for i := range nodes {
-		if !nodes[i].ready {
-			continue
+// failure is why one node could not be asked or changed.
+type failure struct {
+	node string
+	err  error
+	// news: it did not fail before, or for another reason.
+	news bool
+}
+
+// meshing is a pass over the mesh of one network.
+type meshing struct {
+	mesher
+	wanted  mesh
+	nodes   []node
+	members map[netip.Addr]int32
+	known   *views
+	now     time.Time
+	did     wave
+}
+
+// connectAll asks the nodes that are due for their peers and their chain, and changes the peers of those that need it, all
+// nodes in parallel. It writes what is known of the nodes in the end into nodes.
+func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node, known *views) wave {
+	p := &meshing{mesher: m, wanted: wanted, nodes: nodes, members: membersOf(nodes), known: known, now: m.clock.Now()}
+	busy := func(of node, v *view) bool { return v.isDue(p.now) || v.peers != nil && !p.plan(of, v).none() }
+	p.inParallel(ctx, busy, p.meshNode)
+	known.tell(nodes)
+	p.did.stuck = slices.DeleteFunc(p.did.stuck, func(pair edge) bool { return pair.connected(nodes) })
+	p.dropSurplus(ctx)
+	known.tell(nodes)
+	return p.did
+}
+
+// plan is what to change at a node now.
+func (p *meshing) plan(of node, v *view) changes {
+	return v.patient(plan(p.wanted, p.nodes, p.members, of.ordinal, v.peers), p.now)
+}
+
+func (p *meshing) meshNode(ctx context.Context, client bitcoind, of node, v *view) (changes, error) {
+	if v.isDue(p.now) {
+		if err := p.look(ctx, client, v); err != nil {
+			return changes{}, err
 		}
+		v.conclude(p.plan(of, v), p.now)
+	}
+	todo := p.plan(of, v)
+	return todo, p.changeAll(ctx, client, v, todo)
+}
+
+// dropSurplus removes what the topology no longer wants as soon as all that it wants is connected, by dials that have
+// lasted. Whoever has not been asked in this pass is asked first: a network must not be split because of old news.
+func (p *meshing) dropSurplus(ctx context.Context) {
+	excess := func(of node, v *view) bool { return !surplus(p.wanted, p.members, of.ordinal, v.peers).none() }
+	some := slices.ContainsFunc(p.nodes, func(of node) bool { v := p.known.of[of.ordinal]; return v != nil && excess(of, v) })
+	if !some || !p.wanted.lasts(p.nodes, p.known) {
+		return
+	}
+	older := func(_ node, v *view) bool { return v.peers != nil && v.at.Before(p.now) }
+	p.inParallel(ctx, older, func(ctx context.Context, client bitcoind, _ node, v *view) (changes, error) {
+		return changes{}, p.look(ctx, client, v)
+	})
+	if !p.wanted.lasts(p.nodes, p.known) {
+		p.known.audit = p.now // what was thought to be connected isn't
+		return
+	}
+	p.inParallel(ctx, excess, func(ctx context.Context, client bitcoind, of node, v *view) (changes, error) {
+		todo := surplus(p.wanted, p.members, of.ordinal, v.peers)
+		return todo, p.changeAll(ctx, client, v, todo)
+	})
+}
+
+// inParallel does something with every node that is busy, and takes down what came of it. Those that failed before come
+// last, so that they keep nobody waiting.
+func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, do func(context.Context, bitcoind, node, *view) (changes, error)) {
+	var chosen []node
+	for _, of := range p.nodes {
+		if v := p.known.of[of.ordinal]; v != nil && busy(of, v) {
+			chosen = append(chosen, of)
+		}
+	}
+	slices.SortStableFunc(chosen, func(a, b node) int {
+		return cmp.Compare(p.known.of[a.ordinal].failures, p.known.of[b.ordinal].failures)
+	})
+	done, failed := make([]changes, len(chosen)), make([]error, len(chosen))
+	var group errgroup.Group
+	group.SetLimit(p.parallel)
+	for i, of := range chosen {
 		group.Go(func() error {
-			changed, err := do(&nodes[i])
-			if err != nil {
-				nodes[i].reason, nodes[i].message = explain(err, nodes[i].ip)
-				failed[i] = fmt.Errorf("mesh %s: %w", nodes[i].name, err)
-				return nil
+			client, err := p.connect(of.ip, of.as)
+			if err == nil {
+				done[i], err = do(ctx, client, of, p.known.of[of.ordinal])
 			}
-			done[i] = changed
-			return nil
+			failed[i] = err
+			return nil // it would hide the error of another node
 		})
 	}
-	_ = group.Wait() // errors are joined below, so that one node's doesn't hide another's
-	var did wave
-	for _, changed := range done {
-		did.added += len(changed.dial)
-		did.removed += len(changed.remove)
+	_ = group.Wait()
+	if ctx.Err() != nil {
+		return // what failed then says nothing about the nodes
 	}
-	return did, errors.Join(failed...)
+	for i, of := range chosen {
+		p.conclude(of, done[i], failed[i])
+	}
+}
+
+// conclude takes down what came of the changes to a node.
+func (p *meshing) conclude(of node, done changes, err error) {
+	v := p.known.of[of.ordinal]
+	if err != nil {
+		p.did.failed = append(p.did.failed, failure{node: of.name, err: err, news: v.fail(err, p.clock.Now(), p.backoff)})
+		return
+	}
+	v.succeed()
+	p.did.added += len(done.dial)
+	p.did.removed += len(done.remove)
+	for _, ip := range done.nudge {
+		if v.tries[ip].count == triesUntilStuck {
+			p.did.stuck = append(p.did.stuck, edgeOf(of.ordinal, p.members[ip]))
+		}
+	}
 }
 
 // changeAll sends the changes to a node, in as many batches as it takes.
-func changeAll(ctx context.Context, client bitcoind, of *node, todo changes) error {
+func (m mesher) changeAll(ctx context.Context, client bitcoind, v *view, todo changes) error {
 	for batch := range todo.batches() {
-		if err := change(ctx, client, of, batch); err != nil {
+		if err := m.change(ctx, client, v, batch); err != nil {
 			return err
 		}
 	}
@@ -140,44 +212,57 @@ func (c changes) batches() func(yield func(changes) bool) {
 	}
 }
 
-// look asks a node for all that a pass wants to know of it, in one batch.
-func look(ctx context.Context, client bitcoind, of *node) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+// question is all that a pass wants to know of a node, in one batch.
+type question struct {
+	added   []rpc.AddedNode
+	network rpc.NetworkInfo
+	chain   rpc.BlockchainInfo
+}
+
+func (q *question) calls() []*rpc.Call {
+	return []*rpc.Call{rpc.GetAddedNodeInfoCall(&q.added), rpc.GetNetworkInfoCall(&q.network), rpc.GetBlockchainInfoCall(&q.chain)}
+}
+
+func (q *question) answer(asked time.Time) answer {
+	return answer{
+		at: asked, peers: listedPeers(q.added),
+		release: q.network.Release(), height: q.chain.Blocks, tip: q.chain.BestBlockHash,
+	}
+}
+
+// look asks a node.
+func (m mesher) look(ctx context.Context, client bitcoind, v *view) error {
+	ctx, cancel := context.WithTimeout(ctx, v.timeout(m.backoff))
 	defer cancel()
-	var added []rpc.AddedNode
-	var network rpc.NetworkInfo
-	var chain rpc.BlockchainInfo
-	calls := []*rpc.Call{rpc.GetAddedNodeInfoCall(&added), rpc.GetNetworkInfoCall(&network), rpc.GetBlockchainInfoCall(&chain)}
+	asked := m.clock.Now()
+	var q question
+	calls := q.calls()
 	if err := client.Batch(ctx, calls...); err != nil {
 		return err
 	}
 	if err := failures(calls, nil); err != nil {
 		return err
 	}
-	of.peers = listedPeers(added)
-	of.release, of.height, of.tip = network.Release(), chain.Blocks, chain.BestBlockHash
+	v.note(q.answer(asked))
 	return nil
 }
 
-// change sends one batch: the changes, and then the question for the list that they lead to.
-func change(ctx context.Context, client bitcoind, of *node, todo changes) error {
+// change sends one batch: the changes, and then the question what they led to.
+func (m mesher) change(ctx context.Context, client bitcoind, v *view, todo changes) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	var added []rpc.AddedNode
-	ask := rpc.GetAddedNodeInfoCall(&added)
-	calls := todo.calls()
-	if err := client.Batch(ctx, append(calls, ask)...); err != nil {
+	asked := m.clock.Now()
+	var q question
+	calls, questions := todo.calls(), q.calls()
+	if err := client.Batch(ctx, append(slices.Clone(calls), questions...)...); err != nil {
 		return err
 	}
-	if ask.Err == nil {
-		of.peers = listedPeers(added)
-		// What was down a moment ago and is dialled again shows as connected before the other end has said a word. One
-		// that hangs up on us - it is full, or its network is off - would seem connected after every try.
-		for _, ip := range todo.nudge {
-			of.peers[ip] = false
-		}
+	if err := errors.Join(failures(calls, harmless), failures(questions, nil)); err != nil {
+		return err
 	}
-	return errors.Join(failures(calls, harmless), failures([]*rpc.Call{ask}, nil))
+	v.note(q.answer(asked))
+	v.tried(todo, m.clock.Now(), m.backoff)
+	return nil
 }
 
 // failures joins the errors of calls that are not excused.
@@ -210,26 +295,4 @@ func explain(err error, ip netip.Addr) (NodeReason, string) {
 	default:
 		return ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"
 	}
-}
-
-// unconnectedError lists the wanted edges between ready nodes that are not known to be connected.
-type unconnectedError []edge
-
-func (e unconnectedError) Error() string {
-	return fmt.Sprintf("connect peers: %d pairs of ready nodes are not connected: %v", len(e), []edge(e))
-}
-
-// notConnected is nil or an unconnectedError. Nodes that fail anyway are left out: their own error says more.
-func (m mesh) notConnected(nodes []node) error {
-	var missing []edge
-	for _, pair := range m.edges {
-		answered := nodes[pair.low].peers != nil && nodes[pair.high].peers != nil
-		if answered && !pair.connected(nodes) {
-			missing = append(missing, pair)
-		}
-	}
-	if missing == nil {
-		return nil
-	}
-	return unconnectedError(missing)
 }

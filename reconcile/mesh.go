@@ -20,14 +20,21 @@ type mesh struct {
 // edge is an unordered pair of ordinals, the lower one first.
 type edge struct{ low, high int32 }
 
+func edgeOf(a, b int32) edge { return edge{min(a, b), max(a, b)} }
+
 func (e edge) String() string { return fmt.Sprintf("%d-%d", e.low, e.high) }
 
-// wantedMesh is the mesh of the network. It depends on its spec and its UID alone.
-func wantedMesh(n *Network) mesh {
-	m := mesh{dials: topology{kind: n.Spec.Topology.Type, nodes: n.Spec.Nodes, seed: string(n.UID)}.dials()}
+// topologyOf depends on the network's spec and its UID alone.
+func topologyOf(n *Network) topology {
+	return topology{kind: n.Spec.Topology.Type, nodes: n.Spec.Nodes, seed: string(n.UID)}
+}
+
+// mesh is who dials whom, and the pairs that this makes.
+func (t topology) mesh() mesh {
+	m := mesh{dials: t.dials()}
 	for from, peers := range m.dials {
 		for _, to := range peers {
-			m.edges = append(m.edges, edge{min(int32(from), to), max(int32(from), to)})
+			m.edges = append(m.edges, edgeOf(int32(from), to))
 		}
 	}
 	slices.SortFunc(m.edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.low, b.low), cmp.Compare(a.high, b.high)) })
@@ -48,10 +55,21 @@ type changes struct {
 
 func (c changes) none() bool { return len(c.dial)+len(c.nudge)+len(c.remove) == 0 }
 
+// membersOf finds the nodes of a network by their addresses.
+func membersOf(nodes []node) map[netip.Addr]int32 {
+	members := make(map[netip.Addr]int32, len(nodes))
+	for _, n := range nodes {
+		if n.ip.IsValid() {
+			members[n.ip] = n.ordinal
+		}
+	}
+	return members
+}
+
 // plan compares what the node at ordinal has in its list with what it should have. Nodes that aren't ready are not
 // dialled - a dead address holds an RPC thread for the connect timeout - but they keep their entries. Entries of nodes
 // that the topology no longer wants stay, too: see surplus.
-func plan(m mesh, nodes []node, ordinal int32, listed map[netip.Addr]bool) changes {
+func plan(m mesh, nodes []node, members map[netip.Addr]int32, ordinal int32, listed map[netip.Addr]bool) changes {
 	var todo changes
 	for _, peer := range m.dials[ordinal] {
 		connected, known := listed[nodes[peer].ip]
@@ -64,8 +82,7 @@ func plan(m mesh, nodes []node, ordinal int32, listed map[netip.Addr]bool) chang
 		}
 	}
 	for ip := range listed {
-		belongs := slices.ContainsFunc(nodes, func(member node) bool { return member.ip == ip && member.ordinal != ordinal })
-		if !belongs {
+		if member, belongs := members[ip]; !belongs || member == ordinal {
 			todo.remove = append(todo.remove, ip)
 		}
 	}
@@ -75,15 +92,30 @@ func plan(m mesh, nodes []node, ordinal int32, listed map[netip.Addr]bool) chang
 
 // surplus are the entries of a node for other nodes of the network that the topology doesn't want it to dial. They go
 // only when all that is wanted is connected, so that a change of topology never splits the network on its way.
-func surplus(m mesh, nodes []node, ordinal int32, listed map[netip.Addr]bool) changes {
+func surplus(m mesh, members map[netip.Addr]int32, ordinal int32, listed map[netip.Addr]bool) changes {
 	var todo changes
-	for _, member := range nodes {
-		_, there := listed[member.ip]
-		if there && member.ordinal != ordinal && !slices.Contains(m.dials[ordinal], member.ordinal) {
-			todo.remove = append(todo.remove, member.ip)
+	for ip := range listed {
+		if member, belongs := members[ip]; belongs && member != ordinal && !m.dialled(ordinal, member) {
+			todo.remove = append(todo.remove, ip)
 		}
 	}
+	slices.SortFunc(todo.remove, netip.Addr.Compare)
 	return todo
+}
+
+// dialled says whether the topology has from dial to.
+func (m mesh) dialled(from, to int32) bool {
+	_, found := slices.BinarySearch(m.dials[from], to)
+	return found
+}
+
+// lasts says whether every edge is connected by a dial that is wanted and has not just been made.
+func (m mesh) lasts(nodes []node, known *views) bool {
+	holds := func(from, to int32) bool {
+		v := known.of[from]
+		return v != nil && m.dialled(from, to) && v.lasts(nodes[to].ip)
+	}
+	return !slices.ContainsFunc(m.edges, func(e edge) bool { return !holds(e.low, e.high) && !holds(e.high, e.low) })
 }
 
 // listedPeers are the entries of ours in a node's list of added nodes, and whether each is connected. Entries with a port

@@ -73,7 +73,7 @@ func TestPlan(t *testing.T) {
 			if row.change != nil {
 				row.change(nodes)
 			}
-			got := plan(wantedMesh(network(3)), nodes, 0, listedPeers(row.added))
+			got := plan(topologyOf(network(3)).mesh(), nodes, membersOf(nodes), 0, listedPeers(row.added))
 			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -87,7 +87,7 @@ func TestEachPairIsOneEdge(t *testing.T) {
 			n := network(count)
 			n.Spec.Topology.Type = kind
 			seen := map[edge]bool{}
-			for _, pair := range wantedMesh(n).edges {
+			for _, pair := range topologyOf(n).mesh().edges {
 				if seen[pair] || pair.low >= pair.high {
 					t.Fatalf("%s of %d nodes: %v is there twice, or the wrong way round", kind, count, pair)
 				}
@@ -105,7 +105,7 @@ func TestSurplusEntriesAreThoseOfOtherNodesOnly(t *testing.T) {
 	ring := mesh{dials: [][]int32{{1}, {2}, {0}}}
 	stranger := netip.MustParseAddr("10.244.0.99")
 	listed := map[netip.Addr]bool{address(0): true, address(1): true, address(2): true, stranger: true}
-	got := surplus(ring, nodes, 0, listed)
+	got := surplus(ring, membersOf(nodes), 0, listed)
 	want := changes{remove: []netip.Addr{address(2)}} // not itself, nor a stranger: these are plan's
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -116,7 +116,7 @@ func TestAnEdgeIsConnectedIfEitherEndDialled(t *testing.T) {
 	nodes := readyNodes(3)
 	nodes[1].peers = map[netip.Addr]bool{address(0): true, address(2): false}
 	nodes[2].peers = map[netip.Addr]bool{address(0): false, address(1): false}
-	total, each := wantedMesh(network(3)).countEdges(nodes) // 0-1 is up, by node 1; of node 0 nothing is known
+	total, each := topologyOf(network(3)).mesh().countEdges(nodes) // 0-1 is up, by node 1; of node 0 nothing is known
 	if diff := cmp.Diff(Edges{Wanted: 3, Connected: 1}, total); diff != "" {
 		t.Errorf("network, -want +got:\n%s", diff)
 	}

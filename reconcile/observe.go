@@ -22,16 +22,14 @@ type node struct {
 	as credentials
 	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
 	ready bool
+	// run is zero if the node isn't ready.
+	run nodeRun
 	// revision is that of the pod template which the pod was made from; empty if there is no pod.
 	revision string
 	// downSince is since when the pod is not ready; zero if it is, or if there is none.
 	downSince time.Time
-	// peers tells of each entry of the node's own list whether that connection is up; nil if the node did not tell.
-	peers map[netip.Addr]bool
-	// release, height and tip are of the node's bitcoind and its chain; tip is empty if the node did not tell.
-	release string
-	height  int64
-	tip     string
+	// answer is what the node said last.
+	answer
 	// reason and message say what is wrong, if anything.
 	reason  NodeReason
 	message string
@@ -95,6 +93,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 		to.downSince = notReadySince(pod)
 	default:
 		to.ready, to.reason, to.message = true, "", ""
+		to.run = nodeRunOf(pod, to.ip)
 	}
 }
 

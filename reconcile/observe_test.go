@@ -12,10 +12,15 @@ import (
 
 func TestObservePod(t *testing.T) {
 	readyAt := func(ip string) *corev1.Pod {
-		return &corev1.Pod{Status: corev1.PodStatus{
-			PodIP:      ip,
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "1"}, Status: corev1.PodStatus{
+			PodIP:             ip,
+			Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Unix(7, 0)}},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "sidecar", ContainerID: "s"}, {Name: "bitcoind", ContainerID: "b"}, {Name: "other", ContainerID: "o"}},
 		}}
+	}
+	ready := func(ip string) node {
+		address := netip.MustParseAddr(ip)
+		return node{ip: address, ready: true, run: nodeRun{pod: "1", container: "b", ip: address, readySince: 7}}
 	}
 	with := func(pod *corev1.Pod, change func(*corev1.Pod)) *corev1.Pod { change(pod); return pod }
 
@@ -26,11 +31,11 @@ func TestObservePod(t *testing.T) {
 	}{
 		"a ready pod is dialled": {
 			pod:  readyAt("10.244.0.7"),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), ready: true},
+			want: ready("10.244.0.7"),
 		},
 		"so is one with an IPv6 address": {
 			pod:  readyAt("fd00:10:244::7"),
-			want: node{ip: netip.MustParseAddr("fd00:10:244::7"), ready: true},
+			want: ready("fd00:10:244::7"),
 		},
 		"a pod that shuts down isn't dialled, but keeps its place in the lists": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
@@ -38,7 +43,7 @@ func TestObservePod(t *testing.T) {
 		},
 		"neither is a pod that isn't ready": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), reason: ReasonPodNotReady, message: "bitcoind does not answer yet"},
+			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(7, 0), reason: ReasonPodNotReady, message: "bitcoind does not answer yet"},
 		},
 		"a pod without an address says what it waits for": {
 			pod: &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
@@ -59,7 +64,7 @@ func TestObservePod(t *testing.T) {
 		"unless tests allow it": {
 			pod:      readyAt("127.0.0.1"),
 			loopback: true,
-			want:     node{ip: netip.MustParseAddr("127.0.0.1"), ready: true},
+			want:     ready("127.0.0.1"),
 		},
 		"the address of cloud metadata is refused": {
 			pod:  readyAt("169.254.169.254"),
@@ -81,7 +86,7 @@ func TestObservePod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := node{reason: ReasonPodMissing}
 			observePod(&got, row.pod, row.loopback)
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, credentials{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, credentials{}, answer{}, nodeRun{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

@@ -55,7 +55,7 @@ func TestRolloutStep(t *testing.T) {
 			if row.chain.tip == "" {
 				row.chain = synced
 			}
-			got, waitsFor := rollout{revision: "new", partition: row.partition}.step(wantedMesh(network(4)), nodes, row.chain, now)
+			got, waitsFor := rollout{revision: "new", partition: row.partition}.step(topologyOf(network(4)).mesh(), nodes, row.chain, now)
 			if got != row.want || !strings.Contains(waitsFor, row.waitsFor) || (row.waitsFor == "") != (waitsFor == "") {
 				t.Errorf("partition %d, waits for %q; want %d, %q", got, waitsFor, row.want, row.waitsFor)
 			}

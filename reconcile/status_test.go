@@ -124,7 +124,7 @@ func TestConditions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := network(int32(len(row.found.nodes)))
 			n.Status.Conditions = []metav1.Condition{{Type: ConditionReconciling, Status: metav1.ConditionTrue}, {Type: ConditionStalled, Status: metav1.ConditionTrue}}
-			row.found.mesh = wantedMesh(n)
+			row.found.mesh = topologyOf(n).mesh()
 			got := map[string]bool{}
 			for _, c := range statusOf(n, row.found, time.Unix(1e9, 0)).Conditions {
 				got[fmt.Sprintf("%s %s %s: %s", c.Type, c.Status, c.Reason, c.Message)] = true
@@ -151,7 +151,7 @@ func TestLongListsAreCut(t *testing.T) {
 
 func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	n := network(2)
-	first := statusOf(n, found{mesh: wantedMesh(n), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	first := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
 	nodes := []NodeStatus{
 		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
 		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
@@ -173,11 +173,11 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	}
 
 	n.Status = first
-	if diff := cmp.Diff(first, statusOf(n, found{mesh: wantedMesh(n), nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
+	if diff := cmp.Diff(first, statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
 		t.Errorf("a later look at the same network differs, and would be written:\n%s", diff)
 	}
 
-	broken := statusOf(n, found{mesh: wantedMesh(n), nodes: readyNodes(2)}, time.Unix(2e9, 0))
+	broken := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: readyNodes(2)}, time.Unix(2e9, 0))
 	if got := meta.FindStatusCondition(broken.Conditions, ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
 		t.Errorf("the condition changed at 2e9, but says %s", got)
 	}
@@ -188,11 +188,11 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 
 func TestABlockOnItsWayChangesNothing(t *testing.T) {
 	n := network(2)
-	n.Status = statusOf(n, found{mesh: wantedMesh(n), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	n.Status = statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
 	nodes := meshed(2)
 	nodes[0].height, nodes[0].tip = 102, "01"
 	onItsWay := chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}
-	if diff := cmp.Diff(n.Status, statusOf(n, found{mesh: wantedMesh(n), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
+	if diff := cmp.Diff(n.Status, statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
 		t.Errorf("a block that one of two nodes has got would be written:\n%s", diff)
 	}
 }
