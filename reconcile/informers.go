@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,8 +33,11 @@ var (
 	networkPolicies      = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 )
 
-// indexController finds objects by the UID of their controller.
-const indexController = "controller"
+const (
+	// indexController finds pods by the UID of their controller, and indexAddress those that claim an address.
+	indexController = "controller"
+	indexAddress    = "address"
+)
 
 // writesAreNewer is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
 const writesAreNewer = time.Minute
@@ -88,8 +93,8 @@ func newCaches(client dynamic.Interface, namespace string, log *zap.Logger) (*ca
 		}
 		c.written[resource] = cache.NewIntegerResourceVersionMutationCache(klog.Background(), informer.GetStore(), informer.GetIndexer(), writesAreNewer, false)
 	}
-	if err := c.informers[pods].AddIndexers(cache.Indexers{indexController: controllerUID}); err != nil {
-		return nil, fmt.Errorf("index pods by controller: %w", err)
+	if err := c.informers[pods].AddIndexers(cache.Indexers{indexController: controllerUID, indexAddress: claimedAddress}); err != nil {
+		return nil, fmt.Errorf("index pods: %w", err)
 	}
 	return c, nil
 }
@@ -105,18 +110,41 @@ func controllerUID(object any) ([]string, error) {
 	return nil, nil
 }
 
+// claimedAddress is the address that a pod says is its own. One that has ended has none: others get it.
+func claimedAddress(object any) ([]string, error) {
+	pod, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("index %T: not a pod", object)
+	}
+	phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
+	if ip := podAddress(pod); ip.IsValid() && !ended(corev1.PodPhase(phase)) {
+		return []string{ip.String()}, nil
+	}
+	return nil, nil
+}
+
+// podAddress is the address in a pod's status, in the one form in which it can be compared; the zero Addr if there is none.
+func podAddress(pod *unstructured.Unstructured) netip.Addr {
+	text, _, _ := unstructured.NestedString(pod.Object, "status", "podIP")
+	ip, _ := netip.ParseAddr(text)
+	return ip.Unmap()
+}
+
 // wake has enqueue called with the key of a network whenever something happened that a pass over it may have to answer.
 func (c *caches) wake(enqueue func(cache.ObjectName)) error {
 	for resource, informer := range c.informers {
 		notify := func(object any) {
-			if key, ok := c.networkOf(resource, untombed(object)); ok {
-				enqueue(key)
+			for _, object := range c.concerned(resource, untombed(object)) {
+				if key, ok := c.networkOf(resource, object); ok {
+					enqueue(key)
+				}
 			}
 		}
 		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc: notify,
 			UpdateFunc: func(before, after any) {
 				if changed(resource, before.(*unstructured.Unstructured), after.(*unstructured.Unstructured)) {
+					notify(before) // whose owner, or whose address, it was
 					notify(after)
 				}
 			},
@@ -136,6 +164,24 @@ func untombed(object any) *unstructured.Unstructured {
 	}
 	u, _ := object.(*unstructured.Unstructured)
 	return u
+}
+
+// concerned are an object that something happened to and, of a pod, those that claim its address: what becomes of it decides
+// whether they are dialled.
+func (c *caches) concerned(resource schema.GroupVersionResource, object *unstructured.Unstructured) []*unstructured.Unstructured {
+	if resource != pods || object == nil {
+		return []*unstructured.Unstructured{object}
+	}
+	return append(c.claimants(podAddress(object)), object)
+}
+
+// claimants are the pods that say that an address is theirs: one, if nobody lies.
+func (c *caches) claimants(ip netip.Addr) []*unstructured.Unstructured {
+	found, err := c.informers[pods].GetIndexer().ByIndex(indexAddress, ip.String())
+	if err != nil {
+		panic(err) // there is no such index
+	}
+	return asUnstructured(found)
 }
 
 // networkOf follows the owner references from an object to its network. A wrong answer, say by an owner of the same name
@@ -226,11 +272,15 @@ func (c *caches) podsOf(controller string) ([]*unstructured.Unstructured, error)
 	if err != nil {
 		return nil, err
 	}
-	result := make([]*unstructured.Unstructured, 0, len(found))
-	for _, object := range found {
+	return asUnstructured(found), nil
+}
+
+func asUnstructured(objects []any) []*unstructured.Unstructured {
+	result := make([]*unstructured.Unstructured, 0, len(objects))
+	for _, object := range objects {
 		result = append(result, object.(*unstructured.Unstructured))
 	}
-	return result, nil
+	return result
 }
 
 // name is the zap field of a network, the same in every line about it.

@@ -125,7 +125,7 @@ const (
 	ReasonPodNotReady NodeReason = "PodNotReady"
 	// ReasonPodTerminating: the pod is shutting down, to be replaced.
 	ReasonPodTerminating NodeReason = "PodTerminating"
-	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's or a loopback one.
+	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or another pod's.
 	ReasonAddressRefused NodeReason = "AddressRefused"
 	// ReasonRPCUnreachable: no connection to the node's RPC port. It is what every node says when the controller runs
 	// outside of the cluster, without a route to its pods.

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -70,17 +71,19 @@ func (c *Controller) observe(n *Network) ([]node, error) {
 			return nil, err
 		}
 		observePod(&nodes[ordinal], pod, c.options.AllowLoopback)
+		if rival := rivalOf(pod, c.caches.claimants(nodes[ordinal].ip)); rival != "" {
+			nodes[ordinal].refuse(fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, pod.Status.PodIP))
+		}
 	}
 	return nodes, nil
 }
 
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
-	if pod.Status.PodIP != "" {
+	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
-			to.reason = ReasonAddressRefused
-			to.message = fmt.Sprintf("the pod's address %q is not one of the pod network", pod.Status.PodIP)
+			to.refuse(fmt.Sprintf("the pod's address %q is not one of the pod network", pod.Status.PodIP))
 			return
 		}
 		to.ip = ip
@@ -95,6 +98,29 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 		to.ready, to.reason, to.message = true, "", ""
 		to.run = nodeRunOf(pod, to.ip)
 	}
+}
+
+// refuse takes the node's address from it: it is neither dialled nor left in the others' lists.
+func (n *node) refuse(message string) {
+	n.ip, n.ready = netip.Addr{}, false
+	n.reason, n.message = ReasonAddressRefused, message
+}
+
+// ended says whether a pod is over, be it evicted. Its address is no longer its own then, though its status still has it.
+func ended(phase corev1.PodPhase) bool {
+	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
+}
+
+// rivalOf names the first other pod among those that claim the address of a pod; "" if there is none. Which one lies can't
+// be told: whoever may write the status of one pod could have us take another network's node for this one's.
+func rivalOf(pod *corev1.Pod, claimants []*unstructured.Unstructured) string {
+	first := ""
+	for _, other := range claimants {
+		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.UID && (first == "" || name < first) {
+			first = name
+		}
+	}
+	return first
 }
 
 // dialable refuses addresses that no pod of its own network namespace has. Whoever may write pods/status could make us
@@ -130,6 +156,9 @@ func notReadySince(pod *corev1.Pod) time.Time {
 
 // whyNotReady has the words of the kubelet or of the scheduler if they gave any.
 func whyNotReady(pod *corev1.Pod) string {
+	if ended(pod.Status.Phase) {
+		return "the pod has ended and is to be replaced"
+	}
 	for _, status := range pod.Status.ContainerStatuses {
 		if waiting := status.State.Waiting; waiting != nil && waiting.Message != "" {
 			return waiting.Reason + ": " + waiting.Message

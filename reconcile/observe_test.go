@@ -2,12 +2,16 @@ package reconcile
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
 )
 
 func TestObservePod(t *testing.T) {
@@ -78,6 +82,38 @@ func TestObservePod(t *testing.T) {
 			pod:  readyAt("::ffff:127.0.0.1"),
 			want: node{reason: ReasonAddressRefused, message: `the pod's address "::ffff:127.0.0.1" is not one of the pod network`},
 		},
+		"and everybody's": {
+			pod:  readyAt("0.0.0.0"),
+			want: node{reason: ReasonAddressRefused, message: `the pod's address "0.0.0.0" is not one of the pod network`},
+		},
+		"and everybody's in IPv6": {
+			pod:  readyAt("::"),
+			want: node{reason: ReasonAddressRefused, message: `the pod's address "::" is not one of the pod network`},
+		},
+		"and a loopback address in IPv6": {
+			pod:  readyAt("::1"),
+			want: node{reason: ReasonAddressRefused, message: `the pod's address "::1" is not one of the pod network`},
+		},
+		"and one of the link": {
+			pod:  readyAt("fe80::1"),
+			want: node{reason: ReasonAddressRefused, message: `the pod's address "fe80::1" is not one of the pod network`},
+		},
+		"and one of an interface": {
+			pod:  readyAt("fd00::1%eth0"),
+			want: node{reason: ReasonAddressRefused, message: `the pod's address "fd00::1%eth0" is not one of the pod network`},
+		},
+		"and a group's": {
+			pod:  readyAt("224.0.0.1"),
+			want: node{reason: ReasonAddressRefused, message: `the pod's address "224.0.0.1" is not one of the pod network`},
+		},
+		"and a group's in IPv6": {
+			pod:  readyAt("ff02::1"),
+			want: node{reason: ReasonAddressRefused, message: `the pod's address "ff02::1" is not one of the pod network`},
+		},
+		"a pod that has ended has no address any more": {
+			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
+			want: node{reason: ReasonPodNotReady, message: "the pod has ended and is to be replaced"},
+		},
 		"and that of a pod on the host network": {
 			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
 			want: node{reason: ReasonAddressRefused, message: `the pod's address "10.0.0.1" is not one of the pod network`},
@@ -88,6 +124,60 @@ func TestObservePod(t *testing.T) {
 			observePod(&got, row.pod, row.loopback)
 			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, credentials{}, answer{}, nodeRun{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhoClaimsAnAddress(t *testing.T) {
+	for name, row := range map[string]struct{ status, want string }{
+		"a running pod":                        {"{phase: Running, podIP: 10.244.0.7}", "10.244.0.7"},
+		"a pod that isn't ready":               {"{phase: Pending, podIP: 10.244.0.7}", "10.244.0.7"},
+		"a pod that says nothing of its phase": {"{podIP: 10.244.0.7}", "10.244.0.7"},
+		"a pod that has succeeded":             {"{phase: Succeeded, podIP: 10.244.0.7}", ""},
+		"a pod that was evicted":               {"{phase: Failed, podIP: 10.244.0.7}", ""},
+		"a pod without an address":             {"{phase: Pending}", ""},
+		"an IPv6 address, however it is spelt": {`{podIP: "FD00:0:0::7"}`, "fd00::7"},
+		"an IPv4 address dressed up as IPv6":   {`{podIP: "::ffff:10.244.0.7"}`, "10.244.0.7"},
+		"what is no address":                   {"{podIP: example.com}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte("status: "+row.status), &pod.Object); err != nil {
+				t.Fatal(err)
+			}
+			got, err := claimedAddress(pod)
+			if err != nil || strings.Join(got, " ") != row.want {
+				t.Errorf("%q (%v), want %q", got, err, row.want)
+			}
+		})
+	}
+}
+
+func TestTheRivalOfAPod(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "b", Name: "my-network-sts-0", UID: "0"}}
+	claimant := func(namespace, name string, uid types.UID) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{Object: map[string]any{}}
+		u.SetNamespace(namespace)
+		u.SetName(name)
+		u.SetUID(uid)
+		return u
+	}
+	self := claimant("b", "my-network-sts-0", "0")
+	for name, row := range map[string]struct {
+		claimants []*unstructured.Unstructured
+		want      string
+	}{
+		"nobody claims its address":           {nil, ""},
+		"only the pod itself":                 {[]*unstructured.Unstructured{self}, ""},
+		"another one":                         {[]*unstructured.Unstructured{self, claimant("c", "x", "1")}, "c/x"},
+		"its predecessor of the same name":    {[]*unstructured.Unstructured{claimant("b", "my-network-sts-0", "1"), self}, "b/my-network-sts-0"},
+		"of several always the same is named": {[]*unstructured.Unstructured{claimant("c", "x", "1"), self, claimant("a", "y", "2")}, "a/y"},
+		"of several, in whatever order it is": {[]*unstructured.Unstructured{claimant("a", "y", "2"), claimant("c", "x", "1"), self}, "a/y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := rivalOf(pod, row.claimants); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
 	}
