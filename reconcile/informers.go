@@ -133,28 +133,31 @@ func podAddress(pod *unstructured.Unstructured) netip.Addr {
 // wake has enqueue called with the key of a network whenever something happened that a pass over it may have to answer.
 func (c *caches) wake(enqueue func(cache.ObjectName)) error {
 	for resource, informer := range c.informers {
-		notify := func(object any) {
-			for _, object := range c.concerned(resource, untombed(object)) {
-				if key, ok := c.networkOf(resource, object); ok {
-					enqueue(key)
-				}
-			}
-		}
-		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: notify,
-			UpdateFunc: func(before, after any) {
-				if changed(resource, before.(*unstructured.Unstructured), after.(*unstructured.Unstructured)) {
-					notify(before) // whose owner, or whose address, it was
-					notify(after)
-				}
-			},
-			DeleteFunc: notify,
-		})
-		if err != nil {
+		if _, err := informer.AddEventHandler(c.handler(resource, enqueue)); err != nil {
 			return fmt.Errorf("watch %s: %w", resource.Resource, err)
 		}
 	}
 	return nil
+}
+
+func (c *caches) handler(resource schema.GroupVersionResource, enqueue func(cache.ObjectName)) cache.ResourceEventHandler {
+	notify := func(object any) {
+		for _, object := range c.concerned(resource, untombed(object)) {
+			if key, ok := c.networkOf(resource, object); ok {
+				enqueue(key)
+			}
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: notify,
+		UpdateFunc: func(before, after any) {
+			if changed(resource, before.(*unstructured.Unstructured), after.(*unstructured.Unstructured)) {
+				notify(before) // whose owner it had, or whose address
+				notify(after)
+			}
+		},
+		DeleteFunc: notify,
+	}
 }
 
 // untombed is the object of an informer's event. A deletion that the watch missed arrives as a tombstone.
