@@ -178,7 +178,8 @@ func (c *caches) concerned(resource schema.GroupVersionResource, object *unstruc
 	return append(c.claimants(podAddress(object)), object)
 }
 
-// claimants are the pods that say that an address is theirs: one, if nobody lies.
+// claimants are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are known: not
+// other namespaces' with --namespace, nor pods that are no nodes. There the network policies keep networks apart.
 func (c *caches) claimants(ip netip.Addr) []*unstructured.Unstructured {
 	found, err := c.informers[pods].GetIndexer().ByIndex(indexAddress, ip.String())
 	if err != nil {
