@@ -102,7 +102,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 
 // refuse takes the node's address from it: it is neither dialled nor left in the others' lists.
 func (n *node) refuse(message string) {
-	n.ip, n.ready = netip.Addr{}, false
+	n.ip, n.ready, n.run = netip.Addr{}, false, nodeRun{}
 	n.reason, n.message = ReasonAddressRefused, message
 }
 

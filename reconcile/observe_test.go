@@ -112,7 +112,7 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that has ended has no address any more": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
-			want: node{reason: ReasonPodNotReady, message: "the pod has ended and is to be replaced"},
+			want: node{reason: ReasonPodNotReady, message: "the pod has ended and is to be replaced", downSince: time.Unix(7, 0)},
 		},
 		"and that of a pod on the host network": {
 			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
