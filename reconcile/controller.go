@@ -208,14 +208,14 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		c.writes.forget(key)
 		return 0, err
 	}
-	nodes, err := c.observe(network)
+	known := c.memory.of(key)
+	nodes, err := c.observe(network, known)
 	if err != nil {
 		return 0, err
 	}
 	for i := range nodes {
 		nodes[i].as = networkCredentials(network.UID)
 	}
-	known := c.memory.of(key)
 	f := found{mesh: known.wanted(network), nodes: nodes}
 	f.image, f.applyErr = c.apply(ctx, network)
 	c.connect(ctx, network, f, known)

@@ -125,3 +125,20 @@ func TestAnEdgeIsConnectedIfEitherEndDialled(t *testing.T) {
 		t.Errorf("nodes, -want +got:\n%s", diff)
 	}
 }
+
+// BenchmarkPlanOfAThousandNodes plans a network from nothing: who dials whom, and the changes of each node.
+func BenchmarkPlanOfAThousandNodes(b *testing.B) {
+	nodes := readyNodes(1000)
+	for i := range nodes {
+		nodes[i].ip = netip.AddrFrom4([4]byte{10, 244, byte(i / 250), byte(i%250 + 1)})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		m, members := topologyOf(network(1000)).mesh(), membersOf(nodes)
+		for i := range nodes {
+			if plan(m, nodes, members, int32(i), nil).none() && i > 0 {
+				b.Fatalf("node %d has nobody to dial", i)
+			}
+		}
+	}
+}

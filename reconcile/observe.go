@@ -7,7 +7,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -47,7 +49,7 @@ func (c *Controller) network(key cache.ObjectName) (*Network, error) {
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to the StatefulSet that
 // belongs to this very network: anybody may give a pod a name.
-func (c *Controller) observe(n *Network) ([]node, error) {
+func (c *Controller) observe(n *Network, known *views) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
@@ -66,16 +68,41 @@ func (c *Controller) observe(n *Network) ([]node, error) {
 		if !ok || ordinal >= n.Spec.Nodes { // leaving: no longer a node of the network
 			continue
 		}
-		pod, err := unstructuredx.Into[corev1.Pod](object)
-		if err != nil {
+		if nodes[ordinal], err = known.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
 			return nil, err
 		}
-		observePod(&nodes[ordinal], pod, c.options.AllowLoopback)
-		if rival := rivalOf(pod, c.caches.claimants(nodes[ordinal].ip)); rival != "" {
-			nodes[ordinal].refuse(fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, pod.Status.PodIP))
+		if rival := rivalOf(object, c.caches.claimants(nodes[ordinal].ip)); rival != "" {
+			nodes[ordinal].refuse(fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, nodes[ordinal].ip))
 		}
 	}
 	return nodes, nil
+}
+
+// observed is the node as its pod has it. A pod that has not changed since the last pass is not converted again: a thousand
+// of them take longer than all else in a pass.
+func (known *views) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
+	before, version := known.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
+	if before.podVersion == version {
+		return before.node, nil
+	}
+	typed, err := unstructuredx.Into[corev1.Pod](pod)
+	if err != nil {
+		return of, err
+	}
+	observePod(&of, typed, allowLoopback)
+	known.pods[of.ordinal] = observedPod{version, of}
+	return of, nil
+}
+
+// observedPod is what a version of a pod says of its node.
+type observedPod struct {
+	podVersion
+	node node
+}
+
+type podVersion struct {
+	uid             types.UID
+	resourceVersion string
 }
 
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
@@ -113,10 +140,10 @@ func ended(phase corev1.PodPhase) bool {
 
 // rivalOf names the first other pod among those that claim the address of a pod; "" if there is none. Which one lies can't
 // be told: whoever may write the status of one pod could have us take another network's node for this one's.
-func rivalOf(pod *corev1.Pod, claimants []*unstructured.Unstructured) string {
+func rivalOf(pod metav1.Object, claimants []*unstructured.Unstructured) string {
 	first := ""
 	for _, other := range claimants {
-		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.UID && (first == "" || name < first) {
+		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.GetUID() && (first == "" || name < first) {
 			first = name
 		}
 	}

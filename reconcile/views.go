@@ -173,6 +173,7 @@ type views struct {
 	// audit is when all nodes are to be asked again, whatever happens before.
 	audit time.Time
 	of    map[int32]*view
+	pods  map[int32]observedPod
 	// topology and mesh are of the last pass.
 	topology topology
 	mesh     mesh
@@ -198,6 +199,7 @@ func (known *views) recall(nodes []node, now time.Time) {
 			known.void(v.run.ip, now)
 		}
 	}
+	maps.DeleteFunc(known.pods, func(ordinal int32, _ observedPod) bool { return int(ordinal) >= len(nodes) })
 	for i := range nodes {
 		v := known.of[nodes[i].ordinal]
 		switch {
@@ -272,7 +274,7 @@ func (m *memory) of(network cache.ObjectName) *views {
 	defer m.mutex.Unlock()
 	known := m.views[network]
 	if known == nil {
-		known = &views{of: map[int32]*view{}}
+		known = &views{of: map[int32]*view{}, pods: map[int32]observedPod{}}
 		m.views[network] = known
 	}
 	return known

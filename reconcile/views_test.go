@@ -76,7 +76,7 @@ func (w *world) ready(ordinals ...int) {
 }
 
 func (w *world) allReady() {
-	for ordinal := range w.fakes {
+	for ordinal := range w.ips {
 		w.ready(ordinal)
 	}
 }
@@ -278,5 +278,21 @@ func TestAThousandNodesThatBecomeReadyOneByOne(t *testing.T) {
 	f, _ := c.pass(t, w)
 	if all, most := crowd.trips(); all != 3 || most != 3 || f.unconnected() != 0 {
 		t.Errorf("a newcomer cost %d round trips, %d of them to one node, and %d pairs are not connected", all, most, f.unconnected())
+	}
+}
+
+// BenchmarkPassOverAThousandNodes is what an event costs in a network of that size if nobody has to be asked, but for
+// reading the cluster's caches and judging.
+func BenchmarkPassOverAThousandNodes(b *testing.B) {
+	w, crowd := newCrowd(1000)
+	c := w.controller()
+	c.mesh.connect = crowd.connect
+	c.options.Resync = 24 * time.Hour
+	w.allReady()
+	c.pass(b, w)
+	w.advance(confirm)
+	c.pass(b, w)
+	for b.Loop() {
+		c.pass(b, w)
 	}
 }
