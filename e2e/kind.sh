@@ -33,7 +33,8 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
 
   up      create the cluster, or reuse it; build and load the images; install the controller and wait for it
   load    build and load the images again, and run the new controller
-  test    up, then the suite of e2e/suite, and that of rpc/rpctest with real bitcoinds; a cluster created for it is
+  test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
+          whether the controller's RBAC rules are what all of it needed, no more and no less. A cluster created for it is
           deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
   bench   up, then measures: tables of how long a network takes to get ready and to heal. A cluster created for it is
           deleted after, unless --keep
@@ -109,15 +110,21 @@ verb_test() {
   up
   step "holding the fake bitcoind of the tests to the real one (about 3 minutes)" "$here/conformance.sh" "$bitcoind_image"
   say "running the suite"
-  local output=$cache/log/$cluster-test.log
-  run suite "$output" -tags e2e
+  local output=$cache/log/$cluster-test.log audit=$cache/log/$cluster-audit.log
+  : >"$audit"
+  run suite "$output" -tags e2e ./e2e/suite/...
   local rc=$code
+  if [ "$rc" = 0 ]; then # for what a test did not get to do would be missing
+    say "comparing the controller's RBAC rules with what it asked for"
+    run suite "$audit" -tags e2e ./e2e/audit/...
+    rc=$code
+  fi
   if [ "$rc" != 0 ]; then
     dump
   fi
   test_teardown
   # go test's own last word, held back so far, is the last here too.
-  grep -E "$summary" "$output" || true
+  grep -hE "$summary" "$output" "$audit" || true
   exit "$rc"
 }
 
@@ -125,7 +132,7 @@ verb_bench() {
   at_exit=test_teardown
   up
   say "measuring, for about 8 minutes; what else runs on this machine makes it slower"
-  run suite "$cache/log/$cluster-bench.log" -tags e2e,bench -run '^TestBench$'
+  run suite "$cache/log/$cluster-bench.log" -tags e2e,bench -run '^TestBench$' ./e2e/suite/...
   local rc=$code
   if [ "$rc" != 0 ]; then
     dump
@@ -195,11 +202,11 @@ up() {
 summary=$'^(ok|FAIL|PASS|\\?) *\t|^(FAIL|PASS)$|^exit status '
 
 # suite shows what the tests print as they print it, but for the summary. All of it is in the file $1; what follows are
-# flags of go test.
+# flags and packages of go test.
 suite() {
   cd "$root"
   set +e
-  go test -count=1 -v -timeout 40m "${@:2}" ./e2e/suite/... 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
+  go test -count=1 -v -timeout 40m "${@:2}" 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
   exit "${PIPESTATUS[0]}"
 }
 
@@ -260,14 +267,22 @@ cluster_up() {
     cluster_delete
   fi
   mode_choose
-  local options=(--name "$cluster" --image "$kind_node" --wait 120s)
+  local image=$kind_node config=$cache/$cluster.kind.yaml
+  cp "$here/kind.yaml" "$config"
   if [ "$mode" = offline ]; then
     node_image_build
-    options=(--name "$cluster" --image "$node_image" --wait 120s --config "$offline/kind.yaml")
+    image=$node_image
+    cat "$offline/kind.yaml" >>"$config"
   fi
   created=yes
-  step "creating cluster $cluster" kind create cluster "${options[@]}"
+  step "creating cluster $cluster" cluster_create --name "$cluster" --image "$image" --config "$config" --wait 120s
   kubectl_install
+}
+
+# cluster_create is for the paths in kind.yaml, which are relative to the working directory.
+cluster_create() {
+  cd "$root"
+  kind create cluster "$@"
 }
 
 # cluster_answers is whether the cluster was finished, for kind writes the kubeconfig last, and is well. One whose
@@ -289,7 +304,7 @@ cluster_delete() {
   if cluster_exists; then
     step "deleting cluster $cluster" kind delete cluster --name "$cluster"
   fi
-  rm -f "$KUBECONFIG"
+  rm -f "$KUBECONFIG" "$cache/$cluster.kind.yaml"
 }
 
 # --- where the images come from ---

@@ -30,6 +30,8 @@ type Request struct {
 	Group, Resource string
 	Namespace, Name string
 	Code            int
+	// Streams is whether it is a watch that begins with what there is, as informers ask instead of a list.
+	Streams bool
 	// Forbidden is whether RBAC didn't allow it. Code 403 alone may mean that something else did not, such as the end of
 	// a namespace.
 	Forbidden bool
@@ -61,6 +63,7 @@ type event struct {
 	ObjectRef struct {
 		APIGroup, Resource, Subresource, Namespace, Name string
 	}
+	RequestURI               string
 	ResponseStatus           struct{ Code int }
 	RequestReceivedTimestamp time.Time
 	Annotations              map[string]string
@@ -105,6 +108,7 @@ func (e event) request() Request {
 	r := Request{
 		User: e.User.Username, Verb: e.Verb, Group: e.ObjectRef.APIGroup, Resource: e.ObjectRef.Resource,
 		Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name, Code: e.ResponseStatus.Code, Time: e.RequestReceivedTimestamp,
+		Streams:   e.Verb == "watch" && strings.Contains(e.RequestURI, "sendInitialEvents=true"),
 		Forbidden: e.Annotations["authorization.k8s.io/decision"] == "forbid",
 	}
 	if e.ObjectRef.Subresource != "" {
@@ -164,13 +168,36 @@ func Unused(grants []Grant, requests []Request) []Grant {
 	return slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return neverAsked[g] != "" || g.Used(requests) })
 }
 
-// Used is whether one of the requests needed the grant. Server-side apply that made an object needed create and patch.
+// onPurpose are requests that tests have the controller make in vain.
+var onPurpose = map[Grant]string{
+	{Verb: "get", Resource: "secrets"}: "spec.secret names one that nobody allowed the controller to read, and its status says what to grant",
+}
+
+// Refused are the requests that RBAC did not allow, but for those that are refused on purpose.
+func Refused(requests []Request) []Request {
+	return slices.DeleteFunc(slices.Clone(requests), func(r Request) bool {
+		return !r.Forbidden || onPurpose[Grant{Verb: r.Verb, Group: r.Group, Resource: r.Resource}] != ""
+	})
+}
+
+// Used is whether one of the requests needed the grant.
 func (g Grant) Used(requests []Request) bool {
 	return slices.ContainsFunc(requests, func(r Request) bool {
 		named := g.Names == "" || slices.Contains(strings.Split(g.Names, ","), r.Name)
-		return named && !r.Forbidden && r.Group == g.Group && r.Resource == g.Resource &&
-			(r.Verb == g.Verb || g.Verb == "create" && r.Verb == "patch" && r.Code == http.StatusCreated)
+		return named && !r.Forbidden && r.Group == g.Group && r.Resource == g.Resource && slices.Contains(r.needs(), g.Verb)
 	})
+}
+
+// needs are the verbs that RBAC has to allow for the request. Server-side apply that makes an object needs two; and where
+// an apiserver doesn't know how to stream what there is (before Kubernetes 1.32), informers do with a list.
+func (r Request) needs() []string {
+	switch {
+	case r.Verb == "patch" && r.Code == http.StatusCreated:
+		return []string{"patch", "create"}
+	case r.Streams:
+		return []string{"watch", "list"}
+	}
+	return []string{r.Verb}
 }
 
 // Controller is who the controller is that manifests/ install in the given namespace.

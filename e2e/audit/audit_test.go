@@ -9,7 +9,7 @@ import (
 )
 
 const log = `
-{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseStarted","verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseStarted","requestURI":"/api/v1/pods?allowWatchBookmarks=true\u0026sendInitialEvents=true","verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
 {"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseComplete","verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
 {"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"2","stage":"ResponseComplete","verb":"patch","user":{"username":"me"},"objectRef":{"resource":"things","namespace":"n","name":"a","apiGroup":"g","subresource":"status"},"responseStatus":{"code":201},"requestReceivedTimestamp":"2026-01-02T03:04:06Z","annotations":{"authorization.k8s.io/decision":"allow"}}
 {"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"3","stage":"ResponseComplete","verb":"get","user":{"username":"other"},"objectRef":{"resource":"secrets","namespace":"n","name":"a"},"responseStatus":{"code":403},"requestReceivedTimestamp":"2026-01-02T03:04:07Z","annotations":{"authorization.k8s.io/decision":"forbid"}}
@@ -22,7 +22,7 @@ func TestRead(t *testing.T) {
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	want := []Request{
-		{User: "me", Verb: "watch", Resource: "pods", Code: 200, Time: at.Add(600 * time.Millisecond)},
+		{User: "me", Verb: "watch", Resource: "pods", Code: 200, Streams: true, Time: at.Add(600 * time.Millisecond)},
 		{User: "me", Verb: "patch", Group: "g", Resource: "things/status", Namespace: "n", Name: "a", Code: 201, Time: at.Add(time.Second)},
 		{User: "other", Verb: "get", Resource: "secrets", Namespace: "n", Name: "a", Code: 403, Forbidden: true, Time: at.Add(2 * time.Second)},
 	}
@@ -52,6 +52,12 @@ func TestAGrantIsUsedByWhatNeedsIt(t *testing.T) {
 		},
 		"create by an apply that created": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
 		"create by an apply that changed": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 200}, false},
+		"list by a watch that begins with what there is": {
+			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200, Streams: true}, true,
+		},
+		"list by a watch of what comes": {
+			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200}, false,
+		},
 		"the name that is granted": {
 			"{apiGroups: [g], resources: [things], verbs: [get], resourceNames: [a, b]}", Request{Verb: "get", Group: "g", Resource: "things", Name: "b", Code: 200}, true,
 		},
@@ -72,5 +78,22 @@ func TestAGrantIsUsedByWhatNeedsIt(t *testing.T) {
 				t.Errorf("%s used by %s: %v", grants[0], row.by, got)
 			}
 		})
+	}
+}
+
+func TestWhatIsNeitherUsedNorGranted(t *testing.T) {
+	finalizers := Grant{Verb: "update", Group: "bitcoincontroller.christianb93.github.com", Resource: "bitcoinnetworks/finalizers"}
+	used, unused := Grant{Verb: "list", Resource: "pods"}, Grant{Verb: "delete", Resource: "pods"}
+	requests := []Request{
+		{Verb: "list", Resource: "pods", Code: 200},
+		{Verb: "delete", Resource: "pods", Code: 403, Forbidden: true},
+		{Verb: "get", Resource: "secrets", Code: 403, Forbidden: true},
+		{Verb: "create", Resource: "pods", Code: 403}, // by admission, as in a namespace that goes
+	}
+	if diff := cmp.Diff([]Grant{unused}, Unused([]Grant{finalizers, used, unused}, requests)); diff != "" {
+		t.Errorf("unused: -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(requests[1:2], Refused(requests)); diff != "" {
+		t.Errorf("refused: -want +got:\n%s", diff)
 	}
 }

@@ -104,7 +104,7 @@ func runAll(m *testing.M) (code int, err error) {
 	go func() { stopped <- kubelet.Run(ctx) }()
 	code = m.Run()
 	cancel()
-	return code, <-stopped
+	return code, errors.Join(allGranted(), <-stopped)
 }
 
 // install applies manifests/ as users do, CRD and RBAC rules among them. Nothing here runs the Deployment.

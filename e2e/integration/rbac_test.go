@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,4 +125,16 @@ func requestsOf(t *testing.T, namespace string) []audit.Request {
 		t.Fatal(err)
 	}
 	return audit.Of(audit.Controller(namespace), requests)
+}
+
+// allGranted is an error if the rules that users install kept the controller of any test from what it wanted.
+func allGranted() error {
+	requests, err := audit.ReadFile(cluster.AuditLog())
+	if err != nil {
+		return err
+	}
+	if refused := audit.Refused(audit.Of(audit.Controller(systemNamespace), requests)); len(refused) > 0 {
+		return fmt.Errorf("%d requests of the controller were not granted by manifests/controller/rbac.yaml, such as %s", len(refused), refused[0])
+	}
+	return nil
 }

@@ -44,9 +44,11 @@ func TestWhatHappensWhileTheControllerIsDownIsPutRight(t *testing.T) {
 // TestOutsideOfTheCluster runs the binary on this machine. Whether it reaches the pods' addresses depends on the cluster;
 // if not, that must not keep it from anything else.
 func TestOutsideOfTheCluster(t *testing.T) {
-	stopController(t)
-	n := network{namespace: namespace(t), name: "my-network"}
 	log := startOutside(t, nodeImage(t))
+	logged(t, log, "standing by: another controller is at work")
+	stopController(t)
+	logged(t, log, "controller is running")
+	n := network{namespace: namespace(t), name: "my-network"}
 	n.apply(t, 2)
 	eventually(t, "pods ready", func(ctx context.Context) error { return n.podsReady(ctx, 2) })
 	pod, err := n.pod(t.Context(), 0)
@@ -121,6 +123,18 @@ func startOutside(t *testing.T, nodeImage string) string {
 		}
 	})
 	return log.Name()
+}
+
+// logged waits until a log has those words.
+func logged(t *testing.T, log, words string) {
+	t.Helper()
+	eventually(t, words, func(context.Context) error {
+		text, err := os.ReadFile(log)
+		if err == nil && !strings.Contains(string(text), words) {
+			err = fmt.Errorf("the log is\n%s", text)
+		}
+		return err
+	})
 }
 
 // nodeImage is the image that the cluster's own controller was told to use.

@@ -1,0 +1,34 @@
+//go:build e2e
+
+package audit
+
+import (
+	"os"
+	"testing"
+)
+
+// TestTheRulesOfTheControllerAreExact comes after e2e/suite: what the audit log holds is all that was asked since the
+// cluster was made.
+func TestTheRulesOfTheControllerAreExact(t *testing.T) {
+	all, err := OfCluster(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := Of(Controller("bitcoin-controller"), all)
+	rules, err := os.Open("../../manifests/controller/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rules.Close()
+	grants, err := Grants(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, grant := range Unused(grants, requests) {
+		t.Errorf("granted by manifests/controller/rbac.yaml and never used: %s", grant)
+	}
+	for _, request := range Refused(requests) {
+		t.Errorf("not granted: %s", request)
+	}
+	t.Logf("%d requests of the controller, %d verbs granted", len(requests), len(grants))
+}
