@@ -161,7 +161,10 @@ func run(ctx context.Context, s settings, log *zap.Logger) error {
 	if s.healthAddress != "" {
 		group.Go(func() error { return serveHealth(ctx, s.healthAddress, controller.Ready) })
 	}
-	return group.Wait()
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil // it was told to stop before it got to work
 }
 
 func restConfig(kubeconfig string) (*rest.Config, error) {

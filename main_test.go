@@ -1,16 +1,22 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
 )
 
 func TestParse(t *testing.T) {
@@ -53,6 +59,28 @@ func TestWithoutAClusterTheErrorSaysWhatToDo(t *testing.T) {
 	}
 	if _, err := restConfig(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("with a kubeconfig that doesn't exist: %v", err)
+	}
+}
+
+func TestToBeStoppedWhileTheClusterIsOutOfReachIsNoFailure(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	nobody := "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}], clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]}"
+	if err := os.WriteFile(kubeconfig, []byte(nobody), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := parse([]string{"--kubeconfig=" + kubeconfig, "--health-address="})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	// The first thing that is wrong is that nobody answers.
+	log := zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel), zaptest.WrapOptions(zap.Hooks(func(zapcore.Entry) error {
+		stop()
+		return nil
+	})))
+	if err := run(ctx, s, log); err != nil {
+		t.Error(err)
 	}
 }
 
