@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,5 +97,33 @@ func TestWhatIsNeitherUsedNorGranted(t *testing.T) {
 	}
 	if diff := cmp.Diff(requests[1:2], Refused(requests)); diff != "" {
 		t.Errorf("refused: -want +got:\n%s", diff)
+	}
+}
+
+// TestTheRulesOfTheControllerAreNarrow names what must never be granted, whoever may come to need it.
+func TestTheRulesOfTheControllerAreNarrow(t *testing.T) {
+	rules, err := os.Open("../../manifests/controller/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rules.Close()
+	grants, err := Grants(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(grants) == 0 {
+		t.Fatal("it grants nothing")
+	}
+	for _, grant := range grants {
+		switch {
+		case strings.Contains(grant.String(), "*"):
+			t.Errorf("a wildcard: %s", grant)
+		case strings.HasPrefix(grant.Verb, "delete"):
+			t.Errorf("what a network owned is for garbage collection to delete: %s", grant)
+		case grant.Resource == "secrets" && grant.Verb != "create" && grant.Names == "":
+			t.Errorf("all Secrets, or as good as that: %s", grant)
+		case grant.Group == "rbac.authorization.k8s.io", slices.Contains([]string{"impersonate", "escalate", "bind"}, grant.Verb):
+			t.Errorf("the way to all other rights: %s", grant)
+		}
 	}
 }
