@@ -26,15 +26,24 @@ type child struct {
 	}
 }
 
-// desired are all children of the network, in the order in which they are created: pods need their configuration, and are shielded from the start. There
-// is at most one of each resource. Only the content depends on the further arguments, never which children there are.
-func desired(n *Network, image string, partition int32, systemNamespace string) []child {
+// terms are what the content of children depends on besides their network.
+type terms struct {
+	image           string
+	partition       int32
+	access          access
+	systemNamespace string
+}
+
+// desired are all children of the network, in the order in which they are created: pods need their configuration, and are
+// shielded from the start. There is at most one of each resource. Only the content depends on the terms, never which
+// children there are.
+func desired(n *Network, t terms) []child {
 	return []child{
-		{configMaps, configMap(n)},
+		{configMaps, configMap(n, t.access)},
 		{services, headlessService(n)},
 		{podDisruptionBudgets, podDisruptionBudget(n)},
-		{networkPolicies, networkPolicy(n, systemNamespace)},
-		{statefulSets, statefulSet(n, image, partition)},
+		{networkPolicies, networkPolicy(n, t.systemNamespace)},
+		{statefulSets, statefulSet(n, t.image, t.partition, t.access)},
 	}
 }
 
@@ -45,31 +54,50 @@ func (e nameConflictError) Error() string {
 	return fmt.Sprintf("%s %s exists and does not belong to this network: delete or rename it, or choose another name for the network", e.kind, e.name)
 }
 
-// apply brings all children to what the network wants. If the name of one is taken, none is touched: pods would run with
-// somebody else's configuration. Otherwise one that fails doesn't keep the others. It returns the image of the nodes, empty
-// if nothing was applied.
-func (c *Controller) apply(ctx context.Context, n *Network) (image string, err error) {
-	lives, err := c.lives(ctx, n)
+// applied is what children were brought to; nothing of it is known if none was touched.
+type applied struct {
+	image  string
+	access access
+	// trouble is what keeps a Secret of the user's from being as wanted, which keeps nothing else.
+	trouble error
+}
+
+// apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
+// them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
+// one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
+func (c *Controller) apply(ctx context.Context, n *Network, nodes []node) (applied, error) {
+	lives, conflict := c.lives(ctx, n)
+	config, err := intoConfigMap(lives[configMaps])
 	if err != nil {
-		return "", err
+		return applied{}, err
 	}
 	set, err := intoStatefulSet(lives[statefulSets])
 	if err != nil {
-		return "", err
+		return applied{}, err
 	}
-	image = nodeImage(n, set, c.options.NodeImage)
+	key, standing, err := c.standing(ctx, n, config, set, nodes)
+	if err := errors.Join(conflict, err); err != nil {
+		return applied{}, err
+	}
+	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
+	var trouble error
+	t.access, trouble = c.admit(ctx, n, key, standing, config, nodes)
+	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
 	var failed []error
-	for _, child := range desired(n, image, partitionOf(n, set, podTemplate(n, image)), c.options.SystemNamespace) {
+	for _, child := range desired(n, t) {
+		if child.resource == statefulSets && failed[0] != nil { // the first is the ConfigMap
+			continue
+		}
 		failed = append(failed, c.applyChild(ctx, n, child, lives[child.resource]))
 	}
-	return image, errors.Join(failed...)
+	return applied{image: t.image, access: t.access, trouble: trouble}, errors.Join(failed...)
 }
 
 // lives are the children as last seen; there is none of those that don't exist.
 func (c *Controller) lives(ctx context.Context, n *Network) (map[schema.GroupVersionResource]*unstructured.Unstructured, error) {
 	lives := map[schema.GroupVersionResource]*unstructured.Unstructured{}
 	var failed []error
-	for _, child := range desired(n, "", 0, "") {
+	for _, child := range desired(n, terms{}) {
 		live, err := c.live(ctx, n, child)
 		lives[child.resource] = live
 		failed = append(failed, err)

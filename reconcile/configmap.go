@@ -7,6 +7,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 const (
@@ -20,17 +23,27 @@ const (
 var rpcWhitelist = []string{"addnode", "disconnectnode", "getaddednodeinfo", "getblockchaininfo", "getblockhash", "getnetworkinfo"}
 
 // configMap holds the configuration of the network's nodes, the same for all of them.
-func configMap(n *Network) *corev1.ConfigMap {
+func configMap(n *Network, a access) *corev1.ConfigMap {
+	metadata := childMeta(n, configMapName(n))
+	metadata.Annotations = a.configMapAnnotations()
 	return &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: childMeta(n, configMapName(n)),
-		Data:       map[string]string{configFile: bitcoinConf(n)},
+		ObjectMeta: metadata,
+		Data:       map[string]string{configFile: bitcoinConf(n, a)},
 	}
+}
+
+// intoConfigMap is nil if u is.
+func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
+	if u == nil {
+		return nil, nil
+	}
+	return unstructuredx.Into[corev1.ConfigMap](u)
 }
 
 // bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
 // lines come last: what is in the section of the chain wins over what is outside of it.
-func bitcoinConf(n *Network) string {
+func bitcoinConf(n *Network, a access) string {
 	lines := []string{
 		"# Written by bitcoin-controller for BitcoinNetwork " + n.Name + "; changes by hand are put back.",
 		// Not chain=regtest: with it `bitcoin-cli -regtest` is an error.
@@ -48,16 +61,20 @@ func bitcoinConf(n *Network) string {
 		"printtoconsole=1",
 		"nodebuglogfile=1",
 		"dbcache=16",
-		// With a password as a hash a cookie is written still, and bitcoin-cli within the pod needs nothing else.
-		"rpcauth=" + networkCredentials(n.UID).rpcauth(),
-		"rpcwhitelist=" + rpcUser + ":" + strings.Join(rpcWhitelist, ","),
+	}
+	// With passwords as hashes a cookie is written still, and bitcoin-cli within the pod needs nothing else.
+	for _, user := range a.rpcauth {
+		lines = append(lines, "rpcauth="+user)
+	}
+	lines = append(lines,
+		"rpcwhitelist="+rpcUser+":"+strings.Join(rpcWhitelist, ","),
 		"# Without this, one rpcwhitelist line takes every method from all other users, the cookie's too.",
 		"rpcwhitelistdefault=0",
 		"[regtest]",
 		// rpcbind is ignored without rpcallowip.
 		"rpcbind=0.0.0.0",
 		"rpcallowip=0.0.0.0/0",
-	}
+	)
 	if config := strings.TrimSpace(n.Spec.Config); config != "" {
 		lines = append(lines, "# From spec.config:", config)
 	}
@@ -65,7 +82,7 @@ func bitcoinConf(n *Network) string {
 }
 
 // configHash changes when nodes have to be restarted to read their configuration.
-func configHash(n *Network) string {
-	sum := sha256.Sum256([]byte(bitcoinConf(n)))
+func configHash(n *Network, a access) string {
+	sum := sha256.Sum256([]byte(bitcoinConf(n, a)))
 	return hex.EncodeToString(sum[:8])
 }

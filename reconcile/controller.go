@@ -54,42 +54,46 @@ const firstRetry = 250 * time.Millisecond
 
 // Controller keeps BitcoinNetworks as their users want them.
 type Controller struct {
-	client      dynamic.Interface
-	options     Options
-	log         *zap.Logger
-	clock       clock.PassiveClock
-	caches      *caches
-	applier     unstructuredx.Applier
-	mesh        mesher
-	memory      memory
-	writes      writes
-	broadcaster events.EventBroadcaster
-	events      events.EventRecorder
-	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
-	ready       atomic.Bool
+	client       dynamic.Interface
+	options      Options
+	log          *zap.Logger
+	clock        clock.PassiveClock
+	caches       *caches
+	applier      unstructuredx.Applier
+	mesh         mesher
+	memory       memory
+	writes       writes
+	publications publications
+	readings     readings
+	broadcaster  events.EventBroadcaster
+	events       events.EventRecorder
+	queue        workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	ready        atomic.Bool
 }
 
 // New returns a Controller that is yet to be Run.
 func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controller, error) {
-	caches, err := newCaches(client, options.Namespace, log)
+	caches, err := newCaches(client, options.Namespace, options.SystemNamespace, log)
 	if err != nil {
 		return nil, err
 	}
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
 	broadcaster := events.NewBroadcaster(unstructuredx.EventSink{Client: client})
 	return &Controller{
-		broadcaster: broadcaster,
-		events:      broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
-		memory:      memory{views: map[cache.ObjectName]*views{}},
-		writes:      writes{last: map[cache.ObjectName]time.Time{}},
-		client:      client,
-		options:     options,
-		log:         log,
-		clock:       clock.RealClock{},
-		caches:      caches,
-		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		mesh:        mesher{connect: connectRPC, clock: clock.RealClock{}, parallel: nodesInParallel, backoff: options.Resync},
-		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
+		broadcaster:  broadcaster,
+		events:       broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
+		memory:       memory{views: map[cache.ObjectName]*views{}},
+		writes:       writes{last: map[cache.ObjectName]time.Time{}},
+		publications: publications{tried: map[cache.ObjectName]publication{}},
+		readings:     readings{last: map[cache.ObjectName]reading{}},
+		client:       client,
+		options:      options,
+		log:          log,
+		clock:        clock.RealClock{},
+		caches:       caches,
+		applier:      unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
+		mesh:         mesher{connect: connectRPC, clock: clock.RealClock{}, parallel: nodesInParallel, backoff: options.Resync},
+		queue:        workqueue.NewTypedRateLimitingQueue(backoff),
 	}, nil
 }
 
@@ -126,6 +130,9 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // workAll works on the queue, where all networks are since the caches were filled, until ctx ends.
 func (c *Controller) workAll(ctx context.Context) {
+	if _, err := c.masterKey(ctx); err != nil { // the networks say so too, if there are any
+		c.log.Warn("no master key", zap.Error(err))
+	}
 	var workers sync.WaitGroup
 	for range c.options.Workers {
 		workers.Go(func() {
@@ -141,7 +148,7 @@ func (c *Controller) workAll(ctx context.Context) {
 
 // preflight turns the mistakes of an installation into sentences; informers would log them for ever.
 func (c *Controller) preflight(ctx context.Context) error {
-	return c.untilAnswered(ctx, func(ctx context.Context) error {
+	err := c.untilAnswered(ctx, func(ctx context.Context) error {
 		_, err := c.client.Resource(Resource).Namespace(c.options.Namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		switch {
 		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
@@ -155,6 +162,10 @@ func (c *Controller) preflight(ctx context.Context) error {
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return c.untilAnswered(ctx, c.mayReadKey)
 }
 
 // mistake is an error that waiting doesn't mend.
@@ -206,6 +217,8 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
 		c.memory.forget(key)
 		c.writes.forget(key)
+		c.publications.forget(key)
+		c.readings.forget(key)
 		return 0, err
 	}
 	known := c.memory.of(key)
@@ -213,11 +226,8 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if err != nil {
 		return 0, err
 	}
-	for i := range nodes {
-		nodes[i].as = networkCredentials(network.UID)
-	}
 	f := found{mesh: known.wanted(network), nodes: nodes}
-	f.image, f.applyErr = c.apply(ctx, network)
+	f.applied, f.applyErr = c.apply(ctx, network, nodes)
 	c.connect(ctx, network, f, known)
 	var chainErr, rollErr error
 	f.chain, chainErr = c.compare(ctx, nodes, known)
@@ -227,7 +237,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(f.applyErr, chainErr, rollErr, reportErr)
+	return again, errors.Join(f.applyErr, transient(f.trouble), chainErr, rollErr, reportErr)
 }
 
 // connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's

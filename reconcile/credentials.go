@@ -4,14 +4,22 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// rpcUser is the controller's user on every node. What it may call is in rpcWhitelist.
-const rpcUser = "bitcoin-controller"
+const (
+	// rpcUser is the controller's user on every node. What it may call is in rpcWhitelist.
+	rpcUser = "bitcoin-controller"
+	// applicationUser is that of the Secret <name>-rpc, for the programs of the network's users. It may call everything.
+	applicationUser = "application"
+	// cookieUser is bitcoin-cli's, within the pod. bitcoind: rpc/request.cpp COOKIEAUTH_USER.
+	cookieUser = "__cookie__"
+)
 
-// credentials let the controller in at the nodes of one network.
+// credentials let somebody in at the nodes of one network.
 type credentials struct {
 	user     string
 	password string
@@ -19,16 +27,22 @@ type credentials struct {
 	salt string
 }
 
-// networkCredentials derives the credentials of a network from its UID. They keep networks apart - a node never takes the
-// controller's call that was meant for another network's - but they are NOT a secret: whoever can read the UID can compute
-// them. This is the one place to change when a key comes in.
-func networkCredentials(network types.UID) credentials {
+// String and GoString keep a password that is formatted by mistake to itself.
+func (c credentials) String() string   { return c.user }
+func (c credentials) GoString() string { return c.user }
+
+// credentials are those of one of our users on the nodes of a network. Another generation has others.
+func (k masterKey) credentials(user string, network types.UID, generation int64) credentials {
+	number := strconv.FormatInt(generation, 10)
 	return credentials{
-		user:     rpcUser,
-		password: derive("rpc-password", network),
-		salt:     derive("rpc-salt", network)[:32],
+		user:     user,
+		password: k.derive(user+" password", string(network), number),
+		salt:     k.derive(user+" salt", string(network), number)[:saltDigits],
 	}
 }
+
+// saltDigits is the length of a salt. bitcoind: share/rpcauth/rpcauth.py.
+const saltDigits = 32
 
 // rpcauth is the value of bitcoin.conf's rpcauth option, which has only a hash of the password.
 // bitcoind: share/rpcauth/rpcauth.py.
@@ -38,8 +52,57 @@ func (c credentials) rpcauth() string {
 	return c.user + ":" + c.salt + "$" + hex.EncodeToString(mac.Sum(nil))
 }
 
-func derive(purpose string, network types.UID) string {
-	mac := hmac.New(sha256.New, []byte(purpose))
-	mac.Write([]byte(network))
-	return hex.EncodeToString(mac.Sum(nil))
+// access is who gets in at the nodes of a network, as their configuration has to know it. It holds no secret.
+type access struct {
+	// fingerprint is that of the key that all is derived from.
+	fingerprint string
+	// generations are those of our users' credentials that nodes accept.
+	generations generations
+	// rpcauth are the values of all rpcauth lines.
+	rpcauth []string
+	// ownUser proves that the last of them is what the controller made of spec.secret; empty if there is none.
+	ownUser string
+	// published is the generation that the Secret for applications was made with; 0 if that is not known.
+	published int64
 }
+
+// access is for nodes that accept our users with these generations, and the line of the user's own if there is one.
+func (k masterKey) access(network types.UID, accepted generations, ownLine string, published int64) access {
+	a := access{fingerprint: k.fingerprint(), generations: accepted, published: published}
+	for _, user := range []string{rpcUser, applicationUser} {
+		for _, generation := range accepted {
+			a.rpcauth = append(a.rpcauth, k.credentials(user, network, generation).rpcauth())
+		}
+	}
+	if ownLine != "" {
+		a.rpcauth = append(a.rpcauth, ownLine)
+		a.ownUser = k.proof(network, ownLine)
+	}
+	return a
+}
+
+// proof is what only the controller can write beside a line of the user's own: whoever may edit the ConfigMap shall not
+// get a user of theirs kept by it.
+func (k masterKey) proof(network types.UID, ownLine string) string {
+	return k.derive("proof of own user", string(network), ownLine)[:32]
+}
+
+// configMapAnnotations are the record of a pass for the next one.
+func (a access) configMapAnnotations() map[string]string {
+	all := a.podAnnotations()
+	if a.ownUser != "" {
+		all[annotationOwnUser] = a.ownUser
+	}
+	if a.published != 0 {
+		all[annotationPublished] = strconv.FormatInt(a.published, 10)
+	}
+	return all
+}
+
+// podAnnotations tell with which credentials to ask a pod.
+func (a access) podAnnotations() map[string]string {
+	return map[string]string{annotationFingerprint: a.fingerprint, annotationGenerations: a.generations.String()}
+}
+
+// errNoPassword is why a node is not asked at all.
+var errNoPassword = fmt.Errorf("no password for it: its credentials are of another master key")

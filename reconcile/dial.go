@@ -42,6 +42,9 @@ type mesher struct {
 }
 
 func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
+	if as == (credentials{}) {
+		return nil, errNoPassword
+	}
 	return rpc.NewClient(rpc.Config{
 		URL:      "http://" + netip.AddrPortFrom(ip, rpcPort).String(),
 		User:     as.user,
@@ -288,6 +291,8 @@ func explain(err error, ip netip.Addr) (NodeReason, string) {
 	switch {
 	case errors.Is(err, rpc.ErrWarmingUp):
 		return ReasonWarmingUp, "bitcoind is still loading"
+	case errors.Is(err, errNoPassword):
+		return ReasonUnauthorized, "the controller has no password for bitcoind at " + address + ", which was derived from another master key"
 	case errors.Is(err, rpc.ErrUnauthorized), errors.Is(err, rpc.ErrForbidden):
 		return ReasonUnauthorized, "bitcoind at " + address + " refuses the controller's RPC user " + strconv.Quote(rpcUser)
 	case errors.Is(err, rpc.ErrUnreachable), errors.Is(err, rpc.ErrTimeout):

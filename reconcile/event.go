@@ -20,6 +20,12 @@ const (
 	EventDriftReverted = "DriftReverted"
 	// EventPeersChanged: nodes were told to add or remove peers; one event for all of a pass.
 	EventPeersChanged = "PeersChanged"
+	// EventSecretExists: the Secret for applications can't be made, since something else has its name.
+	EventSecretExists = "SecretExists"
+	// EventRotationWaits: a rotation of credentials waits for the user to delete the Secret for applications.
+	EventRotationWaits = "RotationWaits"
+	// EventWeakPassword: the password in spec.secret is short enough to be guessed from its hash.
+	EventWeakPassword = "WeakPassword"
 	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )

@@ -28,6 +28,7 @@ var (
 	configMaps   = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	secrets      = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 
 	podDisruptionBudgets = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
 	networkPolicies      = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
@@ -52,19 +53,21 @@ type caches struct {
 	log     *zap.Logger
 }
 
-// newCaches are those of one namespace, or of all if it is empty.
-func newCaches(client dynamic.Interface, namespace string, log *zap.Logger) (*caches, error) {
+// newCaches are those of one namespace, or of all if it is empty; and of the key in the controller's own.
+func newCaches(client dynamic.Interface, namespace, systemNamespace string, log *zap.Logger) (*caches, error) {
 	ofOurs := func(options *metav1.ListOptions) { options.LabelSelector = labelManagedBy + "=" + manager }
 	networks := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, namespace, nil)
 	children := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, namespace, ofOurs)
+	key := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, systemNamespace, ofMasterKey)
 	c := &caches{
-		factories: []dynamicinformer.DynamicSharedInformerFactory{networks, children},
+		factories: []dynamicinformer.DynamicSharedInformerFactory{networks, children, key},
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{
 			Resource:     networks.ForResource(Resource).Informer(),
 			services:     children.ForResource(services).Informer(),
 			configMaps:   children.ForResource(configMaps).Informer(),
 			statefulSets: children.ForResource(statefulSets).Informer(),
 			pods:         children.ForResource(pods).Informer(),
+			secrets:      key.ForResource(secrets).Informer(),
 
 			podDisruptionBudgets: children.ForResource(podDisruptionBudgets).Informer(),
 			networkPolicies:      children.ForResource(networkPolicies).Informer(),
@@ -82,14 +85,15 @@ func newCaches(client dynamic.Interface, namespace string, log *zap.Logger) (*ca
 			[]string{"status", "conditions"}, []string{"status", "containerStatuses"},
 		),
 		podDisruptionBudgets: unstructuredx.Trim([]string{"spec"}),
+		secrets:              unstructuredx.Trim([]string{"data"}),
 		networkPolicies:      unstructuredx.Trim([]string{"spec"}),
 	}
 	for resource, informer := range c.informers {
 		if err := informer.SetTransform(kept[resource]); err != nil {
 			return nil, fmt.Errorf("trim %s: %w", resource.Resource, err)
 		}
-		if resource == pods {
-			continue // the StatefulSet controller writes them
+		if resource == pods || resource == secrets {
+			continue // the StatefulSet controller writes the ones, and the key is never changed
 		}
 		c.written[resource] = cache.NewIntegerResourceVersionMutationCache(klog.Background(), informer.GetStore(), informer.GetIndexer(), writesAreNewer, false)
 	}
@@ -142,6 +146,12 @@ func (c *caches) wake(enqueue func(cache.ObjectName)) error {
 
 func (c *caches) handler(resource schema.GroupVersionResource, enqueue func(cache.ObjectName)) cache.ResourceEventHandler {
 	notify := func(object any) {
+		if resource == secrets { // the key, from which all networks have their credentials
+			for _, network := range c.informers[Resource].GetStore().List() {
+				enqueue(cache.MetaObjectToName(network.(*unstructured.Unstructured)))
+			}
+			return
+		}
 		for _, object := range c.concerned(resource, untombed(object)) {
 			if key, ok := c.networkOf(resource, object); ok {
 				enqueue(key)

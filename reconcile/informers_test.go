@@ -83,7 +83,7 @@ func TestAChildThatIsTakenFromItsNetworkWakesIt(t *testing.T) {
 // unwatched are caches that hold what a test fills in.
 func unwatched(t *testing.T) *caches {
 	t.Helper()
-	c, err := newCaches(fake.NewSimpleDynamicClient(runtime.NewScheme()), metav1.NamespaceAll, zap.NewNop())
+	c, err := newCaches(fake.NewSimpleDynamicClient(runtime.NewScheme()), metav1.NamespaceAll, "bitcoin-controller", zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

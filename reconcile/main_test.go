@@ -29,6 +29,17 @@ func network(nodes int32) *Network {
 	}
 }
 
+// testKey is of the bytes 0 to 31.
+var testKey = func() (key masterKey) {
+	for i := range masterKeyBytes {
+		key = append(key, byte(i))
+	}
+	return key
+}()
+
+// accessOf is that of a network that has never rotated.
+func accessOf(n *Network) access { return testKey.access(n.UID, generations{1}, "", 1) }
+
 // golden compares got with testdata/name.
 func golden(t *testing.T, name, got string) {
 	t.Helper()

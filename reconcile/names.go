@@ -21,6 +21,12 @@ const (
 	annotationIntentHash   = Group + "/intent-hash"
 	annotationConfigHash   = Group + "/config-hash"
 	annotationTemplateHash = Group + "/template-hash"
+	// annotationFingerprint and annotationGenerations are on the ConfigMap and on pods: see record.
+	annotationFingerprint = Group + "/key-fingerprint"
+	annotationGenerations = Group + "/credentials"
+	// annotationOwnUser and annotationPublished are on the ConfigMap: see access.
+	annotationOwnUser   = Group + "/own-user"
+	annotationPublished = Group + "/rpc-secret"
 	// annotationNodeImage is on the StatefulSet: see nodeImage.
 	annotationNodeImage = Group + "/node-image"
 )
@@ -30,6 +36,7 @@ func statefulSetName(n *Network) string { return n.Name + "-sts" }
 func configMapName(n *Network) string   { return n.Name + "-config" }
 func budgetName(n *Network) string      { return n.Name + "-pdb" }
 
+func rpcSecretName(n *Network) string     { return n.Name + "-rpc" }
 func networkPolicyName(n *Network) string { return n.Name + "-net" }
 
 func podName(n *Network, ordinal int32) string {

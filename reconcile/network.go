@@ -38,6 +38,10 @@ type NetworkSpec struct {
 	Topology Topology `json:"topology,omitzero"`
 	// Image is that of the nodes; if empty, see nodeImage.
 	Image string `json:"image,omitempty"`
+	// Secret names a Secret of the network's namespace with one more RPC user, see ownUserOf; empty for none.
+	Secret string `json:"secret,omitempty"`
+	// Credentials are about those that the controller derives.
+	Credentials CredentialsSpec `json:"credentials,omitzero"`
 	// Config has more lines of bitcoin.conf. Admission has refused those that the controller owns.
 	Config string `json:"config,omitempty"`
 	// Resources are those of each node's container.
@@ -46,6 +50,12 @@ type NetworkSpec struct {
 	Storage *Storage `json:"storage,omitempty"`
 	// NetworkPolicy says whether others are kept from the nodes.
 	NetworkPolicy NetworkPolicySwitch `json:"networkPolicy,omitempty"`
+}
+
+// CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
+type CredentialsSpec struct {
+	// Generation may only rise; each step gives new credentials.
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // Topology is the shape of a network.
@@ -82,8 +92,15 @@ type NetworkStatus struct {
 	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none answers.
 	Tips int32 `json:"tips"`
 	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
-	Nodes      []NodeStatus       `json:"nodes,omitempty"`
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	Nodes []NodeStatus `json:"nodes,omitempty"`
+	// Credentials tell of the generation that no node accepts anything older than.
+	Credentials CredentialsStatus  `json:"credentials,omitzero"`
+	Conditions  []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// CredentialsStatus is about the credentials in use.
+type CredentialsStatus struct {
+	Generation int64 `json:"generation"`
 }
 
 // Edges counts connections between nodes. A pair of nodes is one edge, connected if either has dialled the other.
@@ -156,6 +173,8 @@ const (
 const (
 	// ReasonNameConflict: an object that isn't this network's has the name of a child. It is left alone.
 	ReasonNameConflict = "NameConflict"
+	// ReasonMasterKeyLost: the credentials of the network can't be derived. Nothing is applied, no node is asked.
+	ReasonMasterKeyLost = "MasterKeyLost"
 	// ReasonApplyFailed: the apiserver refused a child; the message has its words.
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonNodesNotReady: some pods aren't ready.
@@ -170,6 +189,16 @@ const (
 
 	// ReasonRollingOut: the network is usable, but some pods are yet to be replaced by ones as the spec wants them now.
 	ReasonRollingOut = "RollingOut"
+
+	// ReasonSecretNotFound: the Secret that spec.secret names doesn't exist. This and the next three are reasons of Stalled
+	// alone: the network runs.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretForbidden: the controller may not read it; the message has the commands that allow it.
+	ReasonSecretForbidden = "SecretForbidden"
+	// ReasonSecretInvalid: it lacks a key or holds what can't be a user or a password.
+	ReasonSecretInvalid = "SecretInvalid"
+	// ReasonRPCSecretFailed: the apiserver refused the Secret for applications; the message has its words.
+	ReasonRPCSecretFailed = "RPCSecretFailed"
 
 	// ReasonReady: nothing is missing.
 	ReasonReady = "Ready"

@@ -61,7 +61,7 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 
 func TestTheNetworkPolicyIsAboutTheNodesAndWhatComesToThem(t *testing.T) {
 	policy := networkPolicy(network(3), "bitcoin-controller")
-	if !selects(t, &policy.Spec.PodSelector, podTemplate(network(3), "image").Labels) {
+	if !selects(t, &policy.Spec.PodSelector, podTemplate(network(3), "image", access{}).Labels) {
 		t.Error("it does not choose the nodes")
 	}
 	if diff := cmp.Diff([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, policy.Spec.PolicyTypes); diff != "" {

@@ -21,7 +21,11 @@ type node struct {
 	name    string
 	// ip is the zero Addr if there is no pod, or none with an address that we may dial.
 	ip netip.Addr
-	// as is how the controller is let in by the node's bitcoind.
+	// accepts and fingerprint are what the pod was made with: the generations of credentials, and of which key; nil and
+	// empty if it doesn't tell.
+	accepts     generations
+	fingerprint string
+	// as is how the controller is let in by the node's bitcoind; zero if it isn't.
 	as credentials
 	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
 	ready bool
@@ -106,6 +110,8 @@ type podVersion struct {
 }
 
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
+	made := recordOf(pod.Annotations)
+	to.accepts, to.fingerprint = made.generations, made.fingerprint
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)

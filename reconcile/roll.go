@@ -66,7 +66,7 @@ func (c *Controller) roll(ctx context.Context, n *Network, f found) (standsAt st
 	}
 	next, waitsFor := at.step(f.mesh, f.nodes, f.chain, c.clock.Now())
 	if next != at.partition {
-		set := child{statefulSets, statefulSet(n, f.image, next)}
+		set := child{statefulSets, statefulSet(n, f.image, next, f.access)}
 		if err := c.applyChild(ctx, n, set, cached); err != nil {
 			return "", err
 		}
@@ -138,7 +138,9 @@ func (r rollout) unwell(n node, m mesh, nodes []node, c chain) string {
 		if pair.low != n.ordinal && pair.high != n.ordinal {
 			continue
 		}
-		if nodes[pair.low].ready && nodes[pair.high].ready && !pair.connected(nodes) {
+		// A node that doesn't answer, say because it knows other credentials, would hold up the roll that mends it.
+		answered := nodes[pair.low].peers != nil && nodes[pair.high].peers != nil
+		if answered && !pair.connected(nodes) {
 			return fmt.Sprintf("%s is not connected", pair)
 		}
 	}

@@ -14,6 +14,7 @@ func TestRolloutStep(t *testing.T) {
 			n.ready, n.reason, n.message, n.downSince = false, ReasonPodNotReady, "bitcoind does not answer yet", now.Add(-since)
 		}
 	}
+	unanswered := func(n *node) { n.reason, n.message, n.peers, n.tip = ReasonUnauthorized, "refused", nil, "" }
 	// Of four nodes, those from the partition on have the new revision.
 	type change func(*node)
 	for name, row := range map[string]struct {
@@ -33,6 +34,7 @@ func TestRolloutStep(t *testing.T) {
 		"the updated pod never gets ready":       {partition: 3, change: map[int]change{3: down(time.Hour)}, want: 3, waitsFor: "my-network-sts-3"},
 		"the updated pod is not connected to 1":  {partition: 3, change: map[int]change{3: func(n *node) { n.peers = map[netip.Addr]bool{address(0): true, address(2): true} }, 1: func(n *node) { delete(n.peers, address(3)) }}, want: 3, waitsFor: "1-3 is not connected"},
 		"an edge between others is no reason":    {partition: 3, change: map[int]change{0: func(n *node) { delete(n.peers, address(1)) }, 1: func(n *node) { delete(n.peers, address(0)) }}, want: 2},
+		"the others refuse the controller":       {partition: 3, change: map[int]change{3: func(n *node) { n.peers = map[netip.Addr]bool{} }, 0: unanswered, 1: unanswered, 2: unanswered}, want: 2},
 		"the updated pod is behind":              {partition: 3, change: map[int]change{3: func(n *node) { n.tip = "other" }}, want: 3, waitsFor: "it does not have the others' chain"},
 		"a block is on its way":                  {partition: 3, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: 3, waitsFor: "a block on its way"},
 		"another pod is just restarting":         {partition: 3, change: map[int]change{0: down(time.Second)}, want: 3, waitsFor: "my-network-sts-0: bitcoind does not answer yet"},

@@ -54,9 +54,9 @@ func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) 
 }
 
 // statefulSet runs the nodes, from the given image. Pods below the partition are not updated yet, see rollout.
-func statefulSet(n *Network, image string, partition int32) *appsv1.StatefulSet {
+func statefulSet(n *Network, image string, partition int32, a access) *appsv1.StatefulSet {
 	metadata := childMeta(n, statefulSetName(n))
-	template := podTemplate(n, image)
+	template := podTemplate(n, image, a)
 	metadata.Annotations = map[string]string{annotationNodeImage: image, annotationTemplateHash: templateHash(template)}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
@@ -79,11 +79,13 @@ func statefulSet(n *Network, image string, partition int32) *appsv1.StatefulSet 
 	}
 }
 
-func podTemplate(n *Network, image string) corev1.PodTemplateSpec {
+func podTemplate(n *Network, image string, a access) corev1.PodTemplateSpec {
+	annotations := a.podAnnotations()
+	annotations[annotationConfigHash] = configHash(n, a)
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
 			Labels:      labels(n),
-			Annotations: map[string]string{annotationConfigHash: configHash(n)},
+			Annotations: annotations,
 		},
 		Spec: podSpec(n, image),
 	}

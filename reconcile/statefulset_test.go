@@ -10,7 +10,7 @@ import (
 )
 
 func TestNodeImage(t *testing.T) {
-	made := func(from string) *appsv1.StatefulSet { return statefulSet(network(3), from, 0) }
+	made := func(from string) *appsv1.StatefulSet { return statefulSet(network(3), from, 0, access{}) }
 	byHand := func(live *appsv1.StatefulSet, change func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 		change(live)
 		return live
@@ -61,13 +61,13 @@ func TestQuantitiesAreSpeltAsTheAPIServerStoresThem(t *testing.T) {
 
 func TestTheStatusTellsTheImage(t *testing.T) {
 	n := network(0)
-	n.Status = statusOf(n, found{image: "example.com/bitcoind:1"}, time.Unix(1, 0))
-	for applied, want := range map[string]string{
+	n.Status = statusOf(n, found{applied: applied{image: "example.com/bitcoind:1"}}, time.Unix(1, 0))
+	for now, want := range map[string]string{
 		"example.com/bitcoind:2": "example.com/bitcoind:2",
 		"":                       "example.com/bitcoind:1", // nothing could be applied: what was is still there
 	} {
-		if got := statusOf(n, found{image: applied}, time.Unix(2, 0)).Image; got != want {
-			t.Errorf("with %q applied the status says %q, want %q", applied, got, want)
+		if got := statusOf(n, found{applied: applied{image: now}}, time.Unix(2, 0)).Image; got != want {
+			t.Errorf("with %q applied the status says %q, want %q", now, got, want)
 		}
 	}
 }

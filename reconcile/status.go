@@ -18,8 +18,7 @@ type found struct {
 	mesh  mesh
 	nodes []node
 	chain chain
-	// image is what the nodes run; empty if that is not known now.
-	image string
+	applied
 	// roll is how far a change of the pods' template has got; empty if there is none under way.
 	roll string
 	// applyErr is why the children are not as wanted, nil if they are.
@@ -33,6 +32,7 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 	status := NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(f.image, n.Status.Image),
+		Credentials:        n.Status.Credentials,
 		Selector:           k8slabels.FormatLabels(selectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
@@ -53,6 +53,10 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 		if node.ready {
 			status.ReadyNodes++
 		}
+	}
+	if f.access.generations != nil {
+		status.Credentials.Generation = f.access.inUse(f.nodes)
+		f.roll = joinWords(f.access.rotation(n, f.nodes), f.roll)
 	}
 	setConditions(&status, f, n.Generation, now)
 	return status
@@ -104,6 +108,10 @@ func setConditions(status *NetworkStatus, f found, generation int64, now time.Ti
 	case f.roll != "":
 		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ReasonRollingOut, f.roll}
 	}
+	// Trouble with a Secret of the user's is no matter of the network's readiness.
+	if trouble, ok := errors.AsType[troubleError](f.trouble); ok && stalled == (verdict{}) {
+		verdicts[ConditionStalled] = verdict{metav1.ConditionTrue, trouble.reason, trouble.message}
+	}
 	for _, kind := range []string{ConditionReady, ConditionMeshed, ConditionChainSynced, ConditionReconciling, ConditionStalled} {
 		v, there := verdicts[kind]
 		if !there {
@@ -138,11 +146,14 @@ func readyVerdict(status NetworkStatus, stalled, meshed, synced verdict) verdict
 
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
+	var lost keyLostError
 	switch {
 	case applyErr == nil:
 		return verdict{}
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, ReasonNameConflict, oneLine(applyErr)}
+	case errors.As(applyErr, &lost):
+		return verdict{metav1.ConditionTrue, ReasonMasterKeyLost, oneLine(applyErr)}
 	default:
 		return verdict{metav1.ConditionTrue, ReasonApplyFailed, oneLine(applyErr)}
 	}

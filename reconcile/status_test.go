@@ -114,6 +114,39 @@ func TestConditions(t *testing.T) {
 				"Stalled True NameConflict: Service my-network-svc exists and does not belong to this network: delete or rename it, or choose another name for the network",
 			},
 		},
+		"the master key is lost": {
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(keyLostError{"restore it"})},
+			want:  []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
+		},
+		"the user's Secret can't be read": {
+			found: found{nodes: meshed(3), chain: synced, applied: applied{trouble: errors.Join(troubleError{ReasonSecretForbidden, "allow it"}, troubleError{ReasonRPCSecretFailed, "quota"})}},
+			want: []string{
+				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
+				"Stalled True SecretForbidden: allow it",
+			},
+		},
+		"the user's Secret can't be read while a pod is missing": {
+			found: found{chain: synced, applied: applied{trouble: troubleError{ReasonSecretNotFound, "create it"}}, nodes: with(meshed(2), func(n []node) {
+				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: ReasonPodMissing, message: "it does not exist"}
+			})},
+			want: []string{
+				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: it does not exist (PodMissing)",
+				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
+				"Reconciling True NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: it does not exist (PodMissing)",
+				"Stalled True SecretNotFound: create it",
+			},
+		},
+		"the apiserver refuses the user's Secret and a child": {
+			found: found{nodes: meshed(3), chain: synced, applied: applied{trouble: troubleError{ReasonSecretNotFound, "create it"}}, applyErr: errors.New("quota")},
+			want:  []string{"Ready False ApplyFailed: quota", allConnected, oneTip, "Stalled True ApplyFailed: quota"},
+		},
+		"credentials are being added": {
+			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{access: testKey.access("", generations{1, 2}, "", 1)}},
+			want: []string{
+				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
+				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods are updated",
+			},
+		},
 		"the apiserver refuses two children": {
 			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(errors.New("quota"), errors.New("webhook"))},
 			want: []string{

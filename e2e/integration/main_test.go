@@ -156,7 +156,22 @@ func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err := c.count(request); err != nil {
 		return nil, err
 	}
-	return c.next.RoundTrip(request)
+	response, err := c.next.RoundTrip(request)
+	if err == nil && response.StatusCode == http.StatusConflict && strings.HasSuffix(request.URL.Path, "/secrets") {
+		c.wroteNothing(request)
+	}
+	return response, err
+}
+
+// wroteNothing is for a Secret that there is already: that it is tried to be made is no write.
+func (c *counter) wroteNothing(request *http.Request) {
+	_, rest, _ := strings.Cut(request.URL.Path, "/namespaces/")
+	namespace, _, _ := strings.Cut(rest, "/")
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	now := c.by[namespace]
+	now.writes--
+	c.by[namespace] = now
 }
 
 func (c *counter) count(request *http.Request) error {

@@ -79,7 +79,8 @@ func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
 func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 	namespace := installNamespaced(t)
 	theirs := token(t, namespace)
-	merge(t, roles, namespace, "bitcoin-controller-system", "{rules: []}")
+	merge(t, roles, namespace, "bitcoin-controller-system",
+		"{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [bitcoin-controller-master-key], verbs: [get, list, watch]}]}")
 	withoutRules := installNamespaced(t)
 	merge(t, roles, withoutRules, "bitcoin-controller", "{rules: []}")
 	for name, row := range map[string]struct {
@@ -96,8 +97,12 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 			"in namespace " + withoutRules + ": install the RBAC rules there",
 		},
 		"no rules for the Lease": {
-			theirs, func(o *reconcile.Options) { elects(o); o.Namespace = namespace },
+			theirs, func(o *reconcile.Options) { elects(o); o.Namespace, o.SystemNamespace = namespace, namespace },
 			"name the namespace where they are by --system-namespace",
+		},
+		"no rules for the master key": {
+			theirs, func(o *reconcile.Options) { o.Namespace = namespace },
+			"not allowed to read Secret bitcoin-controller-master-key in namespace bitcoin-controller",
 		},
 		"no namespace for the Lease": {
 			cluster.Config.BearerToken, func(o *reconcile.Options) { elects(o); o.SystemNamespace = "nowhere" },

@@ -69,6 +69,13 @@ func (p *process) arrived() Fault {
 	return p.node.fault
 }
 
+// refused counts a request whose credentials are wrong.
+func (p *process) refused() {
+	p.node.net.mu.Lock()
+	defer p.node.net.mu.Unlock()
+	p.node.stats.Unauthorized++
+}
+
 func (p *process) authorize(w http.ResponseWriter, r *http.Request, fault Fault) (string, bool) {
 	user, ok := p.conf.access.user(r)
 	if ok && fault != WrongCredentials {
@@ -77,6 +84,7 @@ func (p *process) authorize(w http.ResponseWriter, r *http.Request, fault Fault)
 	if r.Header.Get("Authorization") != "" {
 		pause(p.ctx, realClock{}, wrongPasswordPause)
 	}
+	p.refused()
 	w.Header().Set("WWW-Authenticate", `Basic realm="jsonrpc"`)
 	replyText(w, http.StatusUnauthorized, "")
 	return "", false

@@ -5,8 +5,9 @@ import "maps"
 // Stats counts what a node was asked over RPC since it was made, restarts
 // included.
 type Stats struct {
-	RoundTrips int            // HTTP requests, whatever became of them
-	Calls      map[string]int // calls that were carried out, by method; those of a batch one by one
+	RoundTrips   int            // HTTP requests, whatever became of them
+	Unauthorized int            // those answered 401
+	Calls        map[string]int // calls that were carried out, by method; those of a batch one by one
 }
 
 func (s *Stats) call(method string) {
@@ -19,6 +20,7 @@ func (s *Stats) call(method string) {
 // add sums into s.
 func (s *Stats) add(other Stats) {
 	s.RoundTrips += other.RoundTrips
+	s.Unauthorized += other.Unauthorized
 	if s.Calls == nil {
 		s.Calls = map[string]int{}
 	}
@@ -27,4 +29,4 @@ func (s *Stats) add(other Stats) {
 	}
 }
 
-func (s Stats) clone() Stats { return Stats{s.RoundTrips, maps.Clone(s.Calls)} }
+func (s Stats) clone() Stats { return Stats{s.RoundTrips, s.Unauthorized, maps.Clone(s.Calls)} }

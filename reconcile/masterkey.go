@@ -1,0 +1,155 @@
+package reconcile
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+const (
+	// masterKeyName is that of the one Secret that the controller keeps, in its own namespace.
+	masterKeyName  = "bitcoin-controller-master-key"
+	masterKeyData  = "key"
+	masterKeyBytes = 32
+)
+
+// masterKey is what all credentials of all networks are derived from. It is nowhere but in its Secret and in the memory of
+// the controller.
+type masterKey []byte
+
+// String and GoString keep a key that is formatted by mistake to itself.
+func (masterKey) String() string   { return "(secret)" }
+func (masterKey) GoString() string { return "(secret)" }
+
+// derive returns 64 hexadecimal digits that only who has the key can compute. Each part goes in with its length, so that
+// no two lists of parts are the same to it.
+func (k masterKey) derive(purpose string, parts ...string) string {
+	mac := hmac.New(sha256.New, k)
+	for _, part := range append([]string{purpose}, parts...) {
+		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		mac.Write([]byte(part))
+	}
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// fingerprint tells this key from others, and nothing about it.
+func (k masterKey) fingerprint() string { return k.derive("fingerprint")[:16] }
+
+// keyLostError says that credentials can't be derived, or not those that nodes have, and what to do about it. Nothing is
+// done in the meantime that somebody could regret: a key made anew would lock the controller out of every network.
+type keyLostError struct{ message string }
+
+func (e keyLostError) Error() string { return e.message }
+
+// keyMissing is for a key that is gone or broken. Raising the generation is how a user agrees to new credentials.
+func keyMissing(namespace, what string) error {
+	secret := namespace + "/" + masterKeyName
+	return keyLostError{fmt.Sprintf("Secret %s, from which all RPC passwords are derived, %s. Restore it from a backup; or make another one: "+
+		"head -c %d /dev/urandom | kubectl create secret generic %s --namespace %s --from-file=%s=/dev/stdin - and raise spec.credentials.generation of each network, "+
+		"which then gets new credentials by a roll", secret, what, masterKeyBytes, masterKeyName, namespace, masterKeyData)}
+}
+
+// masterKey returns the key, which is made if there is none and no network has credentials of one: the first time. Of
+// several replicas one makes it. The error is a keyLostError if somebody has to do something.
+func (c *Controller) masterKey(ctx context.Context) (masterKey, error) {
+	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: masterKeyName}
+	cached, exists, err := c.caches.informers[secrets].GetStore().GetByKey(name.String())
+	if err != nil {
+		return nil, err
+	}
+	if exists {
+		return readMasterKey(cached.(*unstructured.Unstructured))
+	}
+	client := c.client.Resource(secrets).Namespace(name.Namespace)
+	// The cache may not know yet of one that has just been made.
+	live, err := client.Get(ctx, name.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		if c.caches.keyInUse() {
+			return nil, keyMissing(name.Namespace, "is gone")
+		}
+		live, err = c.makeMasterKey(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get Secret %s: %w", name, err)
+	}
+	return readMasterKey(live)
+}
+
+// ofMasterKey chooses that one Secret, as its Role does.
+func ofMasterKey(options *metav1.ListOptions) {
+	options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, masterKeyName).String()
+}
+
+// mayReadKey is an error if the rules for that are missing, or the apiserver doesn't answer.
+func (c *Controller) mayReadKey(ctx context.Context) error {
+	options := metav1.ListOptions{Limit: 1}
+	ofMasterKey(&options)
+	_, err := c.client.Resource(secrets).Namespace(c.options.SystemNamespace).List(ctx, options)
+	if apierrors.IsForbidden(err) {
+		return mistake{fmt.Errorf("not allowed to read Secret %s in namespace %s: install the RBAC rules with `kubectl apply -k manifests`, or name the controller's namespace by --system-namespace: %w", masterKeyName, c.options.SystemNamespace, err)}
+	}
+	return err
+}
+
+func (c *Controller) makeMasterKey(ctx context.Context) (*unstructured.Unstructured, error) {
+	key := make([]byte, masterKeyBytes)
+	rand.Read(key) // never fails: it would end the process
+	intent, err := unstructuredx.Intent(&corev1.Secret{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: c.options.SystemNamespace, Name: masterKeyName,
+			Labels: map[string]string{labelName: manager, labelManagedBy: manager},
+		},
+		Type: corev1.SecretTypeOpaque, Immutable: new(true),
+		Data: map[string][]byte{masterKeyData: key},
+	})
+	if err != nil {
+		return nil, err
+	}
+	client := c.client.Resource(secrets).Namespace(c.options.SystemNamespace)
+	made, err := client.Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
+	if apierrors.IsAlreadyExists(err) { // another replica, or another worker of this one
+		return client.Get(ctx, masterKeyName, metav1.GetOptions{})
+	}
+	if err == nil {
+		c.log.Info("made the key from which RPC passwords are derived: keep a backup of it", zap.String("secret", c.options.SystemNamespace+"/"+masterKeyName))
+	}
+	return made, err
+}
+
+func readMasterKey(secret *unstructured.Unstructured) (masterKey, error) {
+	encoded, _, err := unstructured.NestedString(secret.Object, "data", masterKeyData)
+	if err != nil {
+		return nil, fmt.Errorf("read Secret %s/%s: %w", secret.GetNamespace(), secret.GetName(), err)
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(key) < masterKeyBytes {
+		return nil, keyMissing(secret.GetNamespace(), fmt.Sprintf("holds no %d bytes or more under %q: delete it", masterKeyBytes, masterKeyData))
+	}
+	return key, nil
+}
+
+// keyInUse says whether any network has credentials of a key, whichever.
+func (c *caches) keyInUse() bool {
+	for _, object := range c.informers[configMaps].GetStore().List() {
+		if object.(*unstructured.Unstructured).GetAnnotations()[annotationFingerprint] != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,173 @@
+package reconcile
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+)
+
+// The keys of a Secret that spec.secret names, as in the 2019 series.
+const (
+	ownUserKey     = "BC_RPC_USER"
+	ownPasswordKey = "BC_RPC_PASSWORD"
+)
+
+const (
+	// weakBytes is the length below which a password can be guessed from its hash: many may read ConfigMaps.
+	weakBytes = 16
+	// passwordLimit keeps the user's requests within what bitcoind takes for headers. bitcoind: httpserver.cpp
+	// MAX_HEADERS_SIZE.
+	passwordLimit = 1024
+)
+
+// ownUserName: bitcoind exits at a name with a colon, and a line feed would begin another option.
+var ownUserName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+// reading is what a user's Secret held, without the password.
+type reading struct {
+	at          time.Time
+	network     types.UID
+	generation  int64 // of the network's spec
+	fingerprint string
+	line        string
+	weak        bool
+	trouble     error
+}
+
+// readings remembers the last one for each network, so that only audits read. It can be lost.
+type readings struct {
+	mutex sync.Mutex
+	last  map[cache.ObjectName]reading
+}
+
+func (r *readings) of(network cache.ObjectName) reading {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.last[network]
+}
+
+func (r *readings) note(network cache.ObjectName, what reading) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.last[network] = what
+}
+
+func (r *readings) forget(network cache.ObjectName) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	delete(r.last, network)
+}
+
+// ownLine is the rpcauth value for spec.secret, empty if there is none. While the Secret gives none, what nodes accept by
+// the ConfigMap stays: no node restarts because a rule of RBAC is gone. The error is a troubleError if the user has to do
+// something.
+func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, config *corev1.ConfigMap) (string, error) {
+	network := cache.MetaObjectToName(n)
+	if n.Spec.Secret == "" {
+		c.readings.forget(network)
+		return "", nil
+	}
+	before := key.keptLine(n.UID, config)
+	seen := c.readings.of(network)
+	same := seen.network == n.UID && seen.generation == n.Generation && seen.fingerprint == key.fingerprint()
+	if now := c.clock.Now(); !same || now.Sub(seen.at) >= c.options.Resync*8/10 {
+		seen = reading{at: now, network: n.UID, generation: n.Generation, fingerprint: key.fingerprint()}
+		seen.line, seen.weak, seen.trouble = c.readOwnUser(ctx, n, key)
+		if _, trouble := errors.AsType[troubleError](seen.trouble); seen.trouble != nil && !trouble {
+			return before, seen.trouble // another try may tell more
+		}
+		c.readings.note(network, seen)
+	}
+	if seen.trouble != nil {
+		return before, seen.trouble
+	}
+	if seen.weak && seen.line != before {
+		c.event(n, nil, corev1.EventTypeWarning, EventWeakPassword, "Apply",
+			"the password in Secret %s has less than %d bytes: whoever reads ConfigMap %s can guess it", n.Spec.Secret, weakBytes, configMapName(n))
+	}
+	return seen.line, nil
+}
+
+// keptLine is the line for spec.secret that the ConfigMap has already, empty if there is none.
+func (k masterKey) keptLine(network types.UID, config *corev1.ConfigMap) string {
+	if config == nil {
+		return ""
+	}
+	for line := range strings.SplitSeq(config.Data[configFile], "\n") {
+		value, found := strings.CutPrefix(line, "rpcauth=")
+		if found && hmac.Equal([]byte(k.proof(network, value)), []byte(config.Annotations[annotationOwnUser])) {
+			return value
+		}
+	}
+	return ""
+}
+
+// readOwnUser reads the Secret by its name, which a Role of its namespace has to allow.
+func (c *Controller) readOwnUser(ctx context.Context, n *Network, key masterKey) (line string, weak bool, err error) {
+	secret, err := c.client.Resource(secrets).Namespace(n.Namespace).Get(ctx, n.Spec.Secret, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", false, troubleError{ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist: create it with the keys %s and %s, or remove spec.secret", n.Spec.Secret, ownUserKey, ownPasswordKey)}
+	case apierrors.IsForbidden(err):
+		return "", false, troubleError{ReasonSecretForbidden, fmt.Sprintf("the controller may not read Secret %s. Allow it: "+
+			"kubectl create role bitcoin-controller-secret --namespace %s --verb=get --resource=secrets --resource-name=%s; "+
+			"kubectl create rolebinding bitcoin-controller-secret --namespace %s --role=bitcoin-controller-secret --serviceaccount=%s:bitcoin-controller",
+			n.Spec.Secret, n.Namespace, n.Spec.Secret, n.Namespace, c.options.SystemNamespace)}
+	case err != nil:
+		return "", false, fmt.Errorf("read Secret %s/%s: %w", n.Namespace, n.Spec.Secret, err)
+	}
+	data, _ := secret.Object["data"].(map[string]any)
+	user, password, err := ownUserOf(data)
+	if err != nil {
+		return "", false, troubleError{ReasonSecretInvalid, fmt.Sprintf("Secret %s: %v", n.Spec.Secret, err)}
+	}
+	own := credentials{user: user, password: password, salt: key.derive("own user salt", string(n.UID), user)[:saltDigits]}
+	return own.rpcauth(), len(password) < weakBytes, nil
+}
+
+// ownUserOf checks the data of a Secret. Its errors tell what is wrong, and nothing of what is there.
+func ownUserOf(data map[string]any) (user, password string, err error) {
+	read := func(key string) (string, error) {
+		encoded, there := data[key].(string)
+		decoded, err := base64.StdEncoding.DecodeString(encoded)
+		switch {
+		case !there:
+			return "", fmt.Errorf("it has no key %s", key)
+		case err != nil:
+			return "", fmt.Errorf("%s is not in base64", key)
+		case len(decoded) == 0:
+			return "", fmt.Errorf("%s is empty", key)
+		}
+		return string(decoded), nil
+	}
+	if user, err = read(ownUserKey); err != nil {
+		return "", "", err
+	}
+	if password, err = read(ownPasswordKey); err != nil {
+		return "", "", err
+	}
+	switch {
+	case !ownUserName.MatchString(user):
+		return "", "", fmt.Errorf("%s must have 1 to 64 letters, digits, '_', '.' or '-', and nothing else, such as a line feed at its end", ownUserKey)
+	case user == rpcUser || user == applicationUser || user == cookieUser:
+		return "", "", fmt.Errorf("%s is the name of a user that each node has already: choose another one", ownUserKey)
+	// HTTP's Basic authentication has no control characters (RFC 7617); one at the end is a mistake that is hard to find.
+	case strings.ContainsFunc(password, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return "", "", fmt.Errorf("%s holds a control character, such as a line feed at its end", ownPasswordKey)
+	case len(password) > passwordLimit:
+		return "", "", fmt.Errorf("%s has more than %d bytes", ownPasswordKey, passwordLimit)
+	}
+	return user, password, nil
+}

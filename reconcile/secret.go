@@ -1,0 +1,136 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+// rpcSecret tells applications how to call the network's first node: a wallet lives on one node. It is created, and never
+// read, changed or taken over: the controller may not read Secrets, and who may patch them may read them.
+func rpcSecret(n *Network, as credentials) *corev1.Secret {
+	host := fmt.Sprintf("%s.%s.svc", dnsName(n, 0), n.Namespace)
+	return &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: childMeta(n, rpcSecretName(n)),
+		Type:       corev1.SecretTypeOpaque,
+		Immutable:  new(true),
+		Data: map[string][]byte{
+			"username": []byte(as.user),
+			"password": []byte(as.password),
+			"host":     []byte(host),
+			"port":     []byte(strconv.Itoa(rpcPort)),
+			"url":      fmt.Appendf(nil, "http://%s:%s@%s:%d", as.user, as.password, host, rpcPort),
+		},
+	}
+}
+
+// predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
+const predecessorGoes = 10 * time.Minute
+
+// publications remembers for which generation the Secret of each network was tried in the life of this process. It can be
+// lost: then one more is tried.
+type publications struct {
+	mutex sync.Mutex
+	tried map[cache.ObjectName]publication
+}
+
+type publication struct {
+	network    types.UID
+	generation int64
+	// waits: the user was told to delete the Secret of another generation.
+	waits bool
+}
+
+func (p *publications) of(network cache.ObjectName) publication {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.tried[network]
+}
+
+func (p *publications) note(network cache.ObjectName, what publication) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.tried[network] = what
+}
+
+func (p *publications) forget(network cache.ObjectName) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	delete(p.tried, network)
+}
+
+// publish makes the Secret for applications with credentials of the given generation. before is the generation that it was
+// made with as far as is recorded, 0 if nothing is; publish returns what is to be recorded now. A Secret that exists
+// already is the right one if it was made for this generation. If it was made for another one the user has to delete it,
+// for it is immutable.
+func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, generation, before int64) (now int64, err error) {
+	network, this := cache.MetaObjectToName(n), publication{network: n.UID, generation: generation}
+	if before == generation && c.publications.of(network) == this {
+		return generation, nil
+	}
+	intent, err := unstructuredx.Intent(rpcSecret(n, key.credentials(applicationUser, n.UID, generation)))
+	if err != nil {
+		return before, err
+	}
+	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
+	switch {
+	case err == nil:
+		c.publications.note(network, this)
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d", rpcSecretName(n), generation)
+		return generation, nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return before, nil // the network goes with its namespace
+	case !apierrors.IsAlreadyExists(err):
+		return before, troubleError{ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
+	case before == generation:
+		c.publications.note(network, this)
+		return generation, nil
+	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) >= predecessorGoes:
+		c.event(n, secretReference(n), corev1.EventTypeWarning, EventSecretExists, "Apply",
+			"Secret %s exists already and is left alone: if it isn't this network's, applications get no credentials until you delete it and restart the controller", rpcSecretName(n))
+		c.publications.note(network, this)
+		return generation, nil
+	case before == 0:
+		return 0, nil // it may be that of a predecessor, which is going
+	}
+	if waits := (publication{n.UID, generation, true}); c.publications.of(network) != waits {
+		c.publications.note(network, waits)
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventRotationWaits, "Apply", "%s", deleteToRotate(n, generation))
+	}
+	return before, nil
+}
+
+// deleteToRotate says what has to be done for a Secret of another generation.
+func deleteToRotate(n *Network, generation int64) string {
+	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; then restart what uses it", rpcSecretName(n), generation)
+}
+
+func secretReference(n *Network) *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: rpcSecretName(n)}
+}
+
+// troubleError is about a Secret of the user's. The network runs all the same; the status says what to do.
+type troubleError struct{ reason, message string }
+
+func (e troubleError) Error() string { return e.message }
+
+// transient is what is left of err without troubles, of which the status tells and which an audit looks into: to retry
+// sooner would not help.
+func transient(err error) error {
+	if _, trouble := errors.AsType[troubleError](err); trouble {
+		return nil
+	}
+	return err
+}
