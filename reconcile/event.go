@@ -49,6 +49,7 @@ func (c *Controller) event(n *Network, child runtime.Object, kind, reason, actio
 
 // transitions tells what the difference between two statuses means.
 func (c *Controller) transitions(n *Network, after NetworkStatus) {
+	c.refusedNow(n, after)
 	change := func(kind string) (was, is *metav1.Condition) {
 		was, is = meta.FindStatusCondition(n.Status.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
 		if was == nil {

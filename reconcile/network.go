@@ -138,6 +138,9 @@ type NodeReason string
 const (
 	// ReasonPodMissing: the StatefulSet has not created the pod yet.
 	ReasonPodMissing NodeReason = "PodMissing"
+	// ReasonPodRefused: the apiserver refuses to create the pod, say by quota or admission; the message has its words. The
+	// StatefulSet controller tries again after ever longer pauses, up to 17 minutes.
+	ReasonPodRefused NodeReason = "PodRefused"
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has the kubelet's or the scheduler's words if any.
 	ReasonPodNotReady NodeReason = "PodNotReady"
 	// ReasonPodTerminating: the pod is shutting down, to be replaced.

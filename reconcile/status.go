@@ -47,7 +47,7 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 		item := nodeStatus(n, node, f.chain.pending)
 		item.Edges = each[i]
 		status.Nodes = append(status.Nodes, item)
-		if node.reason != ReasonPodMissing {
+		if node.reason != ReasonPodMissing && node.reason != ReasonPodRefused {
 			status.Replicas++
 		}
 		if node.ready {

@@ -177,6 +177,8 @@ type views struct {
 	// topology and mesh are of the last pass.
 	topology topology
 	mesh     mesh
+	// refused is what is known of pods that are missing.
+	refused refusals
 	// difference is what the chains had that may have been only a block on its way.
 	difference difference
 }

@@ -17,6 +17,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
@@ -219,8 +220,13 @@ func (n network) tellTheTruth(t *testing.T, ordinal int) {
 
 func (n network) patchStatus(t *testing.T, ordinal int, patch string) {
 	t.Helper()
-	name, body := fmt.Sprintf("%s-sts-%d", n.name, ordinal), asJSON(t, fromYAML(t, patch))
-	if _, err := client.Resource(pods).Namespace(n.namespace).Patch(t.Context(), name, types.MergePatchType, []byte(body), metav1.PatchOptions{}, "status"); err != nil {
+	patchStatus(t, pods, n.namespace, fmt.Sprintf("%s-sts-%d", n.name, ordinal), patch)
+}
+
+func patchStatus(t *testing.T, resource schema.GroupVersionResource, namespace, name, patch string) {
+	t.Helper()
+	body := asJSON(t, fromYAML(t, patch))
+	if _, err := client.Resource(resource).Namespace(namespace).Patch(t.Context(), name, types.MergePatchType, []byte(body), metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -166,6 +166,12 @@ func TestAnotherImageIsRolledOutAndKept(t *testing.T) {
 func newNetworkOf(t *testing.T, spec string) network {
 	t.Helper()
 	n := network{namespace: newNamespace(t), name: "my-network"}
+	n.createOf(t, spec)
+	return n
+}
+
+func (n network) createOf(t *testing.T, spec string) {
+	t.Helper()
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": fromYAML(t, spec)}}
 	u.SetAPIVersion(reconcile.Group + "/v1")
 	u.SetKind("BitcoinNetwork")
@@ -173,7 +179,6 @@ func newNetworkOf(t *testing.T, spec string) network {
 	if _, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
 		t.Fatal(err)
 	}
-	return n
 }
 
 func fromYAML(t *testing.T, text string) (value any) {

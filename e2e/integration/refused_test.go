@@ -1,0 +1,70 @@
+//go:build integration
+
+package integration
+
+import (
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+)
+
+// The StatefulSet controller tries again after pauses that double from 5 ms on, so these tests take some ten seconds each.
+
+func TestPodsBeyondTheQuotaSayWhy(t *testing.T) {
+	c := startController(t)
+	n := network{namespace: newNamespace(t), name: "my-network"}
+	quotas := schema.GroupVersionResource{Version: "v1", Resource: "resourcequotas"}
+	n.restrict(t, quotas, `{apiVersion: v1, kind: ResourceQuota, metadata: {name: small}, spec: {hard: {pods: 1}}}`)
+	// Written by hand, as there is no quota controller here; from then on the apiserver counts.
+	patchStatus(t, quotas, n.namespace, "small", "{status: {hard: {pods: 1}, used: {pods: 0}}}")
+	n.create(t, 3)
+	for i := 1; i < 3; i++ {
+		n.node(t, i, reconcile.ReasonPodRefused, "exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1")
+	}
+	n.tells(t, "Warning PodRefused: my-network-sts-1 can't be created: pods \"my-network-sts-1\" is forbidden: exceeded quota: small")
+	found := n.condition(t, metav1.ConditionFalse, reconcile.ReasonNodesNotReady)
+	if found.Status.Replicas != 1 {
+		t.Errorf("%d replicas: pods that are refused don't exist", found.Status.Replicas)
+	}
+	// No more than a question at each audit, and nothing written.
+	n.audited(t, 2)
+	before := c.requests(n)
+	n.audited(t, 4)
+	if now := c.requests(n); now.writes != before.writes || now.reads > before.reads+8 {
+		t.Errorf("requests to the apiserver went from %+v to %+v in four audits", before, now)
+	}
+
+	if err := client.Resource(quotas).Namespace(n.namespace).Delete(t.Context(), "small", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.meshed(t, 3)
+}
+
+func TestPodsThatAdmissionRefusesSayWhy(t *testing.T) {
+	startController(t)
+	n := network{namespace: newNamespace(t), name: "my-network"}
+	limits := schema.GroupVersionResource{Version: "v1", Resource: "limitranges"}
+	n.restrict(t, limits, `{apiVersion: v1, kind: LimitRange, metadata: {name: tight}, spec: {limits: [{type: Container, max: {memory: 1Mi}}]}}`)
+	n.createOf(t, "{nodes: 2, resources: {limits: {memory: 128Mi}}}")
+	for i := range 2 {
+		n.node(t, i, reconcile.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+	}
+	n.tells(t, "Warning PodRefused: my-network-sts-0 can't be created")
+	if err := client.Resource(limits).Namespace(n.namespace).Delete(t.Context(), "tight", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.meshed(t, 2)
+}
+
+// restrict creates an object that keeps pods out.
+func (n network) restrict(t *testing.T, resource schema.GroupVersionResource, object string) {
+	t.Helper()
+	u := &unstructured.Unstructured{Object: fromYAML(t, object).(map[string]any)}
+	if _, err := client.Resource(resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

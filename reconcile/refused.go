@@ -1,0 +1,158 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+// A pod that quota or admission refuses leaves no trace in the StatefulSet's status: the StatefulSet controller tells of it
+// in events alone. They are read while pods are missing for longer than it takes to create them, once an audit.
+
+var clusterEvents = schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"}
+
+const (
+	// createdWithin is how long the StatefulSet controller may take to create pods that nobody refuses.
+	createdWithin = 3 * time.Second
+	// clocksDiffer by no more than this: those who write events have another clock than we have.
+	clocksDiffer = time.Minute
+)
+
+// refusals are what is known of a network's pods that are missing. They may be lost: then the events are read once more.
+type refusals struct {
+	// next is when to read the events, zero while no pod is missing.
+	next time.Time
+	// words are why a pod is missing, by its name; those under "" are of any that is not told of by name.
+	words map[string]string
+}
+
+// explainMissing gives the nodes without a pod the apiserver's words, if it has refused them. It returns when to call it
+// again, zero if no pod is missing.
+func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []node, known *refusals) (next time.Time, err error) {
+	var missing []*node
+	for i := range nodes {
+		if nodes[i].reason == ReasonPodMissing {
+			missing = append(missing, &nodes[i])
+		}
+	}
+	now := c.clock.Now()
+	switch {
+	case len(missing) == 0:
+		*known = refusals{}
+		return time.Time{}, nil
+	case known.next.IsZero():
+		known.next = now.Add(createdWithin)
+	case !now.Before(known.next):
+		known.next = now.Add(c.options.Resync)
+		if known.words, err = c.readRefusals(ctx, n); err != nil {
+			return known.next, err
+		}
+	}
+	for _, node := range missing {
+		if words := known.of(node.name); words != "" {
+			node.reason, node.message = ReasonPodRefused, words
+		}
+	}
+	return known.next, nil
+}
+
+func (r *refusals) of(pod string) string {
+	if words, ok := r.words[pod]; ok {
+		return words
+	}
+	return r.words[""]
+}
+
+// readRefusals reads what the StatefulSet controller was answered when it tried to create pods.
+func (c *Controller) readRefusals(ctx context.Context, n *Network) (map[string]string, error) {
+	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
+	if err != nil || set == nil {
+		return nil, err
+	}
+	about := fields.Set{"regarding.uid": string(set.GetUID()), "reason": "FailedCreate"}
+	list, err := c.client.Resource(clusterEvents).Namespace(n.Namespace).List(ctx, metav1.ListOptions{FieldSelector: about.String()})
+	if err != nil {
+		return nil, fmt.Errorf("list events of StatefulSet %s: %w", set.GetName(), err)
+	}
+	var found []eventsv1.Event
+	for i := range list.Items {
+		event, err := unstructuredx.Into[eventsv1.Event](&list.Items[i])
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, *event)
+	}
+	return refusedWords(found, readyUntil(n).Add(-clocksDiffer)), nil
+}
+
+// readyUntil is until when the network was ready, as its status says; zero if it never was. What was refused before that
+// was created since.
+func readyUntil(n *Network) time.Time {
+	if ready := meta.FindStatusCondition(n.Status.Conditions, ConditionReady); ready != nil {
+		return ready.LastTransitionTime.Time
+	}
+	return time.Time{}
+}
+
+// refusedWords are the latest words for each pod that the events tell of, and under "" the latest of all, from none before
+// since. The StatefulSet controller tries one pod first, and the others only if that one was created.
+func refusedWords(told []eventsv1.Event, since time.Time) map[string]string {
+	words, latest := map[string]string{}, map[string]time.Time{}
+	for _, event := range told {
+		at := lastSeen(event)
+		if at.Before(since) {
+			continue
+		}
+		what, why, refused := strings.Cut(event.Note, " failed error: ")
+		if !refused {
+			continue
+		}
+		// Kubernetes: pkg/controller/statefulset/stateful_pod_control.go recordPodEvent, recordClaimEvent.
+		_, pod, _ := strings.Cut(what, "Pod ")
+		pod, _, _ = strings.Cut(pod, " ")
+		for _, of := range []string{pod, ""} {
+			if _, known := words[of]; !known || at.After(latest[of]) {
+				words[of], latest[of] = strings.Join(strings.Fields(why), " "), at
+			}
+		}
+	}
+	return words
+}
+
+// lastSeen is when it last happened, in whichever of the fields that the two APIs of events have for that.
+func lastSeen(event eventsv1.Event) time.Time {
+	at := event.EventTime.Time
+	if last := event.DeprecatedLastTimestamp.Time; last.After(at) {
+		at = last
+	}
+	if event.Series != nil && event.Series.LastObservedTime.After(at) {
+		at = event.Series.LastObservedTime.Time
+	}
+	return at
+}
+
+// refusedNow tells of pods that were not refused before.
+func (c *Controller) refusedNow(n *Network, after NetworkStatus) {
+	refused := func(status NetworkStatus) (first *NodeStatus) {
+		for i := range status.Nodes {
+			if status.Nodes[i].Reason == ReasonPodRefused {
+				return &status.Nodes[i]
+			}
+		}
+		return nil
+	}
+	if is := refused(after); is != nil && refused(n.Status) == nil {
+		c.event(n, nil, corev1.EventTypeWarning, string(is.Reason), "Observe", "%s can't be created: %s", is.NodeName, is.Message)
+	}
+}

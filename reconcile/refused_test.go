@@ -1,0 +1,74 @@
+package reconcile
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestWhyPodsAreRefused(t *testing.T) {
+	old := func(at int64, note string) eventsv1.Event { // as by the API of core/v1
+		return eventsv1.Event{DeprecatedLastTimestamp: metav1.Unix(at, 0), Note: note}
+	}
+	fresh := func(at, last int64, note string) eventsv1.Event {
+		event := eventsv1.Event{EventTime: metav1.MicroTime{Time: time.Unix(at, 0)}, Note: note}
+		if last > 0 {
+			event.Series = &eventsv1.EventSeries{LastObservedTime: metav1.MicroTime{Time: time.Unix(last, 0)}}
+		}
+		return event
+	}
+	note := func(pod, why string) string {
+		return "create Pod " + pod + " in StatefulSet my-network-sts failed error: " + why
+	}
+	for name, row := range map[string]struct {
+		told []eventsv1.Event
+		want map[string]string
+	}{
+		"nothing is told": {nil, map[string]string{}},
+		"one pod": {
+			[]eventsv1.Event{old(100, note("sts-0", "exceeded quota"))},
+			map[string]string{"sts-0": "exceeded quota", "": "exceeded quota"},
+		},
+		"the latest words count": {
+			[]eventsv1.Event{old(102, note("sts-0", "then")), old(101, note("sts-0", "first"))},
+			map[string]string{"sts-0": "then", "": "then"},
+		},
+		"each pod has its own": {
+			[]eventsv1.Event{old(101, note("sts-0", "one")), old(102, note("sts-1", "two"))},
+			map[string]string{"sts-0": "one", "sts-1": "two", "": "two"},
+		},
+		"a series counts from its end": {
+			[]eventsv1.Event{fresh(100, 109, note("sts-0", "again and again")), fresh(105, 0, note("sts-0", "once"))},
+			map[string]string{"sts-0": "again and again", "": "again and again"},
+		},
+		"what ended before the network was ready is over": {
+			[]eventsv1.Event{old(99, note("sts-0", "exceeded quota"))},
+			map[string]string{},
+		},
+		"a volume of the pod is refused": {
+			[]eventsv1.Event{old(100, "create Claim data-sts-0 Pod sts-0 in StatefulSet my-network-sts failed error: no more room")},
+			map[string]string{"sts-0": "no more room", "": "no more room"},
+		},
+		"several events put together": {
+			[]eventsv1.Event{old(100, "(combined from similar events): "+note("sts-0", "exceeded quota"))},
+			map[string]string{"sts-0": "exceeded quota", "": "exceeded quota"},
+		},
+		"words of several lines": {
+			[]eventsv1.Event{old(100, note("sts-0", "no:\n  not here\n"))},
+			map[string]string{"sts-0": "no: not here", "": "no: not here"},
+		},
+		"words that aren't the apiserver's": {
+			[]eventsv1.Event{old(100, "something else is wrong")},
+			map[string]string{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(row.want, refusedWords(row.told, time.Unix(100, 0))); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
