@@ -295,8 +295,9 @@ func TestChangesByHandArePutBack(t *testing.T) {
 		})
 	}
 	// What others own stays, and is no reason to write.
-	merge(t, services, n.namespace, "my-network-svc", "{metadata: {annotations: {theirs: stays}}}")
+	n.audited(t, 3) // what was put off of the status is written by then
 	writes := c.requests(n).writes
+	merge(t, services, n.namespace, "my-network-svc", "{metadata: {annotations: {theirs: stays}}}")
 	_, node := n.bitcoind(t, 0)
 	asked(t, node, 2)
 	u, err := client.Resource(services).Namespace(n.namespace).Get(t.Context(), "my-network-svc", metav1.GetOptions{})
