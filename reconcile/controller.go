@@ -228,17 +228,13 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	}
 	f := found{mesh: known.wanted(network), nodes: nodes}
 	f.applied, f.applyErr = c.apply(ctx, network, nodes)
-	missing, missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
+	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
 	c.connect(ctx, network, f, known)
 	var chainErr, rollErr error
 	f.chain, chainErr = c.compare(ctx, nodes, known)
 	f.roll, rollErr = c.roll(ctx, network, f)
 	later, reportErr := c.report(ctx, network, f)
-	next := known.next()
-	if !missing.IsZero() && missing.Before(next) {
-		next = missing
-	}
-	again = max(next.Sub(c.clock.Now()), time.Millisecond)
+	again = max(known.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
 	}

@@ -37,9 +37,8 @@ type refusals struct {
 	words map[string]string
 }
 
-// explainMissing gives the nodes without a pod the apiserver's words, if it has refused them. It returns when to call it
-// again, zero if no pod is missing.
-func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []node, known *refusals) (next time.Time, err error) {
+// explainMissing gives the nodes without a pod the apiserver's words, if it has refused them.
+func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []node, known *refusals) (err error) {
 	var missing []*node
 	for i := range nodes {
 		if nodes[i].reason == ReasonPodMissing {
@@ -50,13 +49,13 @@ func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []nod
 	switch {
 	case len(missing) == 0:
 		*known = refusals{}
-		return time.Time{}, nil
+		return nil
 	case known.next.IsZero():
 		known.next = now.Add(createdWithin)
 	case !now.Before(known.next):
 		known.next = now.Add(c.options.Resync)
 		if known.words, err = c.readRefusals(ctx, n); err != nil {
-			return known.next, err
+			return err
 		}
 	}
 	for _, node := range missing {
@@ -64,7 +63,7 @@ func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []nod
 			node.reason, node.message = ReasonPodRefused, words
 		}
 	}
-	return known.next, nil
+	return nil
 }
 
 func (r *refusals) of(pod string) string {

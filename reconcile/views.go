@@ -254,9 +254,12 @@ func (known *views) tell(nodes []node) {
 	}
 }
 
-// next is when somebody is to be asked again.
+// next is when somebody is to be asked again, or the events of missing pods are to be read.
 func (known *views) next() time.Time {
 	next := known.audit
+	if read := known.refused.next; !read.IsZero() && read.Before(next) {
+		next = read
+	}
 	for _, v := range known.of {
 		if due := v.next(); !due.IsZero() && due.Before(next) {
 			next = due
