@@ -27,6 +27,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
@@ -40,7 +41,8 @@ const patience = 5 * time.Minute
 const systemNamespace = "bitcoin-controller"
 
 var (
-	client dynamic.Interface
+	client   dynamic.Interface
+	recorded *recording
 
 	podResource         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	statefulSetResource = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
@@ -56,10 +58,19 @@ func TestMain(m *testing.M) {
 		log.Fatal(err)
 	}
 	config.QPS = -1
+	config.WarningHandler = rest.NoWarnings{} // of deprecated kinds, which are recorded too
 	if client, err = dynamic.NewForConfig(config); err != nil {
 		log.Fatal(err)
 	}
-	os.Exit(m.Run())
+	if recorded, err = record(context.Background(), config); err != nil {
+		log.Fatal(err)
+	}
+	code := m.Run()
+	if err := nothingShown(context.Background()); err != nil {
+		log.Println(err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // run is kubectl, as users have it.

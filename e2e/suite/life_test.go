@@ -265,18 +265,24 @@ func isReady(pod *corev1.Pod) bool {
 	})
 }
 
-// kill ends the bitcoind of a node by SIGKILL. The processes of a pod see each other, and bitcoind is not process 1, which
-// would ignore the signal.
+// kill ends the bitcoind of a node by SIGKILL. It is not process 1, which would ignore the signal.
 func (n network) kill(t *testing.T, ordinal int) {
+	t.Helper()
+	n.atBitcoind(t, ordinal, `kill -9 "${process#/proc/}"`)
+}
+
+// atBitcoind runs a shell script in the pod of a node, with bitcoind's /proc/PID in $process: the processes of a pod see
+// each other.
+func (n network) atBitcoind(t *testing.T, ordinal int, script string) {
 	t.Helper()
 	out, err := run(t.Context(), "", "exec", "--namespace", n.namespace, n.podName(ordinal), "--", "sh", "-c", `
 for process in /proc/[0-9]*; do
   read -r command <"$process/comm" && [ "$command" = bitcoind ] || continue
-  echo killed
-  kill -9 "${process#/proc/}"
+  echo found
+  `+script+`
 done`)
-	if out = strings.TrimSpace(out); out != "killed" { // the shell may go with the container that it killed: no error of its own
-		t.Fatalf("kill the bitcoind of %s: %q, %v", n.podName(ordinal), out, err)
+	if out = strings.TrimSpace(out); out != "found" { // the shell may go with the container if it killed it: no error of its own
+		t.Fatalf("look for the bitcoind of %s: %q, %v", n.podName(ordinal), out, err)
 	}
 }
 

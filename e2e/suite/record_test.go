@@ -1,0 +1,226 @@
+//go:build e2e
+
+package suite
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+// recording is what the cluster shows while the suite runs to everybody but the readers of Secrets: each version of each
+// object, and what all containers print but Kubernetes' own. No password may be in it.
+type recording struct {
+	host string
+	http *http.Client
+
+	mutex    sync.Mutex
+	file     *os.File
+	followed map[string]bool      // logs, by their URL and container ID
+	networks map[types.UID]string // by UID, their namespace and name
+}
+
+// record starts the recording, which goes on until ctx ends.
+func record(ctx context.Context, config *rest.Config) (*recording, error) {
+	web, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp("", "recording-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil { // it goes with the process
+		return nil, err
+	}
+	r := &recording{host: config.Host, http: web, file: file, followed: map[string]bool{}, networks: map[types.UID]string{}}
+	resources, err := watchable(config)
+	if err != nil {
+		return nil, err
+	}
+	factory := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
+	for _, resource := range resources {
+		note := func(object any) {
+			if u, ok := object.(*unstructured.Unstructured); ok {
+				r.note(ctx, resource, u)
+			}
+		}
+		handler := cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, after any) { note(after) }}
+		if _, err := factory.ForResource(resource).Informer().AddEventHandler(handler); err != nil {
+			return nil, err
+		}
+	}
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	return r, nil
+}
+
+// watchable are all resources of the cluster but Secrets.
+func watchable(config *rest.Config) ([]schema.GroupVersionResource, error) {
+	asker, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := asker.ServerPreferredResources()
+	if err != nil {
+		return nil, err
+	}
+	var found []schema.GroupVersionResource
+	for _, list := range lists {
+		group, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return nil, err
+		}
+		for _, resource := range list.APIResources {
+			if resource.Name != "secrets" && slices.Contains(resource.Verbs, "watch") {
+				found = append(found, group.WithResource(resource.Name))
+			}
+		}
+	}
+	return found, nil
+}
+
+func (r *recording) note(ctx context.Context, resource schema.GroupVersionResource, u *unstructured.Unstructured) {
+	text, err := json.Marshal(u.Object)
+	if err != nil {
+		text = []byte(err.Error())
+	}
+	r.write(resource.Resource+" "+u.GetNamespace()+"/"+u.GetName(), text)
+	switch resource {
+	case reconcile.Resource:
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		r.networks[u.GetUID()] = u.GetNamespace() + "/" + u.GetName()
+	case podResource:
+		if u.GetNamespace() != "kube-system" {
+			r.followPod(ctx, u)
+		}
+	}
+}
+
+func (r *recording) write(source string, text []byte) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	fmt.Fprintf(r.file, "%s: %s\n", source, bytes.TrimSpace(text))
+}
+
+// followPod reads the logs of each run of each container, while it prints them.
+func (r *recording) followPod(ctx context.Context, u *unstructured.Unstructured) {
+	pod, err := unstructuredx.Into[corev1.Pod](u)
+	if err != nil {
+		return
+	}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses) {
+		if status.State.Running != nil || status.State.Terminated != nil {
+			r.follow(ctx, pod, status.Name, status.ContainerID, false)
+		}
+		if last := status.LastTerminationState.Terminated; last != nil {
+			r.follow(ctx, pod, status.Name, last.ContainerID, true)
+		}
+	}
+}
+
+func (r *recording) follow(ctx context.Context, pod *corev1.Pod, container, id string, previous bool) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	// A log that has been followed to its end is read once more when the next run has begun: its end may have been missed.
+	key := fmt.Sprint(id, previous)
+	if r.followed[key] {
+		return
+	}
+	r.followed[key] = true
+	query := url.Values{"container": {container}, "follow": {fmt.Sprint(!previous)}, "previous": {fmt.Sprint(previous)}}
+	address := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s/log?%s", r.host, pod.Namespace, pod.Name, query.Encode())
+	source := fmt.Sprintf("log of %s/%s %s", pod.Namespace, pod.Name, container)
+	go func() {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+		if err != nil {
+			return
+		}
+		response, err := r.http.Do(request)
+		if err != nil {
+			return
+		}
+		defer response.Body.Close()
+		lines := bufio.NewScanner(response.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			r.write(source, lines.Bytes())
+		}
+	}()
+}
+
+// seen are the networks that there were, as namespace and name, by UID.
+func (r *recording) seen() map[types.UID]string {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return maps.Clone(r.networks)
+}
+
+// secret is something that only readers of Secrets may see.
+type secret struct{ what, user, value string }
+
+// forms are those in which it could appear, by their names.
+func (s secret) forms() map[string]string {
+	forms := map[string]string{
+		"plain":  s.value,
+		"base64": base64.StdEncoding.EncodeToString([]byte(s.value)),
+		"hex":    hex.EncodeToString([]byte(s.value)),
+	}
+	if s.user != "" {
+		forms["the header of a request"] = base64.StdEncoding.EncodeToString([]byte(s.user + ":" + s.value))
+	}
+	return forms
+}
+
+// search returns where the secrets were recorded, each place once, and nothing of the secrets.
+func (r *recording) search(secrets ...secret) ([]string, error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	info, err := r.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, info.Size())
+	if _, err := r.file.ReadAt(text, 0); err != nil {
+		return nil, err
+	}
+	var hits []string
+	for _, secret := range secrets {
+		for name, form := range secret.forms() {
+			for rest := text; ; {
+				at := bytes.Index(rest, []byte(form))
+				if at < 0 {
+					break
+				}
+				source, _, _ := bytes.Cut(rest[bytes.LastIndexByte(rest[:at], '\n')+1:], []byte(": "))
+				hits = append(hits, fmt.Sprintf("%s, %s, is in %s", secret.what, name, source))
+				rest = rest[at+bytes.IndexByte(rest[at:], '\n'):]
+			}
+		}
+	}
+	slices.Sort(hits)
+	return slices.Compact(hits), nil
+}
