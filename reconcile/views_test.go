@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,7 +41,8 @@ var testCredentials = credentials{user: "controller", password: "a password for 
 func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world {
 	t.Helper()
 	w := &world{
-		net: rpctest.NewNetwork(nil), network: network(int32(nodes)), up: map[int32]nodeRun{},
+		// Its time stands still, so nothing is dialled but by the controller.
+		net: rpctest.NewNetwork(rpctest.NewManualClock(start)), network: network(int32(nodes)), up: map[int32]nodeRun{},
 		clock: testingclock.NewFakePassiveClock(start),
 	}
 	t.Cleanup(rpc.CloseIdleConnections)
@@ -140,6 +142,20 @@ func (c *watcher) pass(t testing.TB, w *world) (found, time.Duration) {
 	return f, known.next().Sub(w.clock.Now())
 }
 
+// rest makes passes until there is nothing to be done before the next audit.
+func (c *watcher) rest(t testing.TB, w *world) found {
+	t.Helper()
+	for range 100 {
+		f, again := c.pass(t, w)
+		if known := c.memory.of(c.key); known.next().Equal(known.audit) {
+			return f
+		}
+		w.advance(again)
+	}
+	t.Fatal("there is always something to be done")
+	return found{}
+}
+
 func (w *world) advance(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 
 // asked fails the test unless the nodes were asked that often since before.
@@ -183,11 +199,10 @@ func TestASteadyNetworkIsAskedAtAuditsOnly(t *testing.T) {
 	w := newWorld(t, 3)
 	c := w.controller()
 	w.allReady()
-	c.pass(t, w)
-	w.advance(confirm)
-	_, again := c.pass(t, w)
+	c.rest(t, w)
 	for range 3 {
 		before := w.trips()
+		var again time.Duration
 		for range 10 { // events that concern nobody's bitcoind
 			_, again = c.pass(t, w)
 		}
@@ -196,6 +211,162 @@ func TestASteadyNetworkIsAskedAtAuditsOnly(t *testing.T) {
 		_, again = c.pass(t, w)
 		w.asked(t, before, 1, 1, 1)
 	}
+}
+
+// restart restarts a node's bitcoind in its pod, which loses what is in memory only.
+func (w *world) restart(t *testing.T, ordinal int) {
+	t.Helper()
+	if err := w.fakes[ordinal].Restart(); err != nil {
+		t.Fatal(err)
+	}
+	w.ready(ordinal)
+}
+
+func TestTheMeshFollowsEvents(t *testing.T) {
+	for name, row := range map[string]struct {
+		nodes  int
+		kind   TopologyType
+		happen func(t *testing.T, w *world)
+		// trips are round trips to each node at that event, before anything is looked at again.
+		trips []int
+	}{
+		"a bitcoind was killed in place: its peers are asked, and dial it again": {
+			nodes: 3, happen: func(t *testing.T, w *world) { w.restart(t, 1) }, trips: []int{2, 2, 2},
+		},
+		"where one end dials, only those that dial it": {
+			nodes: 5, kind: TopologyRing, happen: func(t *testing.T, w *world) { w.restart(t, 1) }, trips: []int{2, 2, 0, 0, 0},
+		},
+		"a pod lost its readiness for a moment, and no connection": {
+			nodes: 3, happen: func(t *testing.T, w *world) { w.ready(1) }, trips: []int{1, 1, 1},
+		},
+		"a pod was replaced: its old address goes, its new one comes": {
+			nodes: 3, trips: []int{2, 2, 2, 0},
+			happen: func(t *testing.T, w *world) {
+				w.fakes[2].Close()
+				w.add(t)
+				w.ips[2], w.fakes[2], w.fakes[3] = w.ips[3], w.fakes[3], w.fakes[2]
+				w.ready(2)
+			},
+		},
+		"the network grew": {
+			nodes: 3, trips: []int{1, 1, 1, 2},
+			happen: func(t *testing.T, w *world) {
+				w.network.Spec.Nodes++
+				w.add(t)
+				w.ready(3)
+			},
+		},
+		"the network shrank": {
+			nodes: 3, happen: func(t *testing.T, w *world) { w.network.Spec.Nodes-- }, trips: []int{2, 2, 0},
+		},
+		"a pod is shutting down: its peers are asked whether they still have it": {
+			nodes: 3, happen: func(t *testing.T, w *world) { delete(w.up, 2) }, trips: []int{1, 1, 0},
+		},
+		"a pod is down: nobody dials it": {
+			nodes: 3, trips: []int{1, 1, 0},
+			happen: func(t *testing.T, w *world) {
+				w.fakes[2].Stop()
+				delete(w.up, 2)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, row.nodes)
+			w.network.Spec.Topology.Type = row.kind
+			w.allReady()
+			c := w.controller()
+			c.rest(t, w)
+			row.happen(t, w)
+			before := w.trips()
+			c.pass(t, w)
+			w.asked(t, before, row.trips...)
+			w.holds(t, c.rest(t, w))
+		})
+	}
+}
+
+// holds fails the test unless the nodes that are up list whom they are to dial, and what was found of their connections is
+// true and complete.
+func (w *world) holds(t *testing.T, f found) {
+	t.Helper()
+	for from, dials := range f.mesh.dials {
+		if _, up := w.up[int32(from)]; !up {
+			continue
+		}
+		connected := map[*rpctest.Node]bool{}
+		for _, peer := range w.fakes[from].Peers() {
+			connected[peer.Node] = true
+		}
+		var want []string
+		for _, to := range dials {
+			want = append(want, w.ips[to].String())
+			if reported := edgeOf(int32(from), to).connected(f.nodes); reported != connected[w.fakes[to]] {
+				t.Errorf("%d-%d: reported %v, connected %v", from, to, reported, !reported)
+			}
+			if _, up := w.up[to]; up && !connected[w.fakes[to]] {
+				t.Errorf("%d-%d is not connected", from, to)
+			}
+		}
+		got := w.fakes[from].Added()
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("node %d lists %v, want %v", from, got, want)
+		}
+	}
+}
+
+func TestARestartedControllerAsksEverybodyOnce(t *testing.T) {
+	w := newWorld(t, 3)
+	w.allReady()
+	w.controller().rest(t, w)
+	before, changes := w.trips(), w.changes()
+	w.holds(t, w.controller().rest(t, w))
+	w.asked(t, before, 1, 1, 1)
+	if now := w.changes(); now != changes {
+		t.Errorf("%d changes", now-changes)
+	}
+}
+
+// changes counts what nodes were told to add, to dial or to drop.
+func (w *world) changes() int {
+	calls := w.net.Stats().Calls
+	return calls["addnode"] + calls["disconnectnode"]
+}
+
+func TestWhatWentIsForgotten(t *testing.T) {
+	w := newWorld(t, 3)
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	known := c.memory.of(c.key)
+	w.network.Spec.Nodes = 2
+	delete(w.up, 1)
+	c.pass(t, w)
+	if len(known.of) != 1 || known.of[0] == nil {
+		t.Errorf("of the only node left, there is %v", known.of)
+	}
+	c.memory.forget(c.key)
+	if len(c.memory.views) != 0 {
+		t.Errorf("of no network, there is %v", c.memory.views)
+	}
+}
+
+func TestWhatNobodyToldIsFoundByTheAudit(t *testing.T) {
+	w := newWorld(t, 3)
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	if err := w.fakes[1].Restart(); err != nil { // within the same container
+		t.Fatal(err)
+	}
+	before := w.trips()
+	_, again := c.pass(t, w)
+	w.asked(t, before, 0, 0, 0)
+	w.advance(again)
+	c.pass(t, w)
+	w.asked(t, before, 2, 2, 2)
+	w.holds(t, c.rest(t, w))
 }
 
 // crowd are bitcoinds without a network between them and the controller: a thousand cost no more than their lists.
@@ -289,9 +460,7 @@ func BenchmarkPassOverAThousandNodes(b *testing.B) {
 	c.mesh.connect = crowd.connect
 	c.options.Resync = 24 * time.Hour
 	w.allReady()
-	c.pass(b, w)
-	w.advance(confirm)
-	c.pass(b, w)
+	c.rest(b, w)
 	for b.Loop() {
 		c.pass(b, w)
 	}

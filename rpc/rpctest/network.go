@@ -81,6 +81,30 @@ func (net *Network) Edges() int {
 	return len(pairs)
 }
 
+// Parts counts the groups into which the nodes that are up fall if those that are connected, be it over others, are in one
+// group: 1 if the network is whole.
+func (net *Network) Parts() int {
+	net.mu.Lock()
+	defer net.mu.Unlock()
+	parts, seen := 0, map[*process]bool{}
+	for _, n := range net.nodes {
+		if n.proc == nil || seen[n.proc] {
+			continue
+		}
+		parts++
+		seen[n.proc] = true
+		for reached := []*process{n.proc}; len(reached) > 0; reached = reached[1:] {
+			for _, c := range reached[0].conns {
+				if other := c.seenBy(reached[0]).other; !seen[other] {
+					seen[other] = true
+					reached = append(reached, other)
+				}
+			}
+		}
+	}
+	return parts
+}
+
 // Stats sums over all nodes there are.
 func (net *Network) Stats() Stats {
 	net.mu.Lock()

@@ -93,3 +93,22 @@ func TestInitialBlockDownload(t *testing.T) {
 		}
 	}
 }
+
+func TestPartsAreGroupsWithoutConnectionsBetweenThem(t *testing.T) {
+	net, _ := newManualNetwork(t)
+	nodes := []*Node{newNode(t, net, ""), newNode(t, net, ""), newNode(t, net, ""), newNode(t, net, "")}
+	for _, step := range []struct {
+		do   func()
+		want int
+	}{
+		{func() {}, 4},
+		{func() { connect(t, nodes[0], nodes[1]); connect(t, nodes[3], nodes[2]) }, 2},
+		{func() { connect(t, nodes[2], nodes[0]) }, 1},
+		{nodes[0].Stop, 2},
+	} {
+		step.do()
+		if parts := net.Parts(); parts != step.want {
+			t.Errorf("%d parts, want %d", parts, step.want)
+		}
+	}
+}
