@@ -21,10 +21,11 @@ const (
 	nodesInParallel = 32
 	// readTimeout bounds a question to a node, which answers in milliseconds unless it is starved.
 	readTimeout = 5 * time.Second
-	// dialsPerBatch bounds how long a batch can take: each onetry to a dead address costs bitcoind's connect timeout,
-	// which our bitcoin.conf sets to 1 s.
+	// dialTimeout is what each onetry to a dead address costs: our bitcoin.conf sets bitcoind's connect timeout to it.
+	dialTimeout = time.Second
+	// dialsPerBatch bounds how long a batch can take.
 	dialsPerBatch = 16
-	changeTimeout = readTimeout + dialsPerBatch*time.Second
+	changeTimeout = readTimeout + dialsPerBatch*dialTimeout
 )
 
 // bitcoind is the RPC interface of one node.
@@ -252,7 +253,7 @@ func (m mesher) look(ctx context.Context, client bitcoind, v *view) error {
 
 // change sends one batch: the changes, and then the question what they led to.
 func (m mesher) change(ctx context.Context, client bitcoind, v *view, todo changes) error {
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout+time.Duration(len(todo.dial)+len(todo.nudge))*dialTimeout)
 	defer cancel()
 	asked := m.clock.Now()
 	var q question

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
@@ -30,7 +31,9 @@ type world struct {
 	ips     []netip.Addr
 	clock   *testingclock.FakePassiveClock
 	network *Network
-	runs    int
+	// as is how controllers try to be let in.
+	as   credentials
+	runs int
 	// up are the runs of the nodes whose pods are ready, by ordinal.
 	up map[int32]nodeRun
 }
@@ -42,7 +45,7 @@ func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world
 	t.Helper()
 	w := &world{
 		// Its time stands still, so nothing is dialled but by the controller.
-		net: rpctest.NewNetwork(rpctest.NewManualClock(start)), network: network(int32(nodes)), up: map[int32]nodeRun{},
+		net: rpctest.NewNetwork(rpctest.NewManualClock(start)), as: testCredentials, network: network(int32(nodes)), up: map[int32]nodeRun{},
 		clock: testingclock.NewFakePassiveClock(start),
 	}
 	t.Cleanup(rpc.CloseIdleConnections)
@@ -89,7 +92,7 @@ func (w *world) observe() []node {
 	for i := range nodes {
 		ordinal := int32(i)
 		run, up := w.up[ordinal]
-		nodes[i] = node{ordinal: ordinal, name: podName(w.network, ordinal), as: testCredentials, ip: w.ips[i], run: run, ready: up}
+		nodes[i] = node{ordinal: ordinal, name: podName(w.network, ordinal), as: w.as, ip: w.ips[i], run: run, ready: up}
 		if !up {
 			nodes[i].reason = ReasonPodNotReady
 		}
@@ -210,6 +213,41 @@ func TestASteadyNetworkIsAskedAtAuditsOnly(t *testing.T) {
 		w.advance(again)
 		_, again = c.pass(t, w)
 		w.asked(t, before, 1, 1, 1)
+	}
+}
+
+func TestAPeerCountsAsConnected(t *testing.T) {
+	other := address(1)
+	for name, row := range map[string]struct {
+		todo      changes
+		connected bool // as the answer to that has it
+		after     time.Duration
+		then      bool // as the answer to the next question has it
+		want      []bool
+	}{
+		"at once, if it was never dialled before": {
+			todo: changes{dial: []netip.Addr{other}}, connected: true, after: time.Millisecond, then: true, want: []bool{true, true},
+		},
+		"no longer, if it hung up": {
+			todo: changes{dial: []netip.Addr{other}}, connected: true, after: confirm, want: []bool{true, false},
+		},
+		"if it was nudged, once that has lasted": {
+			todo: changes{nudge: []netip.Addr{other}}, connected: true, after: firstRetry, then: true, want: []bool{false, true},
+		},
+		"but not for an answer that comes before": {
+			todo: changes{nudge: []netip.Addr{other}}, connected: true, after: firstRetry - 1, then: true, want: []bool{false, false},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var v view
+			v.note(answer{at: start, peers: map[netip.Addr]bool{other: row.connected}})
+			v.tried(row.todo, start, time.Minute)
+			got := []bool{v.peers[other]}
+			v.note(answer{at: start.Add(row.after), peers: map[netip.Addr]bool{other: row.then}})
+			if got = append(got, v.peers[other]); !slices.Equal(got, row.want) {
+				t.Errorf("got %v, want %v", got, row.want)
+			}
+		})
 	}
 }
 
@@ -367,6 +405,68 @@ func TestWhatNobodyToldIsFoundByTheAudit(t *testing.T) {
 	c.pass(t, w)
 	w.asked(t, before, 2, 2, 2)
 	w.holds(t, c.rest(t, w))
+}
+
+// judged takes the status of what was found for the network's own. It says whether that is another one, to be written.
+func (w *world) judged(f found) (written bool) {
+	status := statusOf(w.network, f, w.clock.Now())
+	written = !equality.Semantic.DeepEqual(status, w.network.Status)
+	w.network.Status = status
+	return written
+}
+
+func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
+	w := newWorld(t, 5)
+	w.network.Spec.Topology.Type = TopologyRing
+	w.allReady()
+	c := w.controller()
+	w.judged(c.rest(t, w))
+	for height := int64(1); height <= 3; height++ {
+		w.fakes[3].Mine(1)
+		w.advance(time.Second)
+		w.ready(0) // a reason to ask node 0, and node 4, which dials it: both have a block that the others had not when asked
+		before := w.trips()
+		f, again := c.pass(t, w)
+		if !f.chain.pending || w.judged(f) {
+			t.Fatalf("block %d: what not all have been asked for is reported: %+v, %+v", height, f.chain, w.network.Status)
+		}
+		if again > blockTime {
+			t.Errorf("looks again after %s", again)
+		}
+		written := 0
+		for range 2 {
+			w.advance(again)
+			if f, again = c.pass(t, w); w.judged(f) {
+				written++
+			}
+		}
+		if written != 1 || w.network.Status.Height != height || w.network.Status.Tips != 1 {
+			t.Errorf("block %d: %d writes, %+v", height, written, w.network.Status)
+		}
+		// At the event, and once for the hash of the lower block; a second later who differed and one who did not; at the audit.
+		w.asked(t, before, 4, 2, 2, 2, 2)
+	}
+}
+
+func TestANodeThatStaysBehindIsReportedAfterASecond(t *testing.T) {
+	w := newWorld(t, 3)
+	w.allReady()
+	c := w.controller()
+	w.judged(c.rest(t, w))
+	w.net.SetBlockDelay(time.Hour)
+	w.fakes[0].Mine(1)
+	var again time.Duration
+	for looks, want := range [][]int32{nil, {1, 2}, {1, 2}} {
+		if looks == 0 {
+			w.advance(time.Minute) // an audit
+		}
+		var f found
+		f, again = c.pass(t, w)
+		if f.chain.pending != (want == nil) || want != nil && !slices.Equal(f.chain.behind, want) {
+			t.Errorf("look %d: %+v", looks, f.chain)
+		}
+		w.advance(again)
+	}
 }
 
 // crowd are bitcoinds without a network between them and the controller: a thousand cost no more than their lists.

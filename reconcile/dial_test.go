@@ -1,0 +1,356 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+)
+
+// full takes no inbound connections.
+func full(o *rpctest.Options) { o.Conf = "maxconnections=11" }
+
+// during makes passes whenever one is due for as long as given. It returns how often the time of an audit came.
+func (c *watcher) during(t *testing.T, w *world, d time.Duration) (audits int) {
+	t.Helper()
+	known := c.memory.of(c.key)
+	for end := w.clock.Now().Add(d); w.clock.Now().Before(end); {
+		if !w.clock.Now().Before(known.audit) {
+			audits++
+		}
+		_, again := c.pass(t, w)
+		w.advance(again)
+	}
+	return audits
+}
+
+func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
+	w := newWorld(t, 1)
+	w.add(t, full)
+	w.add(t)
+	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, TopologyRing // 0 dials 1, which has no room
+	w.allReady()
+	c := w.controller()
+	before := w.trips()
+	audits := c.during(t, w, 10*time.Minute)
+	now := w.trips()
+	// Nodes 1 and 2 are asked when they come up, dial, and after that at audits only.
+	for ordinal := 1; ordinal <= 2; ordinal++ {
+		if asked, want := now[ordinal]-before[ordinal], audits+2; asked != want {
+			t.Errorf("node %d: %d round trips in %d audits, want %d", ordinal, asked, audits, want)
+		}
+	}
+	// Node 0 dials, and asks and dials again after 0.25, 0.5, 1, 2, 4, 8 and 16 s, and then every half minute.
+	onetries := w.fakes[0].Stats().Calls["addnode"] - 1 // an add
+	if onetries < 1+7+15 || onetries > 1+7+20 {
+		t.Errorf("node 0 dialled %d times in ten minutes", onetries)
+	}
+	if asked, most := now[0]-before[0], 1+2*onetries+audits; asked > most {
+		t.Errorf("node 0: %d round trips, at most %d are of use", asked, most)
+	}
+	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || fmt.Sprint(lines[0].ContextMap()["pairs"]) != "[0-1]" {
+		t.Errorf("warnings: %v", lines)
+	}
+
+	// Another run of either end is tried at once.
+	w.fakes[1].SetConf("")
+	w.restart(t, 1)
+	c.pass(t, w)
+	w.holds(t, c.rest(t, w))
+}
+
+func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
+	for name, fault := range map[string]rpctest.Fault{
+		"it refuses the controller": rpctest.WrongCredentials,
+		"it resets connections":     rpctest.Reset,
+		"it answers with garbage":   rpctest.HTML,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 3)
+			w.allReady()
+			w.fakes[2].SetFault(fault)
+			c := w.controller()
+			before := w.trips()
+			audits := c.during(t, w, 2*time.Minute)
+			now := w.trips()
+			// The others are meshed, also with it: they dial it.
+			for ordinal := range 2 {
+				if asked, want := now[ordinal]-before[ordinal], audits+2; asked != want {
+					t.Errorf("node %d: %d round trips in %d audits, want %d", ordinal, asked, audits, want)
+				}
+			}
+			if edges := w.net.Edges(); edges != 3 {
+				t.Errorf("%d pairs are connected", edges)
+			}
+			if asked, most := now[2]-before[2], 8+2*audits; asked > most {
+				t.Errorf("node 2: %d round trips in %d audits, want at most %d", asked, audits, most)
+			}
+			if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-2" {
+				t.Errorf("warnings: %v", lines)
+			}
+			w.fakes[2].SetFault(rpctest.NoFault)
+			c.during(t, w, time.Minute)
+			w.holds(t, c.rest(t, w))
+		})
+	}
+}
+
+func TestANodeIsAskedAtOnceWhenThereAreOtherCredentials(t *testing.T) {
+	w := newWorld(t, 2)
+	w.allReady()
+	w.as.password = "a password of tomorrow"
+	c := w.controller()
+	c.pass(t, w)
+	w.as = testCredentials
+	if f, _ := c.pass(t, w); f.unconnected() != 0 { // sooner than it would be asked again
+		t.Errorf("the nodes are %+v", f.nodes)
+	}
+}
+
+// hanging answers nothing until it is released.
+type hanging chan struct{}
+
+func (h hanging) Batch(context.Context, ...*rpc.Call) error {
+	<-h
+	return rpc.ErrTimeout
+}
+
+func TestANodeThatHangsDelaysNobody(t *testing.T) {
+	for name, prepare := range map[string]func(t *testing.T, w *world, c *watcher){
+		"when all come at once": func(*testing.T, *world, *watcher) {},
+		"though nodes are asked one after the other, if it has failed before": func(t *testing.T, w *world, c *watcher) {
+			c.mesh.parallel = 1
+			w.fakes[0].SetFault(rpctest.Reset)
+			w.ready(0)
+			c.pass(t, w)
+			w.advance(firstRetry)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 6)
+			c := w.controller()
+			prepare(t, w, c)
+			w.ready(1, 2, 3, 4, 5)
+			if _, up := w.up[0]; !up {
+				w.ready(0)
+			}
+			hangs := make(hanging)
+			c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
+				if ip == w.ips[0] {
+					return hangs, nil
+				}
+				return connectRPC(ip, as)
+			}
+			var pass sync.WaitGroup
+			f := found{mesh: topologyOf(w.network).mesh(), nodes: w.observe()}
+			pass.Go(func() { c.connect(t.Context(), w.network, f, c.memory.of(c.key)) })
+			defer pass.Wait()
+			defer close(hangs)
+			// The others dial each other, and it as well.
+			for deadline := time.Now().Add(time.Minute); w.net.Edges() != 15; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d pairs are connected while it hangs", w.net.Edges())
+				}
+			}
+		})
+	}
+}
+
+func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
+	w := newWorld(t, 2)
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	w.fakes[1].SetFault(rpctest.Reset)
+	w.advance(time.Minute)
+	f, _ := c.pass(t, w)
+	if n := f.nodes[1]; n.peers != nil || n.tip != "" || n.reason != ReasonRPCFailed || n.message == "" {
+		t.Errorf("it failed, and is %+v", n)
+	}
+	// Between the tries, too.
+	f, _ = c.pass(t, w)
+	if n := f.nodes[1]; n.peers != nil || n.tip != "" || n.reason != ReasonRPCFailed || n.message == "" {
+		t.Errorf("it failed before, and is %+v", n)
+	}
+	w.fakes[1].SetFault(rpctest.NoFault)
+	if n := c.rest(t, w).nodes[1]; n.peers == nil || n.tip == "" || n.reason != "" || n.message != "" {
+		t.Errorf("it is well again, and is %+v", n)
+	}
+}
+
+// spy sees every round trip to a node, before and after.
+type spy struct {
+	bitcoind
+	see func(calls []*rpc.Call)
+}
+
+func (s spy) Batch(ctx context.Context, calls ...*rpc.Call) error {
+	s.see(calls)
+	defer s.see(nil)
+	return s.bitcoind.Batch(ctx, calls...)
+}
+
+// spied has see called before each round trip with its calls, and after it without.
+func (c *watcher) spied(see func(calls []*rpc.Call)) {
+	c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
+		client, err := connectRPC(ip, as)
+		return spy{client, see}, err
+	}
+}
+
+// noRemovals fails the test if a node is told to remove or to disconnect another.
+func noRemovals(t *testing.T) func(calls []*rpc.Call) {
+	return func(calls []*rpc.Call) {
+		for _, call := range calls {
+			if call.Method == "disconnectnode" || call.Method == "addnode" && call.Params[1] == rpc.Remove {
+				t.Errorf("%s %v", call.Method, call.Params)
+			}
+		}
+	}
+}
+
+func TestAControllerThatStopsInTheMiddleIsFollowedByAnother(t *testing.T) {
+	for after := range 12 { // six nodes, of which each is asked and told
+		w := newWorld(t, 6)
+		w.allReady()
+		w.restartAfter(t, after)
+	}
+}
+
+// restartAfter stops a controller after so many round trips, and has another one start, while the first may still wait for
+// answers.
+func (w *world) restartAfter(t *testing.T, after int) {
+	t.Helper()
+	first, second := w.controller(), w.controller()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var trips atomic.Int32
+	removals := noRemovals(t)
+	first.spied(func(calls []*rpc.Call) {
+		removals(calls)
+		if calls != nil && int(trips.Add(1)) > after {
+			stop()
+		}
+	})
+	second.spied(removals)
+	f := found{mesh: topologyOf(w.network).mesh(), nodes: w.observe()}
+	var group sync.WaitGroup
+	group.Go(func() { first.connect(ctx, w.network, f, first.memory.of(first.key)) })
+	<-ctx.Done()
+	result := second.rest(t, w)
+	group.Wait()
+	w.holds(t, result)
+	if t.Failed() {
+		t.Fatalf("stopped after %d round trips", after)
+	}
+}
+
+func TestTwoControllersAtOnceDoNoHarm(t *testing.T) {
+	w := newWorld(t, 12)
+	controllers := []*watcher{w.controller(), w.controller()}
+	for _, c := range controllers {
+		c.spied(noRemovals(t))
+	}
+	for ordinal := range w.fakes {
+		w.ready(ordinal)
+		if ordinal == 7 {
+			w.restart(t, 3)
+		}
+		var group sync.WaitGroup
+		for _, c := range controllers {
+			group.Go(func() { c.pass(t, w) })
+		}
+		group.Wait()
+	}
+	for _, c := range controllers {
+		w.holds(t, c.rest(t, w))
+	}
+}
+
+func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
+	for _, nodes := range []int{2, 3, 5, 10, 20} {
+		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
+			w := newWorld(t, nodes)
+			w.network.Spec.Topology.Type = TopologyFullMesh
+			w.allReady()
+			c := w.controller()
+			c.rest(t, w)
+			var sights, splits atomic.Int32
+			look := func() {
+				sights.Add(1)
+				if w.net.Parts() != 1 {
+					splits.Add(1)
+				}
+			}
+			c.spied(func([]*rpc.Call) { look() })
+			var done atomic.Bool
+			var watching sync.WaitGroup
+			watching.Go(func() {
+				for !done.Load() {
+					look()
+				}
+			})
+			defer watching.Wait()
+			defer done.Store(true)
+			for _, kind := range []TopologyType{
+				TopologyRing, TopologyStar, TopologySparse, TopologyAuto, TopologyStar, TopologyRing,
+				TopologyAuto, TopologyRing, TopologySparse, TopologyFullMesh, TopologyStar, TopologyAuto, TopologyFullMesh,
+			} {
+				w.network.Spec.Topology.Type = kind
+				w.holds(t, c.rest(t, w))
+				if t.Failed() {
+					t.Fatalf("after the change to %s", kind)
+				}
+			}
+			if splits.Load() > 0 {
+				t.Errorf("the network was split %d of the %d times that it was looked at", splits.Load(), sights.Load())
+			}
+		})
+	}
+}
+
+func TestAnEdgeThatTheTopologyWantsTheOtherWayRoundIsKeptUntilThatIsUp(t *testing.T) {
+	w := newWorld(t, 1, full)
+	w.add(t)
+	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 2, TopologyRing // 0 dials 1
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	w.network.Spec.Topology.Type = TopologyStar // 1 dials 0, which has no room
+	c.during(t, w, 2*time.Minute)
+	if w.net.Parts() != 1 {
+		t.Error("the network was split")
+	}
+}
+
+func TestOldNewsSplitNoNetwork(t *testing.T) {
+	w := newWorld(t, 5)
+	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	w.advance(time.Second)
+	// The full mesh has all dials of the ring, but one of them has been lost, and the controller doesn't know.
+	client, err := connectRPC(w.ips[1], testCredentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Batch(t.Context(), rpc.DisconnectNodeCall(w.ips[2].String())); err != nil {
+		t.Fatal(err)
+	}
+	w.network.Spec.Topology.Type = TopologyRing
+	c.spied(noRemovals(t))
+	if _, again := c.pass(t, w); again > time.Millisecond {
+		t.Errorf("looks again after %s only", again)
+	}
+	c.mesh.connect = connectRPC
+	w.holds(t, c.rest(t, w))
+}
