@@ -58,8 +58,8 @@ func (e nameConflictError) Error() string {
 type applied struct {
 	image  string
 	access access
-	// trouble is what keeps a Secret of the user's from being as wanted, which keeps nothing else.
-	trouble error
+	// troubles keep no child from being applied.
+	troubles troubles
 }
 
 // apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
@@ -80,8 +80,8 @@ func (c *Controller) apply(ctx context.Context, n *Network, nodes []node) (appli
 		return applied{}, err
 	}
 	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
-	var trouble error
-	t.access, trouble = c.admit(ctx, n, key, standing, config, nodes)
+	var troubles troubles
+	t.access, troubles = c.admit(ctx, n, key, standing, config, nodes)
 	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
 	var failed []error
 	for _, child := range desired(n, t) {
@@ -90,7 +90,7 @@ func (c *Controller) apply(ctx context.Context, n *Network, nodes []node) (appli
 		}
 		failed = append(failed, c.applyChild(ctx, n, child, lives[child.resource]))
 	}
-	return applied{image: t.image, access: t.access, trouble: trouble}, errors.Join(failed...)
+	return applied{image: t.image, access: t.access, troubles: troubles}, errors.Join(failed...)
 }
 
 // lives are the children as last seen; there is none of those that don't exist.

@@ -238,7 +238,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(f.applyErr, transient(f.trouble), missingErr, chainErr, rollErr, reportErr)
+	return again, errors.Join(f.applyErr, f.troubles.others(), missingErr, chainErr, rollErr, reportErr)
 }
 
 // connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's

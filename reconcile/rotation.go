@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -124,15 +123,19 @@ func (k masterKey) authenticate(n *Network, standing generations, nodes []node) 
 	if len(standing) > 0 {
 		known = standing
 	}
+	fingerprint, derived := k.fingerprint(), map[int64]credentials{} // each once: there may be a thousand nodes
 	for i := range nodes {
-		if made := nodes[i].fingerprint; made != "" && made != k.fingerprint() {
+		if made := nodes[i].fingerprint; made != "" && made != fingerprint {
 			continue
 		}
 		generation := known[0]
 		if accepts := nodes[i].accepts; accepts != nil && slices.Max(accepts) <= slices.Max(known) {
 			generation = slices.Max(accepts)
 		}
-		nodes[i].as = k.credentials(rpcUser, n.UID, generation)
+		if _, there := derived[generation]; !there {
+			derived[generation] = k.credentials(rpcUser, n.UID, generation)
+		}
+		nodes[i].as = derived[generation]
 	}
 }
 
@@ -180,9 +183,8 @@ func (c *Controller) standing(ctx context.Context, n *Network, config *corev1.Co
 	return key, standing, nil
 }
 
-// admit decides who gets in at the nodes from now on. What is the trouble with a Secret of the user's keeps nobody else
-// out; its error may hold several.
-func (c *Controller) admit(ctx context.Context, n *Network, key masterKey, standing generations, config *corev1.ConfigMap, nodes []node) (access, error) {
+// admit decides who gets in at the nodes from now on. Troubles with a Secret of the user's keep nobody else out.
+func (c *Controller) admit(ctx context.Context, n *Network, key masterKey, standing generations, config *corev1.ConfigMap, nodes []node) (access, troubles) {
 	published, wanted := publishedBy(config), wantedGeneration(n)
 	next := standing.next(wanted, false, false)
 	var err error
@@ -197,7 +199,7 @@ func (c *Controller) admit(ctx context.Context, n *Network, key masterKey, stand
 		next = standing.next(wanted, true, published == standing[1])
 	}
 	line, ownErr := c.ownLine(ctx, n, key, config)
-	return key.access(n.UID, next, line, published), errors.Join(ownErr, err)
+	return key.access(n.UID, next, line, published), troubles{ownErr, err}
 }
 
 // publishedBy is the generation that the Secret for applications was made with, 0 if that is not recorded.

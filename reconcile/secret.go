@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -77,7 +78,7 @@ func (p *publications) forget(network cache.ObjectName) {
 // for it is immutable.
 func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, generation, before int64) (now int64, err error) {
 	network, this := cache.MetaObjectToName(n), publication{network: n.UID, generation: generation}
-	if before == generation && c.publications.of(network) == this {
+	if c.publications.of(network) == this {
 		return generation, nil
 	}
 	intent, err := unstructuredx.Intent(rpcSecret(n, key.credentials(applicationUser, n.UID, generation)))
@@ -92,8 +93,10 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
-	case !apierrors.IsAlreadyExists(err):
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err): // rules, quotas, webhooks
 		return before, troubleError{ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
+	case !apierrors.IsAlreadyExists(err):
+		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
 		c.publications.note(network, this)
 		return generation, nil
@@ -126,11 +129,23 @@ type troubleError struct{ reason, message string }
 
 func (e troubleError) Error() string { return e.message }
 
-// transient is what is left of err without troubles, of which the status tells and which an audit looks into: to retry
-// sooner would not help.
-func transient(err error) error {
-	if _, trouble := errors.AsType[troubleError](err); trouble {
-		return nil
+// troubles are what keeps Secrets of the user's from being as wanted.
+type troubles []error
+
+// first is the one of which the status tells, nil if there is none.
+func (t troubles) first() *troubleError {
+	for _, err := range t {
+		if trouble, ok := errors.AsType[troubleError](err); ok {
+			return &trouble
+		}
 	}
-	return err
+	return nil
+}
+
+// others are failures that another try may mend. The next audit is soon enough for those that the status tells of.
+func (t troubles) others() error {
+	return errors.Join(slices.DeleteFunc(slices.Clone(t), func(err error) bool {
+		_, trouble := errors.AsType[troubleError](err)
+		return trouble
+	})...)
 }

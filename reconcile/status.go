@@ -109,7 +109,7 @@ func setConditions(status *NetworkStatus, f found, generation int64, now time.Ti
 		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ReasonRollingOut, f.roll}
 	}
 	// Trouble with a Secret of the user's is no matter of the network's readiness.
-	if trouble, ok := errors.AsType[troubleError](f.trouble); ok && stalled == (verdict{}) {
+	if trouble := f.troubles.first(); trouble != nil && stalled == (verdict{}) {
 		verdicts[ConditionStalled] = verdict{metav1.ConditionTrue, trouble.reason, trouble.message}
 	}
 	for _, kind := range []string{ConditionReady, ConditionMeshed, ConditionChainSynced, ConditionReconciling, ConditionStalled} {

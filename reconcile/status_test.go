@@ -119,14 +119,14 @@ func TestConditions(t *testing.T) {
 			want:  []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
 		},
 		"the user's Secret can't be read": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{trouble: errors.Join(troubleError{ReasonSecretForbidden, "allow it"}, troubleError{ReasonRPCSecretFailed, "quota"})}},
+			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{nil, errors.New("timeout"), troubleError{ReasonSecretForbidden, "allow it"}, troubleError{ReasonRPCSecretFailed, "quota"}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
 				"Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
-			found: found{chain: synced, applied: applied{trouble: troubleError{ReasonSecretNotFound, "create it"}}, nodes: with(meshed(2), func(n []node) {
+			found: found{chain: synced, applied: applied{troubles: troubles{troubleError{ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: ReasonPodMissing, message: "it does not exist"}
 			})},
 			want: []string{
@@ -137,7 +137,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the apiserver refuses the user's Secret and a child": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{trouble: troubleError{ReasonSecretNotFound, "create it"}}, applyErr: errors.New("quota")},
+			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{troubleError{ReasonSecretNotFound, "create it"}}}, applyErr: errors.New("quota")},
 			want:  []string{"Ready False ApplyFailed: quota", allConnected, oneTip, "Stalled True ApplyFailed: quota"},
 		},
 		"credentials are being added": {

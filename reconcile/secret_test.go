@@ -1,0 +1,104 @@
+package reconcile
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	testingclock "k8s.io/utils/clock/testing"
+)
+
+func TestPublish(t *testing.T) {
+	taken := apierrors.NewAlreadyExists(secrets.GroupResource(), "my-network-rpc")
+	quota := apierrors.NewForbidden(secrets.GroupResource(), "my-network-rpc", errors.New("exceeded quota"))
+	terminating := apierrors.NewForbidden(secrets.GroupResource(), "my-network-rpc", errors.New("it goes"))
+	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	const old = predecessorGoes
+	for name, row := range map[string]struct {
+		generation, before int64
+		age                time.Duration
+		answer             error
+		now                int64
+		err                string
+		event              string
+		again              int // requests of a second try
+	}{
+		"a new network":                                  {generation: 1, now: 1, event: "Normal Created created Secret my-network-rpc with credentials of generation 1"},
+		"the controller was restarted":                   {generation: 1, before: 1, answer: taken, now: 1},
+		"it was deleted meanwhile":                       {generation: 1, before: 1, now: 1, event: "Normal Created created Secret my-network-rpc"},
+		"a predecessor's may still be there":             {generation: 1, answer: taken, now: 0, again: 1},
+		"somebody else's":                                {generation: 1, age: old, answer: taken, now: 1, event: "Warning SecretExists Secret my-network-rpc exists already"},
+		"a rotation waits for the user":                  {generation: 2, before: 1, age: old, answer: taken, now: 1, event: "Normal RotationWaits delete Secret my-network-rpc", again: 1},
+		"a rotation goes on":                             {generation: 2, before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2"},
+		"a quota":                                        {generation: 1, answer: quota, now: 0, err: "exceeded quota", again: 1},
+		"the namespace goes":                             {generation: 1, answer: terminating, now: 0, again: 1},
+		"the apiserver is busy, which nobody is told of": {generation: 1, answer: apierrors.NewServerTimeout(secrets.GroupResource(), "create", 1), err: "create Secret default/my-network-rpc", again: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+			client.PrependReactor("create", "secrets", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				return true, action.(clienttesting.CreateAction).GetObject(), row.answer
+			})
+			now := time.Unix(1e9, 0)
+			recorder := events.NewFakeRecorder(10)
+			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now), publications: publications{tried: map[cache.ObjectName]publication{}}}
+			n := network(1)
+			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
+			got, err := c.publish(t.Context(), n, testKey, row.generation, row.before)
+			if got != row.now || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+				t.Errorf("%d, %v; want %d, %q", got, err, row.now, row.err)
+			}
+			if _, _ = c.publish(t.Context(), n, testKey, row.generation, got); len(client.Actions()) != 1+row.again {
+				t.Errorf("%d requests in two tries, want %d", len(client.Actions()), 1+row.again)
+			}
+			for _, action := range client.Actions() {
+				if action.GetVerb() != "create" {
+					t.Errorf("it wants to %s a Secret", action.GetVerb())
+				}
+			}
+			close(recorder.Events)
+			var told []string
+			for event := range recorder.Events {
+				told = append(told, event)
+			}
+			if text := strings.Join(told, "\n"); !strings.HasPrefix(text, row.event) || (row.event == "") != (text == "") || len(told) > 1 {
+				t.Errorf("events are %q, want one, %q", told, row.event)
+			}
+		})
+	}
+}
+
+func TestTroubles(t *testing.T) {
+	trouble, other := troubleError{"A", "a"}, errors.New("b")
+	for name, row := range map[string]struct {
+		troubles troubles
+		first    *troubleError
+		others   string
+	}{
+		"none":            {},
+		"none of them":    {troubles: troubles{nil, nil}},
+		"for the user":    {troubles: troubles{nil, trouble}, first: &trouble},
+		"for another try": {troubles: troubles{other, nil}, others: "b"},
+		"of both kinds":   {troubles: troubles{other, trouble}, first: &trouble, others: "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			others := ""
+			if err := row.troubles.others(); err != nil {
+				others = err.Error()
+			}
+			if diff := cmp.Diff(row.first, row.troubles.first(), cmp.AllowUnexported(troubleError{})); diff != "" || others != row.others {
+				t.Errorf("others %q, want %q; first (-want +got):\n%s", others, row.others, diff)
+			}
+		})
+	}
+}
