@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNoLog is that an apiserver writes no audit log, or none that we know of.
-var ErrNoLog = errors.New("the apiserver of this cluster writes no audit log as e2e/kind.yaml has it: make a cluster by e2e/kind.sh")
+var ErrNoLog = errors.New("the apiserver of this cluster writes no audit log as e2e/kind.yaml has it: make a new one by `e2e/kind.sh down` and `up`")
 
 // OfCluster are the requests in the audit log of the cluster that KUBECONFIG names. The kubelet of its control plane serves
 // what is in /var/log.

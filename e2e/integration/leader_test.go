@@ -3,7 +3,7 @@
 package integration
 
 import (
-	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,23 +61,48 @@ func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
 }
 
 func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
-	for _, writes := range []int{1, 3, 6} {
-		t.Run(fmt.Sprintf("after %d writes", writes), func(t *testing.T) {
+	for name, row := range map[string]struct {
+		change string // of a network of three nodes that is ready; none: the network is new
+		writes int    // of the first controller
+		nodes  int
+		image  string
+	}{
+		"a new network has one child":       {"", 1, 3, "example.com/bitcoind:1"},
+		"a new network has three":           {"", 3, 3, "example.com/bitcoind:1"},
+		"a new network has all":             {"", 6, 3, "example.com/bitcoind:1"},
+		"two nodes more are on their way":   {"{spec: {nodes: 5}}", 1, 5, "example.com/bitcoind:1"},
+		"a roll has begun":                  {"{spec: {image: example.com/bitcoind:2}}", 1, 3, "example.com/bitcoind:2"},
+		"a roll is somewhere in the middle": {"{spec: {image: example.com/bitcoind:2}}", 3, 3, "example.com/bitcoind:2"},
+	} {
+		t.Run(name, func(t *testing.T) {
 			first := startControllerWith(t, elects)
 			first.says(t, running)
 			second := startControllerWith(t, elects)
 			second.says(t, standingBy)
 			first.mayFail = true
-			first.cut(writes)
-			n := newNetwork(t, 3)
+			n := network{namespace: newNamespace(t), name: "my-network"}
+			if row.change != "" {
+				n.create(t, 3)
+				n.meshed(t, 3)
+				_, node := n.bitcoind(t, 0)
+				asked(t, node, 2) // what the last events still cause
+			}
+			before := first.requests(n).writes
+			first.cut(row.writes)
+			if row.change == "" {
+				n.create(t, 3)
+			} else {
+				merge(t, reconcile.Resource, n.namespace, n.name, row.change)
+			}
 			if err := first.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease bitcoin-controller/bitcoin-controller") {
 				t.Errorf("the first one ended with: %v", err)
 			}
-			if requests := first.requests(n); requests.writes != writes {
-				t.Errorf("the first one made %d writes, want %d", requests.writes, writes)
+			if writes := first.requests(n).writes - before; writes != row.writes {
+				t.Errorf("the first one made %d writes, want %d", writes, row.writes)
 			}
-			n.meshed(t, 3)
 			second.says(t, running)
+			n.rolls(t, slices.Repeat([]string{row.image}, row.nodes)...)
+			n.meshed(t, row.nodes)
 		})
 	}
 }
