@@ -8,7 +8,7 @@ SHELL       := bash
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## boot a cluster on this machine, run a network of 3 nodes in it, mine a block
 	@e2e/demo.sh
@@ -36,11 +36,19 @@ fuzz: ## look for replies that the RPC client can't bear, FUZZTIME for each of t
 	go test -run xxx -fuzz '^FuzzReply$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
 	go test -run xxx -fuzz '^FuzzBatch$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
 
+# The same sources and VERSION are the same bytes, wherever they are built: .ci/reproducible.
 build: ## the controller as a static binary for Linux, bin/bitcoin-controller
-	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bitcoin-controller .
+	CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bitcoin-controller .
 
 image: build ## the image of the controller, into the Docker engine (IMAGE=name:tag)
 	docker build --quiet --tag $(IMAGE) --file Dockerfile bin
+
+sbom: build ## what is linked into the controller, as CycloneDX: bin/bitcoin-controller.cdx.json
+	go build -C .ci/tools -o "$$PWD/bin/sbom" ./sbom
+	bin/sbom bin/bitcoin-controller $(VERSION) >bin/bitcoin-controller.cdx.json
+
+vulnerabilities: ## whether code with a known vulnerability is called
+	@.ci/vulnerabilities
 
 lint: ## gofmt, vet, staticcheck, shellcheck
 	@.ci/lint
@@ -48,4 +56,4 @@ lint: ## gofmt, vet, staticcheck, shellcheck
 clean: ## delete what was built in this checkout
 	rm -rf bin
 
-.PHONY: help demo down test fuzz test-unit test-integration test-e2e bench build image lint clean
+.PHONY: help demo down test fuzz test-unit test-integration test-e2e bench build image sbom vulnerabilities lint clean
