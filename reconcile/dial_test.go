@@ -253,6 +253,51 @@ func (w *world) restartAfter(t *testing.T, after int) {
 	}
 }
 
+func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
+	for after := range 8 {
+		w := newWorld(t, 4)
+		w.allReady()
+		c := w.controller()
+		c.rest(t, w)
+		var sights atomic.Int32
+		c.spied(func([]*rpc.Call) {
+			if int(sights.Add(1)) == after+1 { // before or after one of the four round trips
+				if err := w.fakes[1].Restart(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		w.advance(time.Minute)
+		c.pass(t, w)
+		w.ready(1)
+		if f, _ := c.pass(t, w); w.net.Edges() != 6 {
+			t.Errorf("restarted at %d: %d pairs are connected, the status says %d are not", after, w.net.Edges(), f.unconnected())
+		}
+		w.holds(t, c.rest(t, w))
+	}
+}
+
+func TestAPodThatFlapsConcernsItsNeighboursOnly(t *testing.T) {
+	w := newWorld(t, 6)
+	w.network.Spec.Topology.Type = TopologyRing
+	w.allReady()
+	c := w.controller()
+	c.options.Resync = 24 * time.Hour
+	c.rest(t, w)
+	before := w.trips()
+	const flaps = 10
+	for range flaps {
+		delete(w.up, 2)
+		c.pass(t, w)
+		w.ready(2)
+		c.pass(t, w)
+		w.advance(time.Second)
+	}
+	// Node 1, which dials it, is asked whether they are connected still, when it goes and when it is back.
+	w.asked(t, before, 0, 2*flaps, flaps, 0, 0, 0)
+	w.holds(t, c.rest(t, w))
+}
+
 func TestTwoControllersAtOnceDoNoHarm(t *testing.T) {
 	w := newWorld(t, 12)
 	controllers := []*watcher{w.controller(), w.controller()}
@@ -294,7 +339,7 @@ func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
 			var done atomic.Bool
 			var watching sync.WaitGroup
 			watching.Go(func() {
-				for !done.Load() {
+				for ; !done.Load(); time.Sleep(100 * time.Microsecond) { // else it keeps the nodes from their work
 					look()
 				}
 			})
