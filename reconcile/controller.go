@@ -65,6 +65,7 @@ type Controller struct {
 	writes       writes
 	publications publications
 	readings     readings
+	warnings     warnings
 	broadcaster  events.EventBroadcaster
 	events       events.EventRecorder
 	queue        workqueue.TypedRateLimitingInterface[cache.ObjectName]
@@ -86,6 +87,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		writes:       writes{last: map[cache.ObjectName]time.Time{}},
 		publications: publications{tried: map[cache.ObjectName]publication{}},
 		readings:     readings{last: map[cache.ObjectName]reading{}},
+		warnings:     warnings{last: map[cache.ObjectName]string{}},
 		client:       client,
 		options:      options,
 		log:          log,
@@ -202,12 +204,38 @@ func (c *Controller) work(ctx context.Context) bool {
 		c.queue.AddAfter(key, again)
 	}
 	if err != nil {
-		c.log.Warn("network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
+		c.log.Log(c.warnings.level(key, err), "network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		c.queue.AddRateLimited(key)
 		return true
 	}
+	c.warnings.forget(key)
 	c.queue.Forget(key)
 	return true
+}
+
+// warnings are the last failures of networks. They can be lost: then one is told once more.
+type warnings struct {
+	mutex sync.Mutex
+	last  map[cache.ObjectName]string
+}
+
+// level is that of a line about a failure: what lasts is told once, however often events have it tried again. The status
+// says so all the time.
+func (c *warnings) level(network cache.ObjectName, failure error) zapcore.Level {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	text := failure.Error()
+	if c.last[network] == text {
+		return zapcore.DebugLevel
+	}
+	c.last[network] = text
+	return zapcore.WarnLevel
+}
+
+func (c *warnings) forget(network cache.ObjectName) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	delete(c.last, network)
 }
 
 // reconcile is one pass over one network. It returns when to look at the network again if nothing happens; never, if it is

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -42,7 +44,7 @@ func (s EventSink) Patch(ctx context.Context, event *eventsv1.Event, data []byte
 	})
 }
 
-// write returns the errors of the apiserver as they are: the broadcaster looks at them to decide whether to try again.
+// write returns the errors of the apiserver as they are, but for events that go with their namespace: the broadcaster looks at them to decide whether to try again.
 func (s EventSink) write(event *eventsv1.Event, do func(dynamic.ResourceInterface, *unstructured.Unstructured) (*unstructured.Unstructured, error)) (*eventsv1.Event, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
 	if err != nil {
@@ -51,6 +53,9 @@ func (s EventSink) write(event *eventsv1.Event, do func(dynamic.ResourceInterfac
 	u := &unstructured.Unstructured{Object: content}
 	u.SetGroupVersionKind(eventResource.GroupVersion().WithKind("Event"))
 	written, err := do(s.Client.Resource(eventResource).Namespace(event.Namespace), u)
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return event, nil // there will be nobody to read it, and the broadcaster would log it as an error
+	}
 	if err != nil {
 		return nil, err
 	}
