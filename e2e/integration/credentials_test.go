@@ -369,6 +369,31 @@ func TestApplicationsGetASecretThatWorks(t *testing.T) {
 	})
 }
 
+func TestANetworkThatIsMadeAnewHasASecretOfItsOwn(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 1)
+	n.meshed(t, 1)
+	_, old, err := n.application(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Resource(reconcile.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.create(t, 1) // its predecessor's Secret is still there
+	eventually(t, "the successor's Secret", func() error {
+		user, password, err := n.application(t.Context())
+		if err == nil && password == old {
+			err = errors.New("it is its predecessor's")
+		}
+		if err != nil {
+			return err
+		}
+		return n.call(t.Context(), 0, user, password)
+	})
+	n.meshed(t, 1)
+}
+
 func TestASecretOfSomebodyElsesIsLeftAlone(t *testing.T) {
 	startController(t)
 	n := network{namespace: newNamespace(t), name: "my-network"}
