@@ -140,9 +140,13 @@ func (d *difference) settle(nodes []node, c *chain, now time.Time) {
 	c.pending = !lasting || !slices.ContainsFunc(nodes, func(n node) bool { return n.tip == c.tip && asked(n) })
 }
 
-// toAsk are the nodes to be asked again before their difference counts, and when: those that differ, and one of those that
-// have the highest tip.
-func (d *difference) toAsk(nodes []node, c chain) (ordinals []int32, when time.Time) {
+// toAsk are the nodes to be asked again, those that differ and one of those that have the highest tip, and when: a second
+// after the difference was first seen, and then, as long as it is the same, after twice the time each.
+func (d *difference) toAsk(nodes []node, c chain, now time.Time) (ordinals []int32, when time.Time) {
 	highest := slices.IndexFunc(nodes, func(n node) bool { return n.tip == c.tip })
-	return slices.Concat(c.behind, c.apart, []int32{int32(highest)}), d.since.Add(blockTime)
+	when = d.since.Add(blockTime)
+	if !c.pending {
+		when = now.Add(now.Sub(d.since))
+	}
+	return slices.Concat(c.behind, c.apart, []int32{int32(highest)}), when
 }

@@ -292,16 +292,18 @@ func (c *Controller) connect(ctx context.Context, n *Network, f found, known *vi
 	}
 }
 
-// compare relates the chains of the nodes; what may be only a block on its way is left pending, and asked for again.
+// compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are asked
+// again before the next audit: one that has just come up gets the chain as soon as it is connected.
 func (c *Controller) compare(ctx context.Context, nodes []node, known *views) (chain, error) {
 	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx, known))
 	if err != nil {
 		chain.pending = true
 		return chain, err
 	}
-	known.difference.settle(nodes, &chain, c.clock.Now())
-	if chain.pending {
-		known.askAgain(known.difference.toAsk(nodes, chain))
+	now := c.clock.Now()
+	known.difference.settle(nodes, &chain, now)
+	if !chain.synced() {
+		known.askAgain(known.difference.toAsk(nodes, chain, now))
 	}
 	return chain, nil
 }

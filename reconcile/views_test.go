@@ -26,7 +26,9 @@ var start = time.Unix(1e9, 0)
 
 // world is a network of fake bitcoinds and what the cluster would say of their pods.
 type world struct {
-	net     *rpctest.Network
+	net *rpctest.Network
+	// time is that of the bitcoinds. It stands still, so nothing is dialled but by the controller.
+	time    *rpctest.ManualClock
 	fakes   []*rpctest.Node
 	ips     []netip.Addr
 	clock   *testingclock.FakePassiveClock
@@ -43,9 +45,9 @@ var testCredentials = credentials{user: "controller", password: "a password for 
 // newWorld starts that many bitcoinds, whose pods aren't ready yet.
 func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world {
 	t.Helper()
+	still := rpctest.NewManualClock(start)
 	w := &world{
-		// Its time stands still, so nothing is dialled but by the controller.
-		net: rpctest.NewNetwork(rpctest.NewManualClock(start)), as: testCredentials, network: network(int32(nodes)), up: map[int32]nodeRun{},
+		net: rpctest.NewNetwork(still), time: still, as: testCredentials, network: network(int32(nodes)), up: map[int32]nodeRun{},
 		clock: testingclock.NewFakePassiveClock(start),
 	}
 	t.Cleanup(rpc.CloseIdleConnections)
@@ -448,24 +450,32 @@ func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
 	}
 }
 
-func TestANodeThatStaysBehindIsReportedAfterASecond(t *testing.T) {
+func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 	w := newWorld(t, 3)
 	w.allReady()
 	c := w.controller()
-	w.judged(c.rest(t, w))
+	c.rest(t, w)
 	w.net.SetBlockDelay(time.Hour)
 	w.fakes[0].Mine(1)
-	var again time.Duration
-	for looks, want := range [][]int32{nil, {1, 2}, {1, 2}} {
-		if looks == 0 {
-			w.advance(time.Minute) // an audit
-		}
-		var f found
-		f, again = c.pass(t, w)
-		if f.chain.pending != (want == nil) || want != nil && !slices.Equal(f.chain.behind, want) {
-			t.Errorf("look %d: %+v", looks, f.chain)
-		}
+	w.advance(time.Minute)
+	f, again := c.pass(t, w) // an audit
+	if !f.chain.pending {
+		t.Errorf("a block that may be on its way is reported: %+v", f.chain)
+	}
+	seen := w.clock.Now()
+	for _, after := range []time.Duration{1, 2, 4, 8, 16} {
 		w.advance(again)
+		before := w.trips()
+		f, again = c.pass(t, w)
+		if got := w.clock.Now().Sub(seen); got != after*time.Second || f.chain.pending || !slices.Equal(f.chain.behind, []int32{1, 2}) {
+			t.Errorf("after %s, want %d s: %+v", got, after, f.chain)
+		}
+		w.asked(t, before, 2, 1, 1) // node 0 for the hash of the lower block, too
+	}
+	w.time.Advance(time.Hour)
+	w.advance(again)
+	if f, _ := c.pass(t, w); !f.chain.synced() {
+		t.Errorf("the block has arrived: %+v", f.chain)
 	}
 }
 
