@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/internal/transcript"
 )
 
 // addTranscripts seeds a target with what bitcoind really answers.
@@ -17,7 +19,7 @@ func addTranscripts(f *testing.F) {
 		f.Fatalf("no transcripts: %v", err)
 	}
 	for _, file := range files {
-		tr := loadTranscript(f, strings.TrimSuffix(filepath.Base(file), ".json"))
+		tr := transcript.Load(f, transcripts, strings.TrimSuffix(filepath.Base(file), ".json"))
 		f.Add(tr.Response.Status, []byte(tr.Response.Body))
 	}
 }

@@ -9,45 +9,20 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/internal/transcript"
 )
 
-// transcript is one exchange recorded from bitcoind (Knots 29.5).
-type transcript struct {
-	Request struct {
-		Method string
-		Path   string
-		User   *string
-		Body   *string
-	}
-	Response struct {
-		Status  int
-		Reason  string
-		Headers map[string]string
-		Body    string
-	}
-}
-
-func loadTranscript(t testing.TB, name string) *transcript {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("testdata", "transcripts", name+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := new(transcript)
-	if err := json.Unmarshal(raw, tr); err != nil {
-		t.Fatalf("decode transcript %s: %v", name, err)
-	}
-	return tr
-}
+// transcripts is where the recorded exchanges are.
+const transcripts = "testdata/transcripts"
 
 // reply is the recorded reply as it was on the wire.
-func (tr *transcript) reply() []byte {
+func reply(tr *transcript.Transcript) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", tr.Response.Status, tr.Response.Reason)
 	for k, v := range tr.Response.Headers {
@@ -58,7 +33,7 @@ func (tr *transcript) reply() []byte {
 }
 
 // firstID is the id that the recorded request began with.
-func (tr *transcript) firstID() int64 {
+func firstID(tr *transcript.Transcript) int64 {
 	if tr.Request.Body != nil && strings.HasPrefix(*tr.Request.Body, "[{") {
 		return 0
 	}
@@ -216,10 +191,10 @@ var transcriptCases = map[string]struct {
 func TestTranscripts(t *testing.T) {
 	for name, tc := range transcriptCases {
 		t.Run(name, func(t *testing.T) {
-			tr := loadTranscript(t, tc.file)
-			url, sent := rawServer(t, tr.reply())
+			tr := transcript.Load(t, transcripts, tc.file)
+			url, sent := rawServer(t, reply(tr))
 			c := newTestClient(t, Config{URL: url + tr.Request.Path})
-			c.sequence.Store(tr.firstID() - 1)
+			c.sequence.Store(firstID(tr) - 1)
 			got, err := tc.do(t.Context(), c)
 			if !errors.Is(err, tc.wantErr) && !sameStatus(err, tc.wantErr) {
 				t.Errorf("error %v, want %v", err, tc.wantErr)

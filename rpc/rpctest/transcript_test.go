@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/internal/transcript"
 )
 
 // The users of the recordings, and how they were configured: one may call
@@ -26,32 +27,8 @@ var recordedConf = strings.Join([]string{
 	"rpcwhitelistdefault=0",
 }, "\n")
 
-type transcript struct {
-	Request struct {
-		Method string
-		Path   string
-		User   *string
-		Body   *string
-	}
-	Response struct {
-		Status  int
-		Headers map[string]string
-		Body    string
-	}
-}
-
-func loadTranscript(t *testing.T, name string) *transcript {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("..", "testdata", "transcripts", name+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := new(transcript)
-	if err := json.Unmarshal(raw, tr); err != nil {
-		t.Fatalf("decode transcript %s: %v", name, err)
-	}
-	return tr
-}
+// transcripts is where the recorded exchanges are.
+const transcripts = "../testdata/transcripts"
 
 // recordedPeer is where the second node of the recordings listened.
 const recordedPeer = "127.0.0.1:19444"
@@ -83,7 +60,7 @@ func mustNode(t testing.TB, net *Network, o Options) *Node {
 }
 
 // send replays a recorded request.
-func (s *stage) send(tr *transcript) *http.Response {
+func (s *stage) send(tr *transcript.Transcript) *http.Response {
 	s.t.Helper()
 	var body io.Reader
 	if tr.Request.Body != nil {
@@ -114,7 +91,7 @@ func (s *stage) rpc(method string, params ...any) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	tr, text, user := new(transcript), string(body), "alice"
+	tr, text, user := new(transcript.Transcript), string(body), "alice"
 	tr.Request.Method, tr.Request.Path, tr.Request.Body, tr.Request.User = http.MethodPost, "/", &text, &user
 	if resp := s.send(tr); resp.StatusCode != http.StatusOK {
 		s.t.Fatalf("%s: %s", method, resp.Status)
@@ -216,7 +193,7 @@ var transcriptCases = map[string]struct {
 func TestTranscripts(t *testing.T) {
 	for name, tc := range transcriptCases {
 		t.Run(name, func(t *testing.T) {
-			tr := loadTranscript(t, tc.file)
+			tr := transcript.Load(t, transcripts, tc.file)
 			s := &stage{t: t, conf: recordedConf + tc.conf, password: testPassword}
 			s.start()
 			if tc.set != nil {
