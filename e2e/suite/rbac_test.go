@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 )
 
 // auditLog is what the audit log of the cluster holds of the controller that is installed in the given namespace. Its
@@ -111,4 +112,23 @@ patches:
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// TestAPodThatQuotaRefusesIsExplained in the StatefulSet controller's words, which are nowhere but in its events: the only
+// reason for the controller to read any.
+func TestAPodThatQuotaRefusesIsExplained(t *testing.T) {
+	n := network{namespace: namespace(t), name: "my-network"}
+	kubectl(t, "create", "quota", "small", "--namespace", n.namespace, "--hard=pods=1")
+	kubectl(t, "wait", "quota/small", "--namespace", n.namespace, "--for=jsonpath={.status.used.pods}=0", "--timeout=60s")
+	n.apply(t, 2)
+	eventually(t, "explained", func(ctx context.Context) error {
+		network, err := n.read(ctx)
+		if err != nil {
+			return err
+		}
+		if len(network.Status.Nodes) != 2 || network.Status.Nodes[1].Reason != reconcile.ReasonPodRefused && network.Status.Nodes[0].Reason != reconcile.ReasonPodRefused {
+			return fmt.Errorf("the nodes are %+v", network.Status.Nodes)
+		}
+		return nil
+	})
 }
