@@ -186,8 +186,9 @@ func (p *meshing) conclude(of node, done changes, err error) {
 	p.did.added += len(done.dial)
 	p.did.removed += len(done.remove)
 	for _, ip := range done.nudge {
-		if v.tries[ip].count == triesUntilStuck {
-			p.did.stuck = append(p.did.stuck, edgeOf(of.ordinal, p.members[ip]))
+		pair := edgeOf(of.ordinal, p.members[ip])
+		if v.tries[ip].count == triesUntilStuck && !slices.Contains(p.did.stuck, pair) {
+			p.did.stuck = append(p.did.stuck, pair)
 		}
 	}
 }

@@ -74,6 +74,9 @@ type try struct {
 	// nudged: what was down a moment ago and is dialled again shows as connected before the other end has said a word.
 	// One that hangs up on us - it is full, or its network is off - would seem connected after every try.
 	nudged bool
+	// seen: it was connected when that was looked at. It has to be so twice: bitcoind takes somebody who hangs up for one
+	// that knows no encryption yet, and dials once more by itself. bitcoind: net.cpp ShouldReconnectV1.
+	seen bool
 }
 
 // next is when to ask the node again, zero if not before the next audit.
@@ -115,9 +118,20 @@ func (v *view) patient(todo changes, now time.Time) changes {
 }
 
 // conclude forgets the tries whose time has come and that need no other: what todo doesn't nudge is connected, or no
-// longer wanted. It takes an answer of that time.
+// longer wanted. It takes an answer of that time. A nudge that has led to a connection is looked at once more; that of a
+// pair that has got lost after a nudge before doesn't count until then.
 func (v *view) conclude(todo changes, now time.Time) {
-	maps.DeleteFunc(v.tries, func(ip netip.Addr, t try) bool { return !now.Before(t.next) && !slices.Contains(todo.nudge, ip) })
+	for ip, t := range v.tries {
+		switch {
+		case now.Before(t.next) || slices.Contains(todo.nudge, ip):
+		case t.nudged && !t.seen && v.peers[ip]:
+			again := t.count > 1
+			v.tries[ip] = try{count: t.count, next: now.Add(confirm), nudged: again, seen: true}
+			v.peers[ip] = !again
+		default:
+			delete(v.tries, ip)
+		}
+	}
 }
 
 // tried takes down what the node was just told to dial, after its answer to that.

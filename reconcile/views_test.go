@@ -253,6 +253,43 @@ func TestAPeerCountsAsConnected(t *testing.T) {
 	}
 }
 
+// A bitcoind that is hung up on dials once more by itself, some 300 ms later: a look at that moment must not settle it.
+func TestANudgedPeerCountsAsConnected(t *testing.T) {
+	other := address(1)
+	for name, row := range map[string]struct {
+		looks, want []bool // each when a try's time has come: what the node says, and what counts
+		settled     bool
+	}{
+		"at the first look, and after another one for good":          {[]bool{true, true}, []bool{true, true}, true},
+		"if it failed before, only when it is so twice":              {[]bool{false, true, true}, []bool{false, false, true}, true},
+		"if it hangs up, for a second at most, and never after that": {[]bool{true, false, true, false, true}, []bool{true, false, false, false, false}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var v view
+			now := start
+			v.note(answer{at: now, peers: map[netip.Addr]bool{other: false}})
+			v.tried(changes{nudge: []netip.Addr{other}}, now, time.Minute)
+			var got []bool
+			for _, connected := range row.looks {
+				now = v.next()
+				v.note(answer{at: now, peers: map[netip.Addr]bool{other: connected}})
+				var todo changes
+				if !v.peers[other] {
+					todo = v.patient(changes{nudge: []netip.Addr{other}}, now)
+				}
+				v.conclude(todo, now)
+				got = append(got, v.peers[other])
+				if !todo.none() {
+					v.tried(todo, now, time.Minute)
+				}
+			}
+			if !slices.Equal(got, row.want) || v.lasts(other) != row.settled {
+				t.Errorf("got %v, want %v; settled: %v", got, row.want, v.lasts(other))
+			}
+		})
+	}
+}
+
 // restart restarts a node's bitcoind in its pod, which loses what is in memory only.
 func (w *world) restart(t *testing.T, ordinal int) {
 	t.Helper()
