@@ -84,7 +84,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		broadcaster:  broadcaster,
 		events:       broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
 		memory:       memory{views: map[cache.ObjectName]*views{}},
-		writes:       writes{last: map[cache.ObjectName]time.Time{}},
+		writes:       writes{last: map[cache.ObjectName]write{}},
 		publications: publications{tried: map[cache.ObjectName]publication{}},
 		readings:     readings{last: map[cache.ObjectName]reading{}},
 		warnings:     warnings{last: map[cache.ObjectName]string{}},

@@ -17,27 +17,41 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// patience is the least time between two writes of a status that says the same in other numbers, as while pods come up
-// one after the other.
-const patience = 2 * time.Second
+// The least time between two writes of a status that says the same in other numbers, as while pods come up one after the
+// other: it begins with patience and doubles up to mostPatience for as long as nothing else is written.
+const (
+	patience     = 2 * time.Second
+	mostPatience = 8 * time.Second
+)
 
 // writes remembers when the status of each network was last written. It can be lost: then one write comes sooner.
 type writes struct {
 	mutex sync.Mutex
-	last  map[cache.ObjectName]time.Time
+	last  map[cache.ObjectName]write
+}
+
+type write struct {
+	at time.Time
+	// patience is how long the next one has to wait that isn't urgent.
+	patience time.Duration
 }
 
 // wait returns how long to wait with a write that isn't urgent.
 func (w *writes) wait(network cache.ObjectName, now time.Time) time.Duration {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	return w.last[network].Add(patience).Sub(now)
+	last := w.last[network]
+	return last.at.Add(last.patience).Sub(now)
 }
 
-func (w *writes) note(network cache.ObjectName, now time.Time) {
+func (w *writes) note(network cache.ObjectName, now time.Time, urgent bool) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	w.last[network] = now
+	last, next := w.last[network], patience
+	if !urgent && now.Sub(last.at) < 2*last.patience {
+		next = min(2*last.patience, mostPatience)
+	}
+	w.last[network] = write{at: now, patience: next}
 }
 
 func (w *writes) forget(network cache.ObjectName) {
@@ -61,7 +75,8 @@ func (c *Controller) report(ctx context.Context, n *Network, f found) (later tim
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		return 0, nil
 	}
-	if later := c.writes.wait(key, now); later > 0 && !urgent(n.Status, status) {
+	urgent := urgent(n.Status, status)
+	if later := c.writes.wait(key, now); later > 0 && !urgent {
 		return later, nil
 	}
 	intent, err := statusIntent(n, status)
@@ -75,7 +90,7 @@ func (c *Controller) report(ctx context.Context, n *Network, f found) (later tim
 	if err != nil {
 		return 0, err
 	}
-	c.writes.note(key, now)
+	c.writes.note(key, now, urgent)
 	c.caches.wrote(written, Resource)
 	c.logTransition(n, status)
 	c.transitions(n, status)

@@ -34,20 +34,29 @@ func TestWhatIsUrgent(t *testing.T) {
 }
 
 func TestAWriteThatCanWaitWaits(t *testing.T) {
-	w := writes{last: map[cache.ObjectName]time.Time{}}
+	w := writes{last: map[cache.ObjectName]write{}}
 	one, other := cache.ObjectName{Name: "one"}, cache.ObjectName{Name: "other"}
 	now := time.Unix(1e9, 0)
-	if wait := w.wait(one, now); wait > 0 {
-		t.Errorf("the first write waits for %s", wait)
+	waits := func(network cache.ObjectName, want time.Duration) {
+		t.Helper()
+		if got := max(w.wait(network, now), 0); got != want {
+			t.Errorf("%s waits for %s, want %s", network.Name, got, want)
+		}
 	}
-	w.note(one, now)
-	if wait := w.wait(one, now.Add(patience/2)); wait != patience/2 {
-		t.Errorf("halfway through the wait is %s", wait)
+	waits(one, 0)
+	w.note(one, now, true)
+	waits(other, 0)
+	for _, want := range []time.Duration{patience, 2 * patience, mostPatience, mostPatience} {
+		waits(one, want)
+		now = now.Add(want)
+		waits(one, 0)
+		w.note(one, now, false)
 	}
-	if wait := w.wait(other, now); wait > 0 {
-		t.Errorf("another network waits for %s", wait)
-	}
-	if wait := w.wait(one, now.Add(patience)); wait > 0 {
-		t.Errorf("in the end the wait is %s", wait)
-	}
+	now = now.Add(mostPatience / 2)
+	waits(one, mostPatience/2)
+	w.note(one, now, true)
+	waits(one, patience)
+	now = now.Add(time.Hour)
+	w.note(one, now, false)
+	waits(one, patience)
 }

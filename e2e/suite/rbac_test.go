@@ -47,8 +47,8 @@ func TestANetworkTakesFewWritesAndARestartNone(t *testing.T) {
 	took := eventually(t, "ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
 	made := writes(n.namespace, auditLog(t, "bitcoin-controller"))
 	t.Logf("measured: %d writes from creation to Ready of 3 nodes in %.1f s, Events and Leases apart", len(made), took.Seconds())
-	// Six children, and a status for each verdict; in between, one every two seconds as long as it takes.
-	if most := 9 + int(took/(2*time.Second)); len(made) > most {
+	// Six children, and a status for each verdict; in between, one after 2, 6, 14, 22 seconds and so on, as long as it takes.
+	if most := 10 + int((took+2*time.Second)/(8*time.Second)); len(made) > most {
 		t.Errorf("%d writes from creation to Ready, want at most %d: %v", len(made), most, made)
 	}
 	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
