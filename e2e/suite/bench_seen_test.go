@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -202,21 +201,23 @@ func (l nodeLogs) requests(start, end time.Time) []time.Time {
 	return slices.DeleteFunc(slices.Clone(l.asked), func(at time.Time) bool { return at.Before(start) || at.After(end) })
 }
 
-// pairs are all that have ever been connected, the lower ordinal first: they must be as many as are wanted.
-func (l nodeLogs) pairs(t *testing.T, b *bench) []pair {
+// pairs are all that the nodes have in their lists, whoever dials.
+func (b *bench) pairs(t *testing.T) (pairs []pair) {
 	t.Helper()
-	network, err := b.read(t.Context())
+	ordinals, err := b.ordinals(t.Context(), b.nodes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[pair]bool{}
-	for p := range l.dialled {
-		found[pair{min(p.from, p.to), max(p.from, p.to)}] = true
+	for from := range b.nodes {
+		seen, err := b.view(t.Context(), from, ordinals)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, to := range seen.listed {
+			pairs = append(pairs, pair{from, to})
+		}
 	}
-	if wanted := int(network.Status.Edges.Wanted); len(found) != wanted {
-		t.Fatalf("the logs show %d connected pairs, want %d", len(found), wanted)
-	}
-	return slices.Collect(maps.Keys(found))
+	return pairs
 }
 
 // pairsOf are a node's with all others.
@@ -229,18 +230,28 @@ func pairsOf(node, nodes int) (pairs []pair) {
 	return pairs
 }
 
-// connected is when the last of the pairs was connected, whoever dialled first.
-func (l nodeLogs) connected(t *testing.T, since time.Time, pairs []pair) (last time.Time) {
+// connected is when the last of the pairs was connected by the logs, whoever dialled first. A connection is logged when
+// each has introduced itself, which is some milliseconds after it counts for the controller.
+func (b *bench) connected(t *testing.T, since time.Time, pairs []pair) (logs nodeLogs, last time.Time) {
 	t.Helper()
+	eventually(t, "connected by the logs", func(context.Context) (err error) {
+		logs = b.logs(t)
+		last, err = logs.connected(since, pairs)
+		return err
+	})
+	return logs, last
+}
+
+func (l nodeLogs) connected(since time.Time, pairs []pair) (last time.Time, err error) {
 	for _, p := range pairs {
 		dials := slices.Concat(l.dialled[p], l.dialled[pair{p.to, p.from}])
 		dials = slices.DeleteFunc(dials, func(at time.Time) bool { return at.Before(since) })
 		if len(dials) == 0 {
-			t.Fatalf("the logs don't show that nodes %d and %d have connected", p.from, p.to)
+			return last, fmt.Errorf("the logs don't show that nodes %d and %d have connected", p.from, p.to)
 		}
 		if first := slices.MinFunc(dials, time.Time.Compare); first.After(last) {
 			last = first
 		}
 	}
-	return last
+	return last, nil
 }

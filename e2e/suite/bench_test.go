@@ -59,8 +59,8 @@ func benchUp(t *testing.T, to *table, nodes int) {
 		b := startBench(t, nodes)
 		ready = append(ready, b.podsReady.Sub(b.applied).Seconds())
 		meshed = append(meshed, b.meshed.Sub(b.podsReady).Seconds())
-		logs := b.logs(t)
-		connected = append(connected, logs.connected(t, b.applied, logs.pairs(t, b)).Sub(b.podsReady).Seconds())
+		logs, last := b.connected(t, b.applied, b.pairs(t))
+		connected = append(connected, last.Sub(b.podsReady).Seconds())
 		trips = append(trips, float64(len(logs.requests(b.applied, b.meshed)))/float64(nodes))
 		b.end(t)
 	}
@@ -100,10 +100,10 @@ func (h *heals) add(t *testing.T, b *bench, victim int, harm func()) {
 		ready, meshed, err = b.seen.healed(b.podName(victim), before, harmed)
 		return err
 	})
-	logs := b.logs(t)
+	logs, last := b.connected(t, harmed, pairsOf(victim, b.nodes))
 	h.ready = append(h.ready, ready.Sub(harmed).Seconds())
 	h.meshed = append(h.meshed, meshed.Sub(ready).Seconds())
-	h.connected = append(h.connected, logs.connected(t, harmed, pairsOf(victim, b.nodes)).Sub(ready).Seconds())
+	h.connected = append(h.connected, last.Sub(ready).Seconds())
 	h.trips = append(h.trips, float64(len(logs.requests(harmed, meshed))))
 }
 
