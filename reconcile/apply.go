@@ -65,7 +65,7 @@ type applied struct {
 // apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
 // them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
 // one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
-func (c *Controller) apply(ctx context.Context, n *Network, nodes []node) (applied, error) {
+func (c *Controller) apply(ctx context.Context, n *Network, nodes []node, known *memory) (applied, error) {
 	lives, conflict := c.lives(ctx, n)
 	config, err := intoConfigMap(lives[configMaps])
 	if err != nil {
@@ -81,7 +81,7 @@ func (c *Controller) apply(ctx context.Context, n *Network, nodes []node) (appli
 	}
 	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
 	var troubles troubles
-	t.access, troubles = c.admit(ctx, n, key, standing, config, nodes)
+	t.access, troubles = c.admit(ctx, n, key, standing, config, nodes, known)
 	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
 	var failed []error
 	for _, child := range desired(n, t) {

@@ -54,22 +54,19 @@ const firstRetry = 250 * time.Millisecond
 
 // Controller keeps BitcoinNetworks as their users want them.
 type Controller struct {
-	client       dynamic.Interface
-	options      Options
-	log          *zap.Logger
-	clock        clock.PassiveClock
-	caches       *caches
-	applier      unstructuredx.Applier
-	mesh         mesher
-	memory       memory
-	writes       writes
-	publications publications
-	readings     readings
-	warnings     warnings
-	broadcaster  events.EventBroadcaster
-	events       events.EventRecorder
-	queue        workqueue.TypedRateLimitingInterface[cache.ObjectName]
-	ready        atomic.Bool
+	client      dynamic.Interface
+	options     Options
+	log         *zap.Logger
+	clock       clock.PassiveClock
+	caches      *caches
+	applier     unstructuredx.Applier
+	mesh        mesher
+	memories    memories
+	warnings    warnings
+	broadcaster events.EventBroadcaster
+	events      events.EventRecorder
+	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	ready       atomic.Bool
 }
 
 // New returns a Controller that is yet to be Run.
@@ -81,21 +78,18 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
 	broadcaster := events.NewBroadcaster(unstructuredx.EventSink{Client: client})
 	return &Controller{
-		broadcaster:  broadcaster,
-		events:       broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
-		memory:       memory{views: map[cache.ObjectName]*views{}},
-		writes:       writes{last: map[cache.ObjectName]write{}},
-		publications: publications{tried: map[cache.ObjectName]publication{}},
-		readings:     readings{last: map[cache.ObjectName]reading{}},
-		warnings:     warnings{last: map[cache.ObjectName]string{}},
-		client:       client,
-		options:      options,
-		log:          log,
-		clock:        clock.RealClock{},
-		caches:       caches,
-		applier:      unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		mesh:         mesher{connect: connectRPC, clock: clock.RealClock{}, parallel: nodesInParallel, backoff: options.Resync},
-		queue:        workqueue.NewTypedRateLimitingQueue(backoff),
+		broadcaster: broadcaster,
+		events:      broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
+		memories:    memories{all: map[cache.ObjectName]*memory{}},
+		warnings:    warnings{last: map[cache.ObjectName]string{}},
+		client:      client,
+		options:     options,
+		log:         log,
+		clock:       clock.RealClock{},
+		caches:      caches,
+		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
+		mesh:        mesher{connect: connectRPC, clock: clock.RealClock{}, parallel: nodesInParallel, backoff: options.Resync},
+		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
 	}, nil
 }
 
@@ -243,25 +237,22 @@ func (c *warnings) forget(network cache.ObjectName) {
 func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again time.Duration, err error) {
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
-		c.memory.forget(key)
-		c.writes.forget(key)
-		c.publications.forget(key)
-		c.readings.forget(key)
+		c.memories.forget(key)
 		return 0, err
 	}
-	known := c.memory.of(key)
+	known := c.memories.of(key)
 	nodes, err := c.observe(network, known)
 	if err != nil {
 		return 0, err
 	}
 	f := found{mesh: known.wanted(network), nodes: nodes}
-	f.applied, f.applyErr = c.apply(ctx, network, nodes)
+	f.applied, f.applyErr = c.apply(ctx, network, nodes, known)
 	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
 	c.connect(ctx, network, f, known)
 	var chainErr, rollErr error
 	f.chain, chainErr = c.compare(ctx, nodes, known)
 	f.roll, rollErr = c.roll(ctx, network, f)
-	later, reportErr := c.report(ctx, network, f)
+	later, reportErr := c.report(ctx, network, f, known)
 	again = max(known.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
@@ -271,7 +262,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 
 // connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's
 // next audit, or until something happens to them. What fails is tried again when known says so.
-func (c *Controller) connect(ctx context.Context, n *Network, f found, known *views) {
+func (c *Controller) connect(ctx context.Context, n *Network, f found, known *memory) {
 	now, key := c.clock.Now(), cache.MetaObjectToName(n)
 	known.recall(f.nodes, now)
 	known.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
@@ -294,7 +285,7 @@ func (c *Controller) connect(ctx context.Context, n *Network, f found, known *vi
 
 // compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are asked
 // again before the next audit: one that has just come up gets the chain as soon as it is connected.
-func (c *Controller) compare(ctx context.Context, nodes []node, known *views) (chain, error) {
+func (c *Controller) compare(ctx context.Context, nodes []node, known *memory) (chain, error) {
 	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx, known))
 	if err != nil {
 		chain.pending = true

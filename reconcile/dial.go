@@ -85,14 +85,14 @@ type meshing struct {
 	wanted  mesh
 	nodes   []node
 	members map[netip.Addr]int32
-	known   *views
+	known   *memory
 	now     time.Time
 	did     wave
 }
 
 // connectAll asks the nodes that are due for their peers and their chain, and changes the peers of those that need it, all
 // nodes in parallel. It writes what is known of the nodes in the end into nodes.
-func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node, known *views) wave {
+func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node, known *memory) wave {
 	p := &meshing{mesher: m, wanted: wanted, nodes: nodes, members: membersOf(nodes), known: known, now: m.clock.Now()}
 	busy := func(of node, v *view) bool { return v.isDue(p.now) || v.peers != nil && !p.plan(of, v).none() }
 	p.inParallel(ctx, busy, p.meshNode)

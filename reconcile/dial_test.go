@@ -21,7 +21,7 @@ func full(o *rpctest.Options) { o.Conf = "maxconnections=11" }
 // during makes passes whenever one is due for as long as given. It returns how often the time of an audit came.
 func (c *watcher) during(t *testing.T, w *world, d time.Duration) (audits int) {
 	t.Helper()
-	known := c.memory.of(c.key)
+	known := c.memories.of(c.key)
 	for end := w.clock.Now().Add(d); w.clock.Now().Before(end); {
 		if !w.clock.Now().Before(known.audit) {
 			audits++
@@ -151,7 +151,7 @@ func TestANodeThatHangsDelaysNobody(t *testing.T) {
 			}
 			var pass sync.WaitGroup
 			f := found{mesh: topologyOf(w.network).mesh(), nodes: w.observe()}
-			pass.Go(func() { c.connect(t.Context(), w.network, f, c.memory.of(c.key)) })
+			pass.Go(func() { c.connect(t.Context(), w.network, f, c.memories.of(c.key)) })
 			defer pass.Wait()
 			defer close(hangs)
 			// The others dial each other, and it as well.
@@ -243,7 +243,7 @@ func (w *world) restartAfter(t *testing.T, after int) {
 	second.spied(removals)
 	f := found{mesh: topologyOf(w.network).mesh(), nodes: w.observe()}
 	var group sync.WaitGroup
-	group.Go(func() { first.connect(ctx, w.network, f, first.memory.of(first.key)) })
+	group.Go(func() { first.connect(ctx, w.network, f, first.memories.of(first.key)) })
 	<-ctx.Done()
 	result := second.rest(t, w)
 	group.Wait()

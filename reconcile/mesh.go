@@ -110,7 +110,7 @@ func (m mesh) dialled(from, to int32) bool {
 }
 
 // lasts says whether every edge is connected by a dial that is wanted and has not just been made.
-func (m mesh) lasts(nodes []node, known *views) bool {
+func (m mesh) lasts(nodes []node, known *memory) bool {
 	holds := func(from, to int32) bool {
 		v := known.of[from]
 		return v != nil && m.dialled(from, to) && v.lasts(nodes[to].ip)

@@ -53,7 +53,7 @@ func (c *Controller) network(key cache.ObjectName) (*Network, error) {
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to the StatefulSet that
 // belongs to this very network: anybody may give a pod a name.
-func (c *Controller) observe(n *Network, known *views) ([]node, error) {
+func (c *Controller) observe(n *Network, known *memory) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
@@ -84,7 +84,7 @@ func (c *Controller) observe(n *Network, known *views) ([]node, error) {
 
 // observed is the node as its pod has it. A pod that has not changed since the last pass is not converted again: a thousand
 // of them take longer than all else in a pass.
-func (known *views) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
+func (known *memory) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
 	before, version := known.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
 	if before.podVersion == version {
 		return before.node, nil

@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 )
 
 // The keys of a Secret that spec.secret names, as in the 2019 series.
@@ -46,41 +44,16 @@ type reading struct {
 	trouble     error
 }
 
-// readings remembers the last one for each network, so that only audits read. It can be lost.
-type readings struct {
-	mutex sync.Mutex
-	last  map[cache.ObjectName]reading
-}
-
-func (r *readings) of(network cache.ObjectName) reading {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	return r.last[network]
-}
-
-func (r *readings) note(network cache.ObjectName, what reading) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	r.last[network] = what
-}
-
-func (r *readings) forget(network cache.ObjectName) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	delete(r.last, network)
-}
-
 // ownLine is the rpcauth value for spec.secret, empty if there is none. While the Secret gives none, what nodes accept by
 // the ConfigMap stays: no node restarts because a rule of RBAC is gone. The error is a troubleError if the user has to do
 // something.
-func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, config *corev1.ConfigMap) (string, error) {
-	network := cache.MetaObjectToName(n)
+func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, config *corev1.ConfigMap, known *memory) (string, error) {
 	if n.Spec.Secret == "" {
-		c.readings.forget(network)
+		known.ownUser = reading{}
 		return "", nil
 	}
 	before := key.keptLine(n.UID, config)
-	seen := c.readings.of(network)
+	seen := known.ownUser
 	same := seen.network == n.UID && seen.generation == n.Generation && seen.fingerprint == key.fingerprint()
 	if now := c.clock.Now(); !same || now.Sub(seen.at) >= c.options.Resync*8/10 {
 		seen = reading{at: now, network: n.UID, generation: n.Generation, fingerprint: key.fingerprint()}
@@ -88,7 +61,7 @@ func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, con
 		if _, trouble := errors.AsType[troubleError](seen.trouble); seen.trouble != nil && !trouble {
 			return before, seen.trouble // another try may tell more
 		}
-		c.readings.note(network, seen)
+		known.ownUser = seen
 	}
 	if seen.trouble != nil {
 		return before, seen.trouble

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,12 +23,7 @@ const (
 	mostPatience = 8 * time.Second
 )
 
-// writes remembers when the status of each network was last written. It can be lost: then one write comes sooner.
-type writes struct {
-	mutex sync.Mutex
-	last  map[cache.ObjectName]write
-}
-
+// write is when the status of a network was last written.
 type write struct {
 	at time.Time
 	// patience is how long the next one has to wait that isn't urgent.
@@ -37,27 +31,14 @@ type write struct {
 }
 
 // wait returns how long to wait with a write that isn't urgent.
-func (w *writes) wait(network cache.ObjectName, now time.Time) time.Duration {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	last := w.last[network]
-	return last.at.Add(last.patience).Sub(now)
-}
+func (w write) wait(now time.Time) time.Duration { return w.at.Add(w.patience).Sub(now) }
 
-func (w *writes) note(network cache.ObjectName, now time.Time, urgent bool) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	last, next := w.last[network], patience
-	if !urgent && now.Sub(last.at) < 2*last.patience {
-		next = min(2*last.patience, mostPatience)
+// next is a write after this one.
+func (w write) next(now time.Time, urgent bool) write {
+	if !urgent && now.Sub(w.at) < 2*w.patience {
+		return write{at: now, patience: min(2*w.patience, mostPatience)}
 	}
-	w.last[network] = write{at: now, patience: next}
-}
-
-func (w *writes) forget(network cache.ObjectName) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	delete(w.last, network)
+	return write{at: now, patience: patience}
 }
 
 // urgent says whether somebody may be waiting for what changed: the verdict, or the answer to a change of the spec.
@@ -69,14 +50,14 @@ func urgent(before, after NetworkStatus) bool {
 
 // report writes the status of the network if it is not what the network says already. A write that can wait is put off:
 // then it returns for how long.
-func (c *Controller) report(ctx context.Context, n *Network, f found) (later time.Duration, err error) {
-	key, now := cache.MetaObjectToName(n), c.clock.Now()
+func (c *Controller) report(ctx context.Context, n *Network, f found, known *memory) (later time.Duration, err error) {
+	now := c.clock.Now()
 	status := statusOf(n, f, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		return 0, nil
 	}
 	urgent := urgent(n.Status, status)
-	if later := c.writes.wait(key, now); later > 0 && !urgent {
+	if later := known.status.wait(now); later > 0 && !urgent {
 		return later, nil
 	}
 	intent, err := statusIntent(n, status)
@@ -90,7 +71,7 @@ func (c *Controller) report(ctx context.Context, n *Network, f found) (later tim
 	if err != nil {
 		return 0, err
 	}
-	c.writes.note(key, now, urgent)
+	known.status = known.status.next(now, urgent)
 	c.caches.wrote(written, Resource)
 	c.logTransition(n, status)
 	c.transitions(n, status)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/cache"
 )
 
 func TestWhatIsUrgent(t *testing.T) {
@@ -34,29 +33,27 @@ func TestWhatIsUrgent(t *testing.T) {
 }
 
 func TestAWriteThatCanWaitWaits(t *testing.T) {
-	w := writes{last: map[cache.ObjectName]write{}}
-	one, other := cache.ObjectName{Name: "one"}, cache.ObjectName{Name: "other"}
+	var last write
 	now := time.Unix(1e9, 0)
-	waits := func(network cache.ObjectName, want time.Duration) {
+	waits := func(want time.Duration) {
 		t.Helper()
-		if got := max(w.wait(network, now), 0); got != want {
-			t.Errorf("%s waits for %s, want %s", network.Name, got, want)
+		if got := max(last.wait(now), 0); got != want {
+			t.Errorf("waits for %s, want %s", got, want)
 		}
 	}
-	waits(one, 0)
-	w.note(one, now, true)
-	waits(other, 0)
+	waits(0)
+	last = last.next(now, true)
 	for _, want := range []time.Duration{patience, 2 * patience, mostPatience, mostPatience} {
-		waits(one, want)
+		waits(want)
 		now = now.Add(want)
-		waits(one, 0)
-		w.note(one, now, false)
+		waits(0)
+		last = last.next(now, false)
 	}
 	now = now.Add(mostPatience / 2)
-	waits(one, mostPatience/2)
-	w.note(one, now, true)
-	waits(one, patience)
+	waits(mostPatience / 2)
+	last = last.next(now, true)
+	waits(patience)
 	now = now.Add(time.Hour)
-	w.note(one, now, false)
-	waits(one, patience)
+	last = last.next(now, false)
+	waits(patience)
 }

@@ -184,21 +184,21 @@ func (c *Controller) standing(ctx context.Context, n *Network, config *corev1.Co
 }
 
 // admit decides who gets in at the nodes from now on. Troubles with a Secret of the user's keep nobody else out.
-func (c *Controller) admit(ctx context.Context, n *Network, key masterKey, standing generations, config *corev1.ConfigMap, nodes []node) (access, troubles) {
+func (c *Controller) admit(ctx context.Context, n *Network, key masterKey, standing generations, config *corev1.ConfigMap, nodes []node, known *memory) (access, troubles) {
 	published, wanted := publishedBy(config), wantedGeneration(n)
 	next := standing.next(wanted, false, false)
 	var err error
 	switch {
 	case len(next) == 1:
-		published, err = c.publish(ctx, n, key, next[0], published)
+		published, err = c.publish(ctx, n, key, next[0], published, known)
 	case len(standing) == 2 && standing.adoptedBy(nodes):
 		if published == 0 { // the record was removed by hand; without the new Secret applications would be locked out
 			published = standing[0]
 		}
-		published, err = c.publish(ctx, n, key, standing[1], published)
+		published, err = c.publish(ctx, n, key, standing[1], published, known)
 		next = standing.next(wanted, true, published == standing[1])
 	}
-	line, ownErr := c.ownLine(ctx, n, key, config)
+	line, ownErr := c.ownLine(ctx, n, key, config, known)
 	return key.access(n.UID, next, line, published), troubles{ownErr, err}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,13 +39,7 @@ func rpcSecret(n *Network, as credentials) *corev1.Secret {
 // predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
 const predecessorGoes = 10 * time.Minute
 
-// publications remembers for which generation the Secret of each network was tried in the life of this process. It can be
-// lost: then one more is tried.
-type publications struct {
-	mutex sync.Mutex
-	tried map[cache.ObjectName]publication
-}
-
+// publication is a try to make the Secret for applications, in the life of this process.
 type publication struct {
 	network    types.UID
 	generation int64
@@ -54,31 +47,13 @@ type publication struct {
 	waits bool
 }
 
-func (p *publications) of(network cache.ObjectName) publication {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return p.tried[network]
-}
-
-func (p *publications) note(network cache.ObjectName, what publication) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	p.tried[network] = what
-}
-
-func (p *publications) forget(network cache.ObjectName) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	delete(p.tried, network)
-}
-
 // publish makes the Secret for applications with credentials of the given generation. before is the generation that it was
 // made with as far as is recorded, 0 if nothing is; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete it,
 // for it is immutable.
-func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, generation, before int64) (now int64, err error) {
-	network, this := cache.MetaObjectToName(n), publication{network: n.UID, generation: generation}
-	if c.publications.of(network) == this {
+func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, generation, before int64, known *memory) (now int64, err error) {
+	this := publication{network: n.UID, generation: generation}
+	if known.published == this {
 		return generation, nil
 	}
 	intent, err := unstructuredx.Intent(rpcSecret(n, key.credentials(applicationUser, n.UID, generation)))
@@ -88,7 +63,7 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
 	switch {
 	case err == nil:
-		c.publications.note(network, this)
+		known.published = this
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d", rpcSecretName(n), generation)
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
@@ -98,18 +73,18 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
-		c.publications.note(network, this)
+		known.published = this
 		return generation, nil
 	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) >= predecessorGoes:
 		c.event(n, secretReference(n), corev1.EventTypeWarning, EventSecretExists, "Apply",
 			"Secret %s exists already and is left alone: if it isn't this network's, applications get no credentials until you delete it and restart the controller", rpcSecretName(n))
-		c.publications.note(network, this)
+		known.published = this
 		return generation, nil
 	case before == 0:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
-	if waits := (publication{n.UID, generation, true}); c.publications.of(network) != waits {
-		c.publications.note(network, waits)
+	if waits := (publication{n.UID, generation, true}); known.published != waits {
+		known.published = waits
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventRotationWaits, "Apply", "%s", deleteToRotate(n, generation))
 	}
 	return before, nil

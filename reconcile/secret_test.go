@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	testingclock "k8s.io/utils/clock/testing"
 )
@@ -51,14 +50,15 @@ func TestPublish(t *testing.T) {
 			})
 			now := time.Unix(1e9, 0)
 			recorder := events.NewFakeRecorder(10)
-			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now), publications: publications{tried: map[cache.ObjectName]publication{}}}
+			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now)}
+			var known memory
 			n := network(1)
 			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
-			got, err := c.publish(t.Context(), n, testKey, row.generation, row.before)
+			got, err := c.publish(t.Context(), n, testKey, row.generation, row.before, &known)
 			if got != row.now || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
 				t.Errorf("%d, %v; want %d, %q", got, err, row.now, row.err)
 			}
-			if _, _ = c.publish(t.Context(), n, testKey, row.generation, got); len(client.Actions()) != 1+row.again {
+			if _, _ = c.publish(t.Context(), n, testKey, row.generation, got, &known); len(client.Actions()) != 1+row.again {
 				t.Errorf("%d requests in two tries, want %d", len(client.Actions()), 1+row.again)
 			}
 			for _, action := range client.Actions() {

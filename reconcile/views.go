@@ -4,12 +4,10 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 )
 
 // What nodes said is remembered from pass to pass, so that an event costs questions to those nodes only that it may
@@ -181,25 +179,9 @@ func (v *view) fail(err error, now time.Time, atMost time.Duration) (news bool) 
 
 func (v *view) succeed() { v.failures, v.reason, v.message = 0, "", "" }
 
-// views are what is known of a network. One worker at a time has a network, and in a pass each node's view has one
-// goroutine, so there is no lock.
-type views struct {
-	// audit is when all nodes are to be asked again, whatever happens before.
-	audit time.Time
-	of    map[int32]*view
-	pods  map[int32]observedPod
-	// topology and mesh are of the last pass.
-	topology topology
-	mesh     mesh
-	// refused is what is known of pods that are missing.
-	refused refusals
-	// difference is what the chains had that may have been only a block on its way.
-	difference difference
-}
-
 // wanted is the mesh of the network. It is computed only if it may be another than the last time: that of 1,000 nodes takes
 // longer than all else in a pass that finds nothing to do.
-func (known *views) wanted(n *Network) mesh {
+func (known *memory) wanted(n *Network) mesh {
 	if t := topologyOf(n); t != known.topology || known.mesh.dials == nil {
 		known.topology, known.mesh = t, t.mesh()
 	}
@@ -208,7 +190,7 @@ func (known *views) wanted(n *Network) mesh {
 
 // recall forgets the views of runs that have ended, and begins one for every new run. Whoever was connected to an address
 // that another run has now, or none, is to be asked whether it still is.
-func (known *views) recall(nodes []node, now time.Time) {
+func (known *memory) recall(nodes []node, now time.Time) {
 	for ordinal, v := range known.of {
 		if int(ordinal) >= len(nodes) || nodes[ordinal].run != v.run {
 			delete(known.of, ordinal)
@@ -232,7 +214,7 @@ func (known *views) recall(nodes []node, now time.Time) {
 	}
 }
 
-func (known *views) void(ip netip.Addr, now time.Time) {
+func (known *memory) void(ip netip.Addr, now time.Time) {
 	for _, v := range known.of {
 		delete(v.tries, ip)
 		if v.peers[ip] {
@@ -243,7 +225,7 @@ func (known *views) void(ip netip.Addr, now time.Time) {
 }
 
 // auditIfDue marks all nodes to be asked if it is time for that; the next audit is after the given time.
-func (known *views) auditIfDue(now time.Time, after time.Duration) {
+func (known *memory) auditIfDue(now time.Time, after time.Duration) {
 	if now.Before(known.audit) {
 		return
 	}
@@ -253,14 +235,14 @@ func (known *views) auditIfDue(now time.Time, after time.Duration) {
 	}
 }
 
-func (known *views) askAgain(ordinals []int32, when time.Time) {
+func (known *memory) askAgain(ordinals []int32, when time.Time) {
 	for _, ordinal := range ordinals {
 		known.of[ordinal].askAt(when)
 	}
 }
 
 // tell gives nodes what is known of them.
-func (known *views) tell(nodes []node) {
+func (known *memory) tell(nodes []node) {
 	for i := range nodes {
 		if v := known.of[nodes[i].ordinal]; v != nil {
 			nodes[i].answer, nodes[i].reason, nodes[i].message = v.answer, v.reason, v.message
@@ -269,7 +251,7 @@ func (known *views) tell(nodes []node) {
 }
 
 // next is when somebody is to be asked again, or the events of missing pods are to be read.
-func (known *views) next() time.Time {
+func (known *memory) next() time.Time {
 	next := known.audit
 	if read := known.refused.next; !read.IsZero() && read.Before(next) {
 		next = read
@@ -280,29 +262,6 @@ func (known *views) next() time.Time {
 		}
 	}
 	return next
-}
-
-// memory has the views of all networks.
-type memory struct {
-	mutex sync.Mutex
-	views map[cache.ObjectName]*views
-}
-
-func (m *memory) of(network cache.ObjectName) *views {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	known := m.views[network]
-	if known == nil {
-		known = &views{of: map[int32]*view{}, pods: map[int32]observedPod{}}
-		m.views[network] = known
-	}
-	return known
-}
-
-func (m *memory) forget(network cache.ObjectName) {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	delete(m.views, network)
 }
 
 // backoff is how long to wait after that many failures.

@@ -123,12 +123,12 @@ func (w *world) controller() *watcher {
 	core, logs := observer.New(zap.InfoLevel)
 	return &watcher{
 		Controller: &Controller{
-			options: Options{Resync: 30 * time.Second},
-			log:     zap.New(core),
-			clock:   w.clock,
-			memory:  memory{views: map[cache.ObjectName]*views{}},
-			mesh:    mesher{connect: connectRPC, clock: w.clock, parallel: nodesInParallel, backoff: 30 * time.Second},
-			events:  &events.FakeRecorder{},
+			options:  Options{Resync: 30 * time.Second},
+			log:      zap.New(core),
+			clock:    w.clock,
+			memories: memories{all: map[cache.ObjectName]*memory{}},
+			mesh:     mesher{connect: connectRPC, clock: w.clock, parallel: nodesInParallel, backoff: 30 * time.Second},
+			events:   &events.FakeRecorder{},
 		},
 		logs: logs, key: cache.MetaObjectToName(w.network),
 	}
@@ -137,7 +137,7 @@ func (w *world) controller() *watcher {
 // pass is what a pass does about the nodes. It returns what is found out, and when to look again.
 func (c *watcher) pass(t testing.TB, w *world) (found, time.Duration) {
 	t.Helper()
-	known := c.memory.of(c.key)
+	known := c.memories.of(c.key)
 	f := found{mesh: known.wanted(w.network), nodes: w.observe()}
 	c.connect(t.Context(), w.network, f, known)
 	var err error
@@ -152,7 +152,7 @@ func (c *watcher) rest(t testing.TB, w *world) found {
 	t.Helper()
 	for range 100 {
 		f, again := c.pass(t, w)
-		if known := c.memory.of(c.key); known.next().Equal(known.audit) {
+		if known := c.memories.of(c.key); known.next().Equal(known.audit) {
 			return f
 		}
 		w.advance(again)
@@ -416,16 +416,16 @@ func TestWhatWentIsForgotten(t *testing.T) {
 	w.allReady()
 	c := w.controller()
 	c.rest(t, w)
-	known := c.memory.of(c.key)
+	known := c.memories.of(c.key)
 	w.network.Spec.Nodes = 2
 	delete(w.up, 1)
 	c.pass(t, w)
 	if len(known.of) != 1 || known.of[0] == nil {
 		t.Errorf("of the only node left, there is %v", known.of)
 	}
-	c.memory.forget(c.key)
-	if len(c.memory.views) != 0 {
-		t.Errorf("of no network, there is %v", c.memory.views)
+	c.memories.forget(c.key)
+	if len(c.memories.all) != 0 {
+		t.Errorf("of no network, there is %v", c.memories.all)
 	}
 }
 
