@@ -23,6 +23,10 @@ func TestPodsHaveNothingToMisuse(t *testing.T) {
 			t.Errorf("namespace %s enforces the profile %q, want restricted", namespace, enforced)
 		}
 	}
+	limit := kubectl(t, "get", "pod", "--namespace", n.namespace, n.podName(0), "-o", "jsonpath={.spec.containers[*].resources.limits.memory}")
+	if limit == "" {
+		t.Error("bitcoind has no memory limit")
+	}
 	sh := func(script string) string {
 		return kubectl(t, "exec", "--namespace", n.namespace, n.podName(0), "--", "sh", "-c", script)
 	}
