@@ -298,8 +298,7 @@ func TestChangesByHandArePutBack(t *testing.T) {
 	n.audited(t, 3) // what was put off of the status is written by then
 	writes := c.requests(n).writes
 	merge(t, services, n.namespace, "my-network-svc", "{metadata: {annotations: {theirs: stays}}}")
-	_, node := n.bitcoind(t, 0)
-	asked(t, node, 2)
+	n.audited(t, 2)
 	u, err := client.Resource(services).Namespace(n.namespace).Get(t.Context(), "my-network-svc", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

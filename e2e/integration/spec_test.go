@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -189,11 +190,25 @@ func fromYAML(t *testing.T, text string) (value any) {
 	return value
 }
 
-// audited waits until node 0 was asked so many more times.
+// audited waits until node 0 was asked so many more times, whichever pod it is: one may be about to be replaced.
 func (n network) audited(t *testing.T, times int) {
 	t.Helper()
-	_, node := n.bitcoind(t, 0)
-	asked(t, node, times)
+	var seen *rpctest.Node
+	var before int
+	eventually(t, "audited", func() error {
+		_, node, err := n.find(t.Context(), 0)
+		if err != nil {
+			return err
+		}
+		now := node.Stats().RoundTrips
+		if node != seen {
+			seen, before = node, now
+		}
+		if now < before+times {
+			return fmt.Errorf("%d of %d times", now-before, times)
+		}
+		return nil
+	})
 }
 
 func (n network) claim(t *testing.T, ordinal int) *corev1.PersistentVolumeClaim {
