@@ -10,4 +10,4 @@ if [ "$(uname -s)" != Linux ]; then
 fi
 KUBE_BINARY=$(e2e/kube/build.sh)
 export KUBE_BINARY
-go test -tags integration -count=1 -timeout 20m ./e2e/integration
+go test -tags integration -count=1 -timeout 40m ./e2e/integration
