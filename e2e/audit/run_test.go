@@ -3,7 +3,6 @@
 package audit
 
 import (
-	"os"
 	"testing"
 )
 
@@ -15,15 +14,7 @@ func TestTheRulesOfTheControllerAreExact(t *testing.T) {
 		t.Fatal(err)
 	}
 	requests := Of(Controller("bitcoin-controller"), all)
-	rules, err := os.Open("../../manifests/controller/rbac.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rules.Close()
-	grants, err := Grants(rules)
-	if err != nil {
-		t.Fatal(err)
-	}
+	grants := shipped(t)
 	for _, grant := range Unused(grants, requests) {
 		t.Errorf("granted by manifests/controller/rbac.yaml and never used: %s", grant)
 	}
