@@ -39,7 +39,8 @@ type Options struct {
 	// Workers is the number of networks worked on at the same time.
 	Workers int
 	// Resync is how often a network is audited when nothing happens: what bitcoind forgot is visible nowhere but in its
-	// answers. It also bounds the backoff after failures.
+	// answers. It also bounds the backoff after failures, and twice as long applications may still use credentials that a
+	// rotation has replaced.
 	Resync time.Duration
 	// AllowLoopback makes nodes on loopback addresses acceptable, as tests have them.
 	AllowLoopback bool

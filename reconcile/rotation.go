@@ -43,14 +43,14 @@ func parseGenerations(text string) generations {
 }
 
 // next are the generations to accept from now on: one step further on the way to the wanted one. A rotation that has begun
-// is finished first. The old one goes only when no node and no new application needs it any more.
-func (g generations) next(wanted int64, adopted, published bool) generations {
+// is finished first. The old one goes only when no node and no application needs it any more.
+func (g generations) next(wanted int64, adopted, restarted bool) generations {
 	switch {
 	case len(g) == 0:
 		return generations{wanted}
 	case len(g) == 1 && wanted > g[0]:
 		return generations{g[0], wanted}
-	case len(g) == 2 && adopted && published:
+	case len(g) == 2 && adopted && restarted:
 		return g[1:]
 	default:
 		return g
@@ -158,6 +158,8 @@ func (a access) rotation(n *Network, nodes []node) string {
 		return fmt.Sprintf("credentials of generation %d are being added to those of generation %d", newest, a.generations[0])
 	case a.published != 0 && a.published < newest:
 		return deleteToRotate(n, newest)
+	case len(a.generations) == 2:
+		return fmt.Sprintf("restart what uses Secret %s: credentials of generation %d are soon dropped for those of generation %d that it has now", rpcSecretName(n), a.generations[0], newest)
 	case a.inUse(nodes) < newest:
 		return fmt.Sprintf("credentials of generation %d are being dropped for those of generation %d", a.inUse(nodes), newest)
 	}
@@ -196,7 +198,7 @@ func (c *Controller) admit(ctx context.Context, n *Network, key masterKey, stand
 			published = standing[0]
 		}
 		published, err = c.publish(ctx, n, key, standing[1], published, known)
-		next = standing.next(wanted, true, published == standing[1])
+		next = standing.next(wanted, true, c.restarted(n, standing[1], known))
 	}
 	line, ownErr := c.ownLine(ctx, n, key, config, known)
 	return key.access(n.UID, next, line, published), troubles{ownErr, err}

@@ -26,24 +26,24 @@ func TestRotationStep(t *testing.T) {
 	for name, row := range map[string]struct {
 		standing           string
 		wanted             int64
-		adopted, published bool
+		adopted, restarted bool
 		want               string
 	}{
 		"a new network begins with what it wants": {standing: "", wanted: 3, want: "3"},
-		"nothing to do":                                       {standing: "1", wanted: 1, adopted: true, published: true, want: "1"},
+		"nothing to do":                                       {standing: "1", wanted: 1, adopted: true, restarted: true, want: "1"},
 		"the new one is added":                                {standing: "1", wanted: 2, want: "1,2"},
 		"generations may be left out":                         {standing: "1", wanted: 7, want: "1,7"},
-		"not all nodes have it yet":                           {standing: "1,2", wanted: 2, published: true, want: "1,2"},
-		"applications don't have it yet":                      {standing: "1,2", wanted: 2, adopted: true, want: "1,2"},
-		"the old one goes":                                    {standing: "1,2", wanted: 2, adopted: true, published: true, want: "2"},
+		"not all nodes have it yet":                           {standing: "1,2", wanted: 2, restarted: true, want: "1,2"},
+		"applications may not have it yet":                    {standing: "1,2", wanted: 2, adopted: true, want: "1,2"},
+		"the old one goes":                                    {standing: "1,2", wanted: 2, adopted: true, restarted: true, want: "2"},
 		"a further rise waits until this one is done":         {standing: "1,2", wanted: 3, want: "1,2"},
-		"and doesn't keep it from being finished":             {standing: "1,2", wanted: 3, adopted: true, published: true, want: "2"},
-		"and comes then":                                      {standing: "2", wanted: 3, adopted: true, published: true, want: "2,3"},
-		"a generation that fell, which admission forbids":     {standing: "2", wanted: 1, adopted: true, published: true, want: "2"},
+		"and doesn't keep it from being finished":             {standing: "1,2", wanted: 3, adopted: true, restarted: true, want: "2"},
+		"and comes then":                                      {standing: "2", wanted: 3, adopted: true, restarted: true, want: "2,3"},
+		"a generation that fell, which admission forbids":     {standing: "2", wanted: 1, adopted: true, restarted: true, want: "2"},
 		"a lower one in the middle doesn't turn it back, too": {standing: "1,2", wanted: 1, want: "1,2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := parseGenerations(row.standing).next(row.wanted, row.adopted, row.published).String(); got != row.want {
+			if got := parseGenerations(row.standing).next(row.wanted, row.adopted, row.restarted).String(); got != row.want {
 				t.Errorf("%s, want %s", got, row.want)
 			}
 		})
@@ -147,6 +147,7 @@ func TestTheGenerationInUse(t *testing.T) {
 		"no pods":                        {"4", 4, nil, 4, ""},
 		"the new one is added":           {"1,2", 1, []string{"1", "1,2"}, 1, "generation 2 are being added to those of generation 1"},
 		"applications have the old":      {"1,2", 1, []string{"1,2", "1,2"}, 1, "delete Secret my-network-rpc"},
+		"applications get the new":       {"1,2", 2, []string{"1,2", "1,2"}, 1, "restart what uses Secret my-network-rpc: credentials of generation 1"},
 		"the old one goes":               {"2", 2, []string{"1,2", "2"}, 1, "generation 1 are being dropped for those of generation 2"},
 		"the old one has gone":           {"2", 2, []string{"2", "2"}, 2, ""},
 		"new ones after the key is lost": {"2", 1, []string{"2", "2"}, 2, "delete Secret my-network-rpc"},

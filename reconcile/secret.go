@@ -18,14 +18,15 @@ import (
 )
 
 // rpcSecret tells applications how to call the network's first node: a wallet lives on one node. It is created, and never
-// read, changed or taken over: the controller may not read Secrets, and who may patch them may read them.
+// read, changed or taken over: the controller may not read Secrets, and who may patch them may read them. It isn't marked
+// immutable: as long as any pod on a machine uses an immutable Secret, its kubelet hands new pods the copy that it has, so
+// after a rotation a rolling restart of applications would give them the old password again.
 func rpcSecret(n *Network, as credentials) *corev1.Secret {
 	host := fmt.Sprintf("%s.%s.svc", dnsName(n, 0), n.Namespace)
 	return &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: childMeta(n, rpcSecretName(n)),
 		Type:       corev1.SecretTypeOpaque,
-		Immutable:  new(true),
 		Data: map[string][]byte{
 			"username": []byte(as.user),
 			"password": []byte(as.password),
@@ -39,6 +40,10 @@ func rpcSecret(n *Network, as credentials) *corev1.Secret {
 // predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
 const predecessorGoes = 10 * time.Minute
 
+// auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before the
+// nodes begin to refuse the credentials that were in the old one.
+const auditsToRestart = 2
+
 // publication is a try to make the Secret for applications, in the life of this process.
 type publication struct {
 	network    types.UID
@@ -47,10 +52,18 @@ type publication struct {
 	waits bool
 }
 
+// publishes notes a publication, and when it came about.
+func (m *memory) publishes(p publication, now time.Time) { m.published, m.publishedAt = p, now }
+
+// restarted says whether applications have had the time to be restarted since the Secret has credentials of the generation.
+// A controller that was restarted counts anew.
+func (c *Controller) restarted(n *Network, generation int64, known *memory) bool {
+	return known.published == publication{network: n.UID, generation: generation} && c.clock.Since(known.publishedAt) >= auditsToRestart*c.options.Resync
+}
+
 // publish makes the Secret for applications with credentials of the given generation. before is the generation that it was
 // made with as far as is recorded, 0 if nothing is; publish returns what is to be recorded now. A Secret that exists
-// already is the right one if it was made for this generation. If it was made for another one the user has to delete it,
-// for it is immutable.
+// already is the right one if it was made for this generation. If it was made for another one the user has to delete it.
 func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, generation, before int64, known *memory) (now int64, err error) {
 	this := publication{network: n.UID, generation: generation}
 	if known.published == this {
@@ -63,8 +76,8 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
 	switch {
 	case err == nil:
-		known.published = this
-		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d", rpcSecretName(n), generation)
+		known.publishes(this, c.clock.Now())
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", rpcSecretName(n), generation, c.toRestart(before, generation))
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
@@ -73,21 +86,29 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
-		known.published = this
+		known.publishes(this, c.clock.Now())
 		return generation, nil
 	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) >= predecessorGoes:
 		c.event(n, secretReference(n), corev1.EventTypeWarning, EventSecretExists, "Apply",
 			"Secret %s exists already and is left alone: if it isn't this network's, applications get no credentials until you delete it and restart the controller", rpcSecretName(n))
-		known.published = this
+		known.publishes(this, c.clock.Now())
 		return generation, nil
 	case before == 0:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
 	if waits := (publication{n.UID, generation, true}); known.published != waits {
-		known.published = waits
+		known.publishes(waits, c.clock.Now())
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventRotationWaits, "Apply", "%s", deleteToRotate(n, generation))
 	}
 	return before, nil
+}
+
+// toRestart is what is added to the news of a Secret: how long applications that have the one before are still served.
+func (c *Controller) toRestart(before, generation int64) string {
+	if before == 0 || before >= generation {
+		return ""
+	}
+	return fmt.Sprintf("; restart what uses it: in %v at the earliest, those of generation %d are refused", auditsToRestart*c.options.Resync, before)
 }
 
 // deleteToRotate says what has to be done for a Secret of another generation.

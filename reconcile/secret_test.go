@@ -38,7 +38,7 @@ func TestPublish(t *testing.T) {
 		"a predecessor's may still be there":             {generation: 1, answer: taken, now: 0, again: 1},
 		"somebody else's":                                {generation: 1, age: old, answer: taken, now: 1, event: "Warning SecretExists Secret my-network-rpc exists already"},
 		"a rotation waits for the user":                  {generation: 2, before: 1, age: old, answer: taken, now: 1, event: "Normal RotationWaits delete Secret my-network-rpc", again: 1},
-		"a rotation goes on":                             {generation: 2, before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2"},
+		"a rotation goes on":                             {generation: 2, before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2; restart what uses it: in 1m0s at the earliest, those of generation 1 are refused"},
 		"a quota":                                        {generation: 1, answer: quota, now: 0, err: "exceeded quota", again: 1},
 		"the namespace goes":                             {generation: 1, answer: terminating, now: 0, again: 1},
 		"the apiserver is busy, which nobody is told of": {generation: 1, answer: apierrors.NewServerTimeout(secrets.GroupResource(), "create", 1), err: "create Secret default/my-network-rpc", again: 1},
@@ -50,7 +50,7 @@ func TestPublish(t *testing.T) {
 			})
 			now := time.Unix(1e9, 0)
 			recorder := events.NewFakeRecorder(10)
-			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now)}
+			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now), options: Options{Resync: 30 * time.Second}}
 			var known memory
 			n := network(1)
 			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
@@ -75,6 +75,48 @@ func TestPublish(t *testing.T) {
 				t.Errorf("events are %q, want one, %q", told, row.event)
 			}
 		})
+	}
+}
+
+// Applications have a minute to be restarted after the Secret was made anew, and another one after the controller was.
+func TestApplicationsHaveTimeToRestart(t *testing.T) {
+	client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+	passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
+	c := &Controller{client: client, events: events.NewFakeRecorder(10), clock: passing, options: Options{Resync: 30 * time.Second}}
+	n := network(1)
+	publish := func(known *memory, before, want int64) {
+		t.Helper()
+		if now, err := c.publish(t.Context(), n, testKey, 2, before, known); now != want || err != nil {
+			t.Fatalf("%d, %v; want %d", now, err, want)
+		}
+	}
+	passes := func(known *memory) {
+		t.Helper()
+		for _, row := range []struct {
+			after time.Duration
+			want  bool
+		}{{0, false}, {59 * time.Second, false}, {time.Second, true}, {time.Hour, true}} {
+			passing.SetTime(passing.Now().Add(row.after))
+			publish(known, 2, 2) // as each pass does
+			if got := c.restarted(n, 2, known); got != row.want {
+				t.Errorf("%v later: %v", row.after, got)
+			}
+		}
+	}
+	var known memory
+	publish(&known, 1, 2)
+	passes(&known)
+	client.PrependReactor("create", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewAlreadyExists(secrets.GroupResource(), "my-network-rpc")
+	})
+	var later memory
+	publish(&later, 2, 2)
+	passes(&later)
+	var waits memory
+	publish(&waits, 1, 1)
+	passing.SetTime(passing.Now().Add(time.Hour))
+	if c.restarted(n, 2, &waits) {
+		t.Error("applications can't have what is in no Secret")
 	}
 }
 

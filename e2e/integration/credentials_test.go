@@ -350,7 +350,7 @@ func TestApplicationsGetASecretThatWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !metav1.IsControlledBy(secret, found) || secret.Immutable == nil || !*secret.Immutable {
+	if !metav1.IsControlledBy(secret, found) || secret.Immutable != nil { // see rpcSecret
 		t.Errorf("owners %v, immutable: %v", secret.OwnerReferences, secret.Immutable)
 	}
 	n.tells(t, "Normal Created: created Secret my-network-rpc")
@@ -503,7 +503,7 @@ func TestARotationRefusesNobody(t *testing.T) {
 		reconciling := meta.FindStatusCondition(found.Status.Conditions, reconcile.ConditionReconciling)
 		if reconciling != nil && strings.Contains(reconciling.Message, "delete Secret my-network-rpc") && deleted != accepted() {
 			deleted = accepted()
-			c.stop() // so that applications are restarted before the old credentials go, which a user has the time of a roll for
+			c.stop() // so that applications are restarted before the old credentials go, for which they have only two short audits here
 			n.renewWith(t, &c, &password)
 		}
 		if found.Status.Credentials.Generation != 3 || accepted() != "3" {
@@ -516,7 +516,7 @@ func TestARotationRefusesNobody(t *testing.T) {
 	if count := refused.look(t, n); count > 0 {
 		t.Errorf("nodes refused %d calls", count)
 	}
-	if got := strings.Join(seen, " "); got != "1 1,2 2 2,3 3" {
+	if got := strings.Join(seen, " "); got != "1 1,2 2 2,3 3" && got != "1 1,2 2,3 3" { // 2 alone may last for a single pass
 		t.Errorf("accepted were %s", got)
 	}
 	for i := range 3 {

@@ -108,7 +108,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 const application = `
 apiVersion: v1
 kind: Pod
-metadata: {name: application, namespace: %s}
+metadata: {name: %s, namespace: %s}
 spec:
   automountServiceAccountToken: false
   terminationGracePeriodSeconds: 0
@@ -128,11 +128,11 @@ spec:
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 `
 
-func (n network) startApplication(t *testing.T) {
+func (n network) startApplication(t *testing.T, name string) {
 	t.Helper()
-	kubectlStdin(t, fmt.Sprintf(application, n.namespace, nodeImage(t)), "apply", "-f", "-")
+	kubectlStdin(t, fmt.Sprintf(application, name, n.namespace, nodeImage(t)), "apply", "-f", "-")
 	eventually(t, "the application is answered", func(ctx context.Context) error {
-		out, err := run(ctx, "", "logs", "--namespace", n.namespace, "application", "--tail=1")
+		out, err := run(ctx, "", "logs", "--namespace", n.namespace, name, "--tail=1")
 		if err == nil && out != "0" {
 			err = fmt.Errorf("it says %q", out)
 		}
@@ -141,20 +141,22 @@ func (n network) startApplication(t *testing.T) {
 }
 
 // stopApplication fails if it was refused.
-func (n network) stopApplication(t *testing.T) {
+func (n network) stopApplication(t *testing.T, name string) {
 	t.Helper()
-	log := kubectl(t, "logs", "--namespace", n.namespace, "application")
+	log := kubectl(t, "logs", "--namespace", n.namespace, name)
 	if refused := strings.Count(log, "Authorization failed"); refused > 0 {
-		t.Errorf("the application was refused %d times", refused)
+		t.Errorf("%s was refused %d times", name, refused)
 	}
 	if answered := strings.Count(log, "0\n"); answered == 0 {
-		t.Errorf("the application was never answered: %s", log)
+		t.Errorf("%s was never answered: %s", name, log)
 	}
-	kubectl(t, "delete", "pod", "--namespace", n.namespace, "application", "--grace-period=0", "--force")
+	kubectl(t, "delete", "pod", "--namespace", n.namespace, name, "--grace-period=0", "--force")
 }
 
-// An application with the Secret that is meant for it is never refused, if it is restarted when the Secret is made anew.
+// An application with the Secret that is meant for it is never refused, if it is restarted when the Secret is made anew. As
+// in the restart of a Deployment the new pod starts while the old one runs, here on the same machine.
 func TestRotationUnderLoad(t *testing.T) {
+	t.Parallel() // it mostly waits
 	n := network{namespace: namespace(t), name: "my-network"}
 	n.apply(t, 3)
 	eventually(t, "ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
@@ -162,7 +164,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.startApplication(t)
+	n.startApplication(t, "before")
 	n.applySpec(t, "nodes: 3, credentials: {generation: 2}")
 	eventually(t, "the new credentials are on all nodes", func(ctx context.Context) error {
 		return n.says(ctx, reconcile.ConditionReconciling, reconcile.ReasonRollingOut, "delete Secret my-network-rpc")
@@ -173,8 +175,8 @@ func TestRotationUnderLoad(t *testing.T) {
 		password, err = secretValue(ctx, n.namespace, "my-network-rpc", "password")
 		return err
 	})
-	n.stopApplication(t)
-	n.startApplication(t)
+	n.startApplication(t, "after")
+	n.stopApplication(t, "before")
 	eventually(t, "the old credentials are gone", func(ctx context.Context) error {
 		found, err := n.read(ctx)
 		if err == nil && found.Status.Credentials.Generation != 2 {
@@ -182,7 +184,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		}
 		return errors.Join(err, n.isReady(ctx, 3))
 	})
-	n.stopApplication(t)
+	n.stopApplication(t, "after")
 	for i := range 3 {
 		if _, err := n.as(t.Context(), "application", old, i, "getblockcount"); err == nil || !strings.Contains(err.Error(), "Authorization failed") {
 			t.Errorf("node %d with the old password: %v", i, err)
@@ -194,6 +196,7 @@ func TestRotationUnderLoad(t *testing.T) {
 }
 
 func TestAnOwnUserThatComesLate(t *testing.T) {
+	t.Parallel() // it mostly waits
 	n := network{namespace: namespace(t), name: "my-network"}
 	n.applySpec(t, "nodes: 2, secret: bitcoin-default-secret")
 	eventually(t, "ready", func(ctx context.Context) error { return n.isReady(ctx, 2) })
