@@ -89,7 +89,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		clock:       clock.RealClock{},
 		caches:      caches,
 		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		mesh:        mesher{connect: connectRPC, clock: clock.RealClock{}, parallel: nodesInParallel, backoff: options.Resync},
+		mesh:        newMesher(clock.RealClock{}, options.Resync),
 		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
 	}, nil
 }
@@ -104,7 +104,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if err := c.preflight(ctx); err != nil {
 		return err
 	}
-	if err := c.caches.wake(func(key cache.ObjectName) { c.queue.AddAfter(key, settle) }); err != nil {
+	if err := c.caches.wake(c.wake); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -125,6 +125,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	return err
 }
 
+// wake has a network looked at because something happened.
+func (c *Controller) wake(network cache.ObjectName) { c.queue.AddAfter(network, settle) }
+
 // workAll works on the queue, where all networks are since the caches were filled, until ctx ends.
 func (c *Controller) workAll(ctx context.Context) {
 	if _, err := c.masterKey(ctx); err != nil { // the networks say so too, if there are any
@@ -141,6 +144,7 @@ func (c *Controller) workAll(ctx context.Context) {
 	<-ctx.Done()
 	c.queue.ShutDown()
 	workers.Wait()
+	c.mesh.running.Wait()
 }
 
 // preflight turns the mistakes of an installation into sentences; informers would log them for ever.
@@ -267,7 +271,7 @@ func (c *Controller) connect(ctx context.Context, n *Network, f found, known *me
 	now, key := c.clock.Now(), cache.MetaObjectToName(n)
 	known.recall(f.nodes, now)
 	known.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
-	did := c.mesh.connectAll(ctx, f.mesh, f.nodes, known)
+	did := c.mesh.connectAll(ctx, f.mesh, f.nodes, known, func() { c.wake(key) })
 	if did.added+did.removed > 0 {
 		c.log.Info("peers changed", name(key), zap.Int("added", did.added), zap.Int("removed", did.removed))
 		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)

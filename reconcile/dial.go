@@ -1,16 +1,15 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/clock"
 
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
@@ -38,8 +37,16 @@ type mesher struct {
 	connect  func(ip netip.Addr, as credentials) (bitcoind, error)
 	clock    clock.PassiveClock
 	parallel int
+	// answerTime is for how long to wait for answers while none comes.
+	answerTime time.Duration
 	// backoff bounds how long to wait between two tries.
 	backoff time.Duration
+	// running are the exchanges with nodes, those among them that no pass waits for.
+	running *sync.WaitGroup
+}
+
+func newMesher(clock clock.PassiveClock, backoff time.Duration) mesher {
+	return mesher{connect: connectRPC, clock: clock, parallel: nodesInParallel, answerTime: answerTime, backoff: backoff, running: &sync.WaitGroup{}}
 }
 
 func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
@@ -87,13 +94,17 @@ type meshing struct {
 	members map[netip.Addr]int32
 	known   *memory
 	now     time.Time
-	did     wave
+	// wake is called when a node has answered for which the pass did not wait.
+	wake func()
+	did  wave
 }
 
 // connectAll asks the nodes that are due for their peers and their chain, and changes the peers of those that need it, all
-// nodes in parallel. It writes what is known of the nodes in the end into nodes.
-func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node, known *memory) wave {
-	p := &meshing{mesher: m, wanted: wanted, nodes: nodes, members: membersOf(nodes), known: known, now: m.clock.Now()}
+// nodes in parallel. It writes what is known of the nodes in the end into nodes. Those that take long are not waited for:
+// wake is called when they have answered.
+func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node, known *memory, wake func()) wave {
+	p := &meshing{mesher: m, wanted: wanted, nodes: slices.Clone(nodes), members: membersOf(nodes), known: known, now: m.clock.Now(), wake: wake}
+	p.takeLate(ctx)
 	busy := func(of node, v *view) bool { return v.isDue(p.now) || v.peers != nil && !p.plan(of, v).none() }
 	p.inParallel(ctx, busy, p.meshNode)
 	known.tell(nodes)
@@ -124,13 +135,16 @@ func (p *meshing) meshNode(ctx context.Context, client bitcoind, of node, v *vie
 func (p *meshing) dropSurplus(ctx context.Context) {
 	excess := func(of node, v *view) bool { return !surplus(p.wanted, p.members, of.ordinal, v.peers).none() }
 	some := slices.ContainsFunc(p.nodes, func(of node) bool { v := p.known.of[of.ordinal]; return v != nil && excess(of, v) })
-	if !some || !p.wanted.lasts(p.nodes, p.known) {
+	if !some || p.known.asking() || !p.wanted.lasts(p.nodes, p.known) {
 		return
 	}
 	older := func(_ node, v *view) bool { return v.peers != nil && v.at.Before(p.now) }
 	p.inParallel(ctx, older, func(ctx context.Context, client bitcoind, _ node, v *view) (changes, error) {
 		return changes{}, p.look(ctx, client, v)
 	})
+	if p.known.asking() {
+		return
+	}
 	if !p.wanted.lasts(p.nodes, p.known) {
 		p.known.audit = p.now // what was thought to be connected isn't
 		return
@@ -139,58 +153,6 @@ func (p *meshing) dropSurplus(ctx context.Context) {
 		todo := surplus(p.wanted, p.members, of.ordinal, v.peers)
 		return todo, p.changeAll(ctx, client, v, todo)
 	})
-}
-
-// inParallel does something with every node that is busy, and takes down what came of it. Those that failed before come
-// last, so that they keep nobody waiting.
-func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, do func(context.Context, bitcoind, node, *view) (changes, error)) {
-	var chosen []node
-	for _, of := range p.nodes {
-		if v := p.known.of[of.ordinal]; v != nil && busy(of, v) {
-			chosen = append(chosen, of)
-		}
-	}
-	slices.SortStableFunc(chosen, func(a, b node) int {
-		return cmp.Compare(p.known.of[a.ordinal].failures, p.known.of[b.ordinal].failures)
-	})
-	done, failed := make([]changes, len(chosen)), make([]error, len(chosen))
-	var group errgroup.Group
-	group.SetLimit(p.parallel)
-	for i, of := range chosen {
-		group.Go(func() error {
-			client, err := p.connect(of.ip, of.as)
-			if err == nil {
-				done[i], err = do(ctx, client, of, p.known.of[of.ordinal])
-			}
-			failed[i] = err
-			return nil // it would hide the error of another node
-		})
-	}
-	_ = group.Wait()
-	if ctx.Err() != nil {
-		return // what failed then says nothing about the nodes
-	}
-	for i, of := range chosen {
-		p.conclude(of, done[i], failed[i])
-	}
-}
-
-// conclude takes down what came of the changes to a node.
-func (p *meshing) conclude(of node, done changes, err error) {
-	v := p.known.of[of.ordinal]
-	if err != nil {
-		p.did.failed = append(p.did.failed, failure{node: of.name, err: err, news: v.fail(err, p.clock.Now(), p.backoff)})
-		return
-	}
-	v.succeed()
-	p.did.added += len(done.dial)
-	p.did.removed += len(done.remove)
-	for _, ip := range done.nudge {
-		pair := edgeOf(of.ordinal, p.members[ip])
-		if v.tries[ip].count == triesUntilStuck && !slices.Contains(p.did.stuck, pair) {
-			p.did.stuck = append(p.did.stuck, pair)
-		}
-	}
 }
 
 // changeAll sends the changes to a node, in as many batches as it takes.
@@ -237,7 +199,7 @@ func (q *question) answer(asked time.Time) answer {
 
 // look asks a node.
 func (m mesher) look(ctx context.Context, client bitcoind, v *view) error {
-	ctx, cancel := context.WithTimeout(ctx, v.timeout(m.backoff))
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	asked := m.clock.Now()
 	var q question

@@ -115,55 +115,6 @@ func TestANodeIsAskedAtOnceWhenThereAreOtherCredentials(t *testing.T) {
 	}
 }
 
-// hanging answers nothing until it is released.
-type hanging chan struct{}
-
-func (h hanging) Batch(context.Context, ...*rpc.Call) error {
-	<-h
-	return rpc.ErrTimeout
-}
-
-func TestANodeThatHangsDelaysNobody(t *testing.T) {
-	for name, prepare := range map[string]func(t *testing.T, w *world, c *watcher){
-		"when all come at once": func(*testing.T, *world, *watcher) {},
-		"though nodes are asked one after the other, if it has failed before": func(t *testing.T, w *world, c *watcher) {
-			c.mesh.parallel = 1
-			w.fakes[0].SetFault(rpctest.Reset)
-			w.ready(0)
-			c.pass(t, w)
-			w.advance(firstRetry)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 6)
-			c := w.controller()
-			prepare(t, w, c)
-			w.ready(1, 2, 3, 4, 5)
-			if _, up := w.up[0]; !up {
-				w.ready(0)
-			}
-			hangs := make(hanging)
-			c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
-				if ip == w.ips[0] {
-					return hangs, nil
-				}
-				return connectRPC(ip, as)
-			}
-			var pass sync.WaitGroup
-			f := found{mesh: topologyOf(w.network).mesh(), nodes: w.observe()}
-			pass.Go(func() { c.connect(t.Context(), w.network, f, c.memories.of(c.key)) })
-			defer pass.Wait()
-			defer close(hangs)
-			// The others dial each other, and it as well.
-			for deadline := time.Now().Add(time.Minute); w.net.Edges() != 15; time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatalf("%d pairs are connected while it hangs", w.net.Edges())
-				}
-			}
-		})
-	}
-}
-
 func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
 	w := newWorld(t, 2)
 	w.allReady()

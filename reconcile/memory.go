@@ -8,13 +8,15 @@ import (
 )
 
 // memory is what passes over a network leave to the next one. All of it may be lost at any time: then nodes are asked once
-// more, Secrets and events read once more, and a status is written sooner. One worker at a time has a network, and in a
-// pass each node's view has one goroutine, so there is no lock.
+// more, Secrets and events read once more, and a status is written sooner. One worker at a time has a network, and exchanges
+// with nodes work on copies, so there is no lock.
 type memory struct {
 	// audit is when all nodes are to be asked again, whatever happens before.
 	audit time.Time
 	of    map[int32]*view
-	pods  map[int32]observedPod
+	// late are the rounds of which not all nodes have answered yet.
+	late []*round
+	pods map[int32]observedPod
 	// topology and mesh are of the last pass.
 	topology topology
 	mesh     mesh

@@ -62,6 +62,10 @@ type view struct {
 	failures int
 	reason   NodeReason
 	message  string
+	// asking: an exchange with the node is going on, and works on a copy; voided are the addresses that began another life
+	// since it does.
+	asking bool
+	voided []netip.Addr
 }
 
 // try is what has been tried to connect one node to another.
@@ -77,8 +81,11 @@ type try struct {
 	seen bool
 }
 
-// next is when to ask the node again, zero if not before the next audit.
+// next is when to ask the node again, zero if not before the next audit, or before it has answered.
 func (v *view) next() time.Time {
+	if v.asking {
+		return time.Time{}
+	}
 	next := v.due
 	for _, t := range v.tries {
 		if next.IsZero() || t.next.Before(next) {
@@ -158,15 +165,6 @@ func (v *view) lasts(ip netip.Addr) bool {
 	return v.peers[ip] && !trying
 }
 
-// timeout is for how long to wait for an answer: after a failure, for as long as the node was left in peace, so that one
-// that hangs does not hold up the network most of the time.
-func (v *view) timeout(atMost time.Duration) time.Duration {
-	if v.failures == 0 {
-		return readTimeout
-	}
-	return min(max(backoff(v.failures, atMost), time.Second), readTimeout)
-}
-
 // fail takes down that the node failed. It says whether that is news.
 func (v *view) fail(err error, now time.Time, atMost time.Duration) (news bool) {
 	before := v.reason
@@ -216,12 +214,18 @@ func (known *memory) recall(nodes []node, now time.Time) {
 
 func (known *memory) void(ip netip.Addr, now time.Time) {
 	for _, v := range known.of {
-		delete(v.tries, ip)
-		if v.peers[ip] {
-			v.peers[ip] = false
-			v.askAt(now)
+		v.void(ip, now)
+	}
+}
+
+// asking says whether an exchange with any node is going on.
+func (known *memory) asking() bool {
+	for _, v := range known.of {
+		if v.asking {
+			return true
 		}
 	}
+	return false
 }
 
 // auditIfDue marks all nodes to be asked if it is time for that; the next audit is after the given time.

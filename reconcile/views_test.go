@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
@@ -38,6 +39,8 @@ type world struct {
 	runs int
 	// up are the runs of the nodes whose pods are ready, by ordinal.
 	up map[int32]nodeRun
+	// queue is where controllers want to be woken.
+	queue workqueue.TypedRateLimitingInterface[cache.ObjectName]
 }
 
 var testCredentials = credentials{user: "controller", password: "a password for tests"}
@@ -49,7 +52,9 @@ func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world
 	w := &world{
 		net: rpctest.NewNetwork(still), time: still, as: testCredentials, network: network(int32(nodes)), up: map[int32]nodeRun{},
 		clock: testingclock.NewFakePassiveClock(start),
+		queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[cache.ObjectName]()),
 	}
+	t.Cleanup(w.queue.ShutDown)
 	t.Cleanup(rpc.CloseIdleConnections)
 	t.Cleanup(w.net.Close)
 	for range nodes {
@@ -121,13 +126,16 @@ type watcher struct {
 // controller starts one that knows nothing of the world yet.
 func (w *world) controller() *watcher {
 	core, logs := observer.New(zap.InfoLevel)
+	mesh := newMesher(w.clock, 30*time.Second)
+	mesh.answerTime = time.Minute // a busy machine is no node that hangs
 	return &watcher{
 		Controller: &Controller{
 			options:  Options{Resync: 30 * time.Second},
 			log:      zap.New(core),
 			clock:    w.clock,
 			memories: memories{all: map[cache.ObjectName]*memory{}},
-			mesh:     mesher{connect: connectRPC, clock: w.clock, parallel: nodesInParallel, backoff: 30 * time.Second},
+			mesh:     mesh,
+			queue:    w.queue,
 			events:   &events.FakeRecorder{},
 		},
 		logs: logs, key: cache.MetaObjectToName(w.network),

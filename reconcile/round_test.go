@@ -1,0 +1,205 @@
+package reconcile
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+)
+
+// late is a node whose answers don't arrive before they are released.
+type late struct {
+	bitcoind
+	asked    *atomic.Int32
+	released <-chan struct{}
+}
+
+func (l late) Batch(ctx context.Context, calls ...*rpc.Call) error {
+	err := l.bitcoind.Batch(ctx, calls...)
+	l.asked.Add(1)
+	<-l.released
+	return err
+}
+
+// hold keeps back the answers of a node until release is called, which has to be. They say what was so when it was asked.
+func (c *watcher) hold(w *world, ordinal int) (asked *atomic.Int32, release func()) {
+	released := make(chan struct{})
+	ip, connect := w.ips[ordinal], c.mesh.connect
+	asked = &atomic.Int32{}
+	c.mesh.answerTime = 10 * time.Millisecond
+	c.mesh.connect = func(to netip.Addr, as credentials) (bitcoind, error) {
+		client, err := connect(to, as)
+		if to == ip && err == nil {
+			client = late{client, asked, released}
+		}
+		return client, err
+	}
+	return asked, func() {
+		c.mesh.answerTime = time.Minute
+		close(released)
+		c.mesh.running.Wait()
+	}
+}
+
+// until makes passes, none of which may wait for a node that hangs, until done is content with one.
+func (c *watcher) until(t *testing.T, w *world, what string, done func(found) bool) found {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if f, _ := c.pass(t, w); done(f) {
+			return f
+		}
+	}
+	t.Fatalf("never: %s", what)
+	return found{}
+}
+
+// woken waits until somebody wants the network to be looked at.
+func (w *world) woken(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); w.queue.Len() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody wakes the network")
+		}
+	}
+	key, _ := w.queue.Get()
+	w.queue.Done(key)
+}
+
+func TestANodeThatHangsDelaysNobody(t *testing.T) {
+	for name, prepare := range map[string]func(t *testing.T, w *world, c *watcher){
+		"when all come at once": func(*testing.T, *world, *watcher) {},
+		"though nodes are asked one after the other, and it first": func(_ *testing.T, _ *world, c *watcher) { c.mesh.parallel = 1 },
+		"nor if it has failed before": func(t *testing.T, w *world, c *watcher) {
+			c.mesh.parallel = 1
+			w.fakes[0].SetFault(rpctest.Reset)
+			w.ready(0)
+			c.pass(t, w)
+			w.fakes[0].SetFault(rpctest.NoFault)
+			w.advance(firstRetry)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 6)
+			c := w.controller()
+			prepare(t, w, c)
+			w.ready(1, 2, 3, 4, 5)
+			if _, up := w.up[0]; !up {
+				w.ready(0)
+			}
+			_, release := c.hold(w, 0)
+			f := c.until(t, w, "the others dial each other, and it as well", func(f found) bool { return f.unconnected() == 0 })
+			if n := f.nodes[0]; n.peers != nil || n.reason == "" || n.message == "" {
+				t.Errorf("it has said nothing, and is %+v", n)
+			}
+			release()
+			w.woken(t)
+			w.holds(t, c.rest(t, w))
+		})
+	}
+}
+
+func TestANodeThatNeverAnswersIsToldOfOnce(t *testing.T) {
+	w := newWorld(t, 3)
+	w.allReady()
+	c := w.controller()
+	asked, release := c.hold(w, 0)
+	w.fakes[0].SetFault(rpctest.Reset)
+	for range 5 {
+		c.until(t, w, "it is asked", func(found) bool { return asked.Load() > 0 })
+	}
+	if now := asked.Load(); now != 1 {
+		t.Errorf("it was asked %d times before it answered", now)
+	}
+	release()
+	w.woken(t)
+	f, _ := c.pass(t, w)
+	if n := f.nodes[0]; n.reason != ReasonRPCFailed {
+		t.Errorf("it failed, and is %+v", n)
+	}
+	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-0" {
+		t.Errorf("warnings: %v", lines)
+	}
+}
+
+// What is on its way from a node when something happens may be of before that.
+func TestALateAnswer(t *testing.T) {
+	for name, row := range map[string]struct {
+		happen func(t *testing.T, w *world)
+		// trips are those to the node in the pass that its answer wakes.
+		trips     int
+		connected bool // whether its connection to node 1 counts before it is asked again
+	}{
+		"counts":                       {happen: func(*testing.T, *world) {}, connected: true},
+		"is not that of another run":   {happen: func(t *testing.T, w *world) { w.restart(t, 0) }, trips: 2},
+		"may be of before a peer died": {happen: func(t *testing.T, w *world) { w.fakes[1].Stop(); delete(w.up, 1) }, trips: 1},
+		"may have been refused to credentials that were replaced": {happen: func(_ *testing.T, w *world) {
+			w.as.password = "a password of tomorrow"
+		}, trips: 1, connected: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			w.allReady()
+			c := w.controller()
+			c.rest(t, w)
+			asked, release := c.hold(w, 0)
+			w.advance(time.Minute)
+			c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
+			known := c.memories.of(c.key)
+			row.happen(t, w)
+			known.recall(w.observe(), w.clock.Now()) // as a pass does at once
+			before := w.trips()
+			release()
+			w.woken(t)
+			p := &meshing{mesher: c.mesh, known: known, now: w.clock.Now()}
+			p.takeLate(t.Context())
+			if got := known.of[0].peers[w.ips[1]]; got != row.connected {
+				t.Errorf("connected: %v", got)
+			}
+			c.pass(t, w)
+			if now := w.trips()[0] - before[0]; now != row.trips {
+				t.Errorf("%d round trips, want %d", now, row.trips)
+			}
+			if len(known.late) != 0 || known.asking() {
+				t.Errorf("%d rounds are not over, somebody is being asked: %v", len(known.late), known.asking())
+			}
+		})
+	}
+}
+
+func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
+	w := newWorld(t, 6)
+	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	asked, release := c.hold(w, 0)
+	w.network.Spec.Topology.Type = TopologyRing
+	w.advance(time.Minute)
+	known := c.memories.of(c.key)
+	others := func(found) bool {
+		return asked.Load() == 1 && !slices.ContainsFunc([]int32{1, 2, 3, 4, 5}, func(other int32) bool { return known.of[other].asking })
+	}
+	c.until(t, w, "all others have answered", others)
+	w.advance(confirm)
+	c.until(t, w, "whoever dialled has confirmed it", others)
+	w.advance(time.Millisecond)
+	before := w.trips()
+	c.pass(t, w)
+	w.asked(t, before, 0, 0, 0, 0, 0, 0) // which would be in vain
+	if edges := w.net.Edges(); edges != 15 {
+		t.Errorf("%d pairs are connected", edges)
+	}
+	release()
+	w.woken(t)
+	w.holds(t, c.rest(t, w))
+	if edges := w.net.Edges(); edges != 6 {
+		t.Errorf("%d pairs are connected", edges)
+	}
+}
