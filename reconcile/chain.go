@@ -80,7 +80,7 @@ func (ask hashesAt) of(top node, below []node) (map[int64]string, error) {
 // hashesBy asks by RPC, in one batch. A node that no longer answers is to be asked again, to be left out if it still does not.
 func (m mesher) hashesBy(ctx context.Context, known *memory) hashesAt {
 	return func(of node, heights []int64) (map[int64]string, error) {
-		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		ctx, cancel := context.WithTimeout(ctx, m.answerTime)
 		defer cancel()
 		client, err := m.connect(of.ip, of.as)
 		if err != nil {
