@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -150,7 +149,7 @@ func nodeImage(t *testing.T) string {
 
 func reach(t *testing.T, ip string) bool {
 	t.Helper()
-	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(ip, strconv.Itoa(18443)))
+	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(t.Context(), "tcp", net.JoinHostPort(ip, rpcPort))
 	if err != nil {
 		return false
 	}
