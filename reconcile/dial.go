@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// nodesInParallel bounds how many nodes of one network are talked to at the same time.
-	nodesInParallel = 32
+	// nodesInParallel bounds how many nodes of one network are talked to at the same time. It is more than a machine has pods,
+	// so that the loss of one keeps the others waiting once.
+	nodesInParallel = 128
 	// readTimeout bounds a question to a node, which answers in milliseconds unless it is starved.
 	readTimeout = 5 * time.Second
 	// dialTimeout is what each onetry to a dead address costs: our bitcoin.conf sets bitcoind's connect timeout to it.
@@ -119,15 +120,14 @@ func (p *meshing) plan(of node, v *view) changes {
 	return v.patient(plan(p.wanted, p.nodes, p.members, of.ordinal, v.peers), p.now)
 }
 
-func (p *meshing) meshNode(ctx context.Context, client bitcoind, of node, v *view) (changes, error) {
-	if v.isDue(p.now) {
-		if err := p.look(ctx, client, v); err != nil {
-			return changes{}, err
+func (p *meshing) meshNode(ctx context.Context, client bitcoind, e *exchange) error {
+	if e.view.isDue(p.now) {
+		if err := p.look(ctx, client, e.view); err != nil {
+			return err
 		}
-		v.conclude(p.plan(of, v), p.now)
+		e.view.conclude(p.plan(e.of, e.view), p.now)
 	}
-	todo := p.plan(of, v)
-	return todo, p.changeAll(ctx, client, v, todo)
+	return p.changeAll(ctx, client, e, p.plan(e.of, e.view))
 }
 
 // dropSurplus removes what the topology no longer wants as soon as all that it wants is connected, by dials that have
@@ -139,9 +139,7 @@ func (p *meshing) dropSurplus(ctx context.Context) {
 		return
 	}
 	older := func(_ node, v *view) bool { return v.peers != nil && v.at.Before(p.now) }
-	p.inParallel(ctx, older, func(ctx context.Context, client bitcoind, _ node, v *view) (changes, error) {
-		return changes{}, p.look(ctx, client, v)
-	})
+	p.inParallel(ctx, older, func(ctx context.Context, client bitcoind, e *exchange) error { return p.look(ctx, client, e.view) })
 	if p.known.asking() {
 		return
 	}
@@ -149,18 +147,22 @@ func (p *meshing) dropSurplus(ctx context.Context) {
 		p.known.audit = p.now // what was thought to be connected isn't
 		return
 	}
-	p.inParallel(ctx, excess, func(ctx context.Context, client bitcoind, of node, v *view) (changes, error) {
-		todo := surplus(p.wanted, p.members, of.ordinal, v.peers)
-		return todo, p.changeAll(ctx, client, v, todo)
+	p.inParallel(ctx, excess, func(ctx context.Context, client bitcoind, e *exchange) error {
+		return p.changeAll(ctx, client, e, surplus(p.wanted, p.members, e.of.ordinal, e.view.peers))
 	})
 }
 
-// changeAll sends the changes to a node, in as many batches as it takes.
-func (m mesher) changeAll(ctx context.Context, client bitcoind, v *view, todo changes) error {
+// changeAll sends the changes to a node, in as many batches as it takes: but none that was planned by a pass that has gone
+// on, for an address may be another pod's by now. The next pass plans anew.
+func (m mesher) changeAll(ctx context.Context, client bitcoind, e *exchange, todo changes) error {
 	for batch := range todo.batches() {
-		if err := m.change(ctx, client, v, batch); err != nil {
+		if e.isLeft() {
+			return nil
+		}
+		if err := m.change(ctx, client, e.view, batch); err != nil {
 			return err
 		}
+		e.done.add(batch)
 	}
 	return nil
 }
@@ -259,7 +261,9 @@ func explain(err error, ip netip.Addr) (NodeReason, string) {
 		return ReasonUnauthorized, "the controller has no password for bitcoind at " + address + ", which was derived from another master key"
 	case errors.Is(err, rpc.ErrUnauthorized), errors.Is(err, rpc.ErrForbidden):
 		return ReasonUnauthorized, "bitcoind at " + address + " refuses the controller's RPC user " + strconv.Quote(rpcUser)
-	case errors.Is(err, rpc.ErrUnreachable), errors.Is(err, rpc.ErrTimeout):
+	case errors.Is(err, rpc.ErrTimeout):
+		return ReasonRPCUnreachable, "no answer in time from bitcoind at " + address + ": it is busy or hangs, or the network drops what the controller sends"
+	case errors.Is(err, rpc.ErrUnreachable):
 		return ReasonRPCUnreachable, "no answer from bitcoind at " + address + ": the controller needs a route to the pods, which it has within the cluster"
 	default:
 		return ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"

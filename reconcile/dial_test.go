@@ -67,6 +67,52 @@ func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 	w.holds(t, c.rest(t, w))
 }
 
+// setNetworkActive switches P2P on or off at all nodes.
+func (w *world) setNetworkActive(t *testing.T, on bool) {
+	t.Helper()
+	for _, ip := range w.ips {
+		client, err := rpc.NewClient(rpc.Config{URL: "http://" + netip.AddrPortFrom(ip, rpcPort).String(), User: w.as.user, Password: w.as.password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.SetNetworkActive(t.Context(), on); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// However long an outage took, what connects again is seen to be connected soon after.
+func TestAnOutageEndsWhenItDoes(t *testing.T) {
+	for _, nodes := range []int{3, 12, 20} {
+		w := newWorld(t, nodes)
+		w.allReady()
+		c := w.controller()
+		c.rest(t, w)
+		w.setNetworkActive(t, false)
+		c.during(t, w, 10*time.Minute)
+		w.setNetworkActive(t, true)
+		back := w.clock.Now()
+		var connected, seen time.Duration
+		for seen == 0 && w.clock.Now().Sub(back) < 5*time.Minute {
+			f, again := c.pass(t, w)
+			since := w.clock.Now().Sub(back)
+			if connected == 0 && w.net.Edges() == len(f.mesh.edges) {
+				connected = since
+			}
+			if f.unconnected() == 0 {
+				seen = since
+			}
+			w.advance(again)
+		}
+		if connected == 0 || connected > c.options.Resync+confirm {
+			t.Errorf("%d nodes: all pairs are connected %v after the outage", nodes, connected)
+		}
+		if most := connected + 2*confirm; seen == 0 || seen > most {
+			t.Errorf("%d nodes: all pairs are seen to be connected after %v, want at most %v", nodes, seen, most)
+		}
+	}
+}
+
 func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
 	for name, fault := range map[string]rpctest.Fault{
 		"it refuses the controller": rpctest.WrongCredentials,

@@ -53,6 +53,10 @@ type changes struct {
 	remove []netip.Addr
 }
 
+func (c *changes) add(more changes) {
+	c.dial, c.nudge, c.remove = append(c.dial, more.dial...), append(c.nudge, more.nudge...), append(c.remove, more.remove...)
+}
+
 func (c changes) none() bool { return len(c.dial)+len(c.nudge)+len(c.remove) == 0 }
 
 // membersOf finds the nodes of a network by their addresses.
@@ -119,11 +123,11 @@ func (m mesh) lasts(nodes []node, known *memory) bool {
 }
 
 // listedPeers are the entries of ours in a node's list of added nodes, and whether each is connected. Entries with a port
-// or a host name are the users' own: they are not touched.
+// or a host name are the users' own, and so are addresses that we would spell in another way: they are not touched.
 func listedPeers(added []rpc.AddedNode) map[netip.Addr]bool {
 	listed := make(map[netip.Addr]bool, len(added))
 	for _, entry := range added {
-		if ip, err := netip.ParseAddr(entry.Address); err == nil {
+		if ip, err := netip.ParseAddr(entry.Address); err == nil && ip.String() == entry.Address {
 			listed[ip] = entry.Connected
 		}
 	}

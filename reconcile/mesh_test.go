@@ -61,10 +61,10 @@ func TestPlan(t *testing.T) {
 			added: []rpc.AddedNode{connectedTo("10.244.0.10"), connectedTo("10.244.0.11"), connectedTo("10.244.0.12")},
 			want:  changes{remove: []netip.Addr{address(0)}},
 		},
-		"users' own entries, with a port or a name, stay": {
+		"users' own entries, with a port, a name, or spelt as bitcoind alone finds them, stay": {
 			added: []rpc.AddedNode{
 				connectedTo("10.244.0.11"), connectedTo("10.244.0.12"),
-				notConnectedTo("10.9.9.9:18444"), notConnectedTo("node.example.com"),
+				notConnectedTo("10.9.9.9:18444"), notConnectedTo("node.example.com"), notConnectedTo("FD00:0::99"),
 			},
 		},
 	} {
@@ -123,6 +123,24 @@ func TestAnEdgeIsConnectedIfEitherEndDialled(t *testing.T) {
 	want := []Edges{{Wanted: 2, Connected: 1}, {Wanted: 2, Connected: 1}, {Wanted: 2}}
 	if diff := cmp.Diff(want, each); diff != "" {
 		t.Errorf("nodes, -want +got:\n%s", diff)
+	}
+}
+
+// bitcoind keeps a connection whose entry is removed, and the thread behind add may sleep for a minute before it dials.
+func TestTheCallsOfChanges(t *testing.T) {
+	todo := changes{dial: []netip.Addr{address(1), address(2)}, nudge: []netip.Addr{address(3)}, remove: []netip.Addr{address(4)}}
+	var got []string
+	for _, call := range todo.calls() {
+		got = append(got, fmt.Sprint(call.Method, call.Params))
+	}
+	want := []string{
+		"addnode[10.244.0.14 remove]", "disconnectnode[10.244.0.14]",
+		"addnode[10.244.0.13 onetry]",
+		"addnode[10.244.0.11 onetry]", "addnode[10.244.0.11 add]",
+		"addnode[10.244.0.12 onetry]", "addnode[10.244.0.12 add]",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

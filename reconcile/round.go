@@ -28,8 +28,19 @@ type exchange struct {
 	of node
 	// before is what was known of the node. Only passes touch it, and only the exchange touches view, a copy.
 	before, view *view
-	done         changes
-	err          error
+	// left is closed when the pass that began it has gone on. What the pass knew may be old then.
+	left <-chan struct{}
+	done changes
+	err  error
+}
+
+func (e *exchange) isLeft() bool {
+	select {
+	case <-e.left:
+		return true
+	default:
+		return false
+	}
 }
 
 // round is the exchanges of one pass.
@@ -43,16 +54,17 @@ type round struct {
 
 // inParallel does something with every node that is busy. Those that failed before come last, so that they keep nobody
 // waiting.
-func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, do func(context.Context, bitcoind, node, *view) (changes, error)) {
+func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, do func(context.Context, bitcoind, *exchange) error) {
 	var chosen []exchange
+	left := make(chan struct{})
 	for _, of := range p.nodes {
 		if v := p.known.of[of.ordinal]; v != nil && !v.asking && busy(of, v) {
-			chosen = append(chosen, exchange{of: of, before: v, view: v.clone()})
+			chosen = append(chosen, exchange{of: of, before: v, view: v.clone(), left: left})
 			v.asking = true
 		}
 	}
 	slices.SortStableFunc(chosen, func(a, b exchange) int { return cmp.Compare(a.view.failures, b.view.failures) })
-	r := &round{finished: make(chan exchange, len(chosen)), outstanding: len(chosen), left: make(chan struct{})}
+	r := &round{finished: make(chan exchange, len(chosen)), outstanding: len(chosen), left: left}
 	for _, e := range chosen {
 		if e.view.failures == 0 {
 			r.trusted++
@@ -63,7 +75,7 @@ func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, d
 		for _, e := range chosen {
 			select {
 			case slots <- struct{}{}:
-			case <-r.left:
+			case <-left:
 				e.err = errNotBegun
 				p.end(r, e)
 				continue
@@ -71,7 +83,7 @@ func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, d
 			p.running.Go(func() {
 				client, err := p.connect(e.of.ip, e.of.as)
 				if err == nil {
-					e.done, err = do(ctx, client, e.of, e.view)
+					err = do(ctx, client, &e)
 				}
 				e.err = err
 				<-slots
@@ -85,10 +97,8 @@ func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, d
 // end hands an exchange to the pass that began it, or wakes the network for another one to see to it.
 func (p *meshing) end(r *round, e exchange) {
 	r.finished <- e
-	select {
-	case <-r.left:
+	if e.isLeft() {
 		p.wake()
-	default:
 	}
 }
 
@@ -171,8 +181,9 @@ func (p *meshing) conclude(ctx context.Context, e exchange) {
 	p.did.added += len(e.done.dial)
 	p.did.removed += len(e.done.remove)
 	for _, ip := range e.done.nudge {
-		pair := edgeOf(e.of.ordinal, p.members[ip])
-		if v.tries[ip].count == triesUntilStuck && !slices.Contains(p.did.stuck, pair) {
+		to, member := p.members[ip]
+		pair := edgeOf(e.of.ordinal, to)
+		if member && v.tries[ip].count == triesUntilStuck && !slices.Contains(p.did.stuck, pair) {
 			p.did.stuck = append(p.did.stuck, pair)
 		}
 	}

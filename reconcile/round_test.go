@@ -173,6 +173,26 @@ func TestALateAnswer(t *testing.T) {
 	}
 }
 
+// What a pass planned is not done once it has gone on: the address of a pod that went may be another network's by now.
+func TestANodeThatAnswersLateDialsNobodyWhoWent(t *testing.T) {
+	w := newWorld(t, 2)
+	w.allReady()
+	c := w.controller()
+	asked, release := c.hold(w, 0)
+	c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
+	w.fakes[1].Stop()
+	delete(w.up, 1)
+	c.pass(t, w)
+	release()
+	w.woken(t)
+	if told := w.fakes[0].Stats().Calls["addnode"]; told != 0 {
+		t.Errorf("it was told %d times to dial", told)
+	}
+	if f := c.rest(t, w); f.nodes[0].peers == nil {
+		t.Error("its answer was lost")
+	}
+}
+
 func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 	w := newWorld(t, 6)
 	w.network.Spec.Topology.Type = TopologyFullMesh

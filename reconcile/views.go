@@ -71,8 +71,8 @@ type view struct {
 // try is what has been tried to connect one node to another.
 type try struct {
 	count int
-	// next is when to look whether it is connected now, and if it isn't, to try again.
-	next time.Time
+	// next is when to look whether it is connected now, and if it isn't, to try again, but not before again.
+	next, again time.Time
 	// nudged: what was down a moment ago and is dialled again shows as connected before the other end has said a word.
 	// One that hangs up on us - it is full, or its network is off - would seem connected after every try.
 	nudged bool
@@ -118,7 +118,7 @@ func (v *view) note(said answer) {
 
 // patient leaves out the nudges whose time has not come again.
 func (v *view) patient(todo changes, now time.Time) changes {
-	todo.nudge = slices.DeleteFunc(todo.nudge, func(ip netip.Addr) bool { return now.Before(v.tries[ip].next) })
+	todo.nudge = slices.DeleteFunc(todo.nudge, func(ip netip.Addr) bool { return now.Before(v.tries[ip].again) })
 	return todo
 }
 
@@ -131,8 +131,11 @@ func (v *view) conclude(todo changes, now time.Time) {
 		case now.Before(t.next) || slices.Contains(todo.nudge, ip):
 		case t.nudged && !t.seen && v.peers[ip]:
 			again := t.count > 1
-			v.tries[ip] = try{count: t.count, next: now.Add(confirm), nudged: again, seen: true}
+			v.tries[ip] = try{count: t.count, next: now.Add(confirm), again: now.Add(confirm), nudged: again, seen: true}
 			v.peers[ip] = !again
+		case !v.peers[ip] && now.Before(t.again):
+			t.next = t.again
+			v.tries[ip] = t
 		default:
 			delete(v.tries, ip)
 		}
@@ -150,11 +153,16 @@ func (v *view) tried(todo changes, now time.Time, atMost time.Duration) {
 		if v.peers[ip] {
 			wait = confirm
 		}
-		v.tries[ip] = try{count: count, next: now.Add(wait)}
+		v.tries[ip] = try{count: count, next: now.Add(wait), again: now.Add(wait)}
 	}
 	for _, ip := range todo.nudge {
 		count := v.tries[ip].count + 1
-		v.tries[ip] = try{count: count, next: now.Add(backoff(count, atMost)), nudged: true}
+		wait := backoff(count, atMost)
+		next := now.Add(wait)
+		if v.peers[ip] { // unless the other end hangs up
+			next = now.Add(min(wait, confirm))
+		}
+		v.tries[ip] = try{count: count, next: next, again: now.Add(wait), nudged: true}
 		v.peers[ip] = false
 	}
 }

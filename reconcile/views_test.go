@@ -268,7 +268,8 @@ func TestANudgedPeerCountsAsConnected(t *testing.T) {
 		looks, want []bool // each when a try's time has come: what the node says, and what counts
 		settled     bool
 	}{
-		"at the first look, and after another one for good":          {[]bool{true, true}, []bool{true, true}, true},
+		"at the first look, but not for good":                        {[]bool{true}, []bool{true}, false},
+		"after another one for good":                                 {[]bool{true, true}, []bool{true, true}, true},
 		"if it failed before, only when it is so twice":              {[]bool{false, true, true}, []bool{false, false, true}, true},
 		"if it hangs up, for a second at most, and never after that": {[]bool{true, false, true, false, true}, []bool{true, false, false, false, false}, false},
 	} {
