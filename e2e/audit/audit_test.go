@@ -89,13 +89,17 @@ func TestWhatIsNeitherUsedNorGranted(t *testing.T) {
 	requests := []Request{
 		{Verb: "list", Resource: "pods", Code: 200},
 		{Verb: "delete", Resource: "pods", Code: 403, Forbidden: true},
+		{Verb: "get", Resource: "secrets", Name: "my-network-rpc", Code: 403, Forbidden: true},
 		{Verb: "get", Resource: "secrets", Code: 403, Forbidden: true},
-		{Verb: "create", Resource: "pods", Code: 403}, // by admission, as in a namespace that goes
+		{Verb: "list", Resource: "secrets", Name: "mine", Code: 403, Forbidden: true},
+		{Verb: "get", Resource: "configmaps", Name: "mine", Code: 403, Forbidden: true},
+		{Verb: "get", Resource: "secrets", Name: "mine", Code: 403, Forbidden: true}, // on purpose
+		{Verb: "create", Resource: "pods", Code: 403},                                // by admission, as in a namespace that goes
 	}
 	if diff := cmp.Diff([]Grant{unused}, Unused([]Grant{finalizers, used, unused}, requests)); diff != "" {
 		t.Errorf("unused: -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(requests[1:2], Refused(requests)); diff != "" {
+	if diff := cmp.Diff(requests[1:6], Refused(requests)); diff != "" {
 		t.Errorf("refused: -want +got:\n%s", diff)
 	}
 }
