@@ -72,7 +72,7 @@ func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
 		func() error {
 			return cp.run(binary, "kube-controller-manager", "--kubeconfig="+cp.Kubeconfig(), "--secure-port="+ports[3],
 				"--cert-dir="+cp.path("certs"), "--leader-elect=false", "--concurrent-gc-syncs=5",
-				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller")
+				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller,clusterrole-aggregation-controller")
 		},
 	}
 	for _, step := range steps {

@@ -7,8 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -546,9 +544,8 @@ func podReady(pod *corev1.Pod) bool {
 // applySample applies a manifest as users do.
 func applySample(t *testing.T, namespace, name string) {
 	t.Helper()
-	kubectl := exec.CommandContext(t.Context(), os.Getenv("KUBE_BINARY"), "kubectl", "--kubeconfig="+cluster.Kubeconfig(), "apply", "--namespace="+namespace, "-f", "../../manifests/samples/"+name)
-	if out, err := kubectl.CombinedOutput(); err != nil {
-		t.Fatalf("apply %s: %v: %s", name, err, out)
+	if err := kubectl(t.Context(), "apply", "--namespace="+namespace, "-f", "../../manifests/samples/"+name); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -138,9 +138,14 @@ func (c *counter) requests(n network) requests {
 }
 
 func applyKustomization(ctx context.Context, dir string) error {
-	kubectl := exec.CommandContext(ctx, os.Getenv("KUBE_BINARY"), "kubectl", "--kubeconfig="+cluster.Kubeconfig(), "apply", "--server-side", "-k", dir)
-	if out, err := kubectl.CombinedOutput(); err != nil {
-		return fmt.Errorf("apply %s: %w: %s", dir, err, out)
+	return kubectl(ctx, "apply", "--server-side", "-k", dir)
+}
+
+// kubectl is what users have, here as an administrator.
+func kubectl(ctx context.Context, args ...string) error {
+	command := exec.CommandContext(ctx, os.Getenv("KUBE_BINARY"), append([]string{"kubectl", "--kubeconfig=" + cluster.Kubeconfig()}, args...)...)
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	return nil
 }

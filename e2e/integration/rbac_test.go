@@ -76,6 +76,37 @@ func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
 	}
 }
 
+// TestWhoMayViewOrEditANamespaceMayDoSoWithItsNetworks by manifests/users.yaml, which Kubernetes adds to its own roles.
+func TestWhoMayViewOrEditANamespaceMayDoSoWithItsNetworks(t *testing.T) {
+	n := newNetwork(t, 1)
+	as := func(role, command string) error {
+		return kubectl(t.Context(), append(strings.Fields(command), "btcnet/my-network", "--namespace="+n.namespace, "--as="+role)...)
+	}
+	const look, lookAtScale, scale, remove = "get", "get --subresource=scale", "scale --replicas=3", "delete --dry-run=server"
+	for _, role := range []string{"view", "edit", "admin"} {
+		if err := kubectl(t.Context(), "create", "rolebinding", role, "--namespace="+n.namespace, "--clusterrole="+role, "--user="+role); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{look, lookAtScale} {
+			eventually(t, role+": "+command, func() error { return as(role, command) })
+		}
+	}
+	for _, command := range []string{scale, remove} {
+		if err := as("view", command); err == nil || !strings.Contains(err.Error(), "bitcoinnetworks") || !strings.Contains(err.Error(), "is forbidden") {
+			t.Errorf("whoever may only view: %s: %v", command, err)
+		}
+	}
+	for _, role := range []string{"edit", "admin"} {
+		merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 1}}")
+		for _, command := range []string{scale, remove} {
+			eventually(t, role+": "+command, func() error { return as(role, command) })
+		}
+		if found, err := n.read(t.Context()); err != nil || found.Spec.Nodes != 3 {
+			t.Errorf("after %s scaled it: %+v, %v", role, found.Spec, err)
+		}
+	}
+}
+
 func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 	namespace := installNamespaced(t)
 	theirs := token(t, namespace)
