@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -151,6 +152,7 @@ func run(ctx context.Context, s settings, log *zap.Logger) error {
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
+	s.APIServer = addressIn(config.Host)
 	controller, err := reconcile.New(client, log, s.Options)
 	if err != nil {
 		return err
@@ -184,6 +186,16 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	config.UserAgent = "bitcoin-controller/" + buildVersion()
 	config.QPS = -1 // the apiserver's priority and fairness know better than a limit of ours
 	return config, nil
+}
+
+// addressIn is the address in the URL of a cluster; zero if that has a name.
+func addressIn(host string) netip.Addr {
+	location, _, err := rest.DefaultServerUrlFor(&rest.Config{Host: host})
+	if err != nil {
+		return netip.Addr{} // which the client has complained of
+	}
+	address, _ := netip.ParseAddr(location.Hostname())
+	return address.Unmap()
 }
 
 // serveHealth answers /healthz as long as the process lives, /readyz once the controller works or stands by.

@@ -52,6 +52,22 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestTheAddressOfTheAPIServer(t *testing.T) {
+	for host, want := range map[string]string{
+		"https://10.96.0.1:443":              "10.96.0.1", // in a cluster
+		"https://[fd00:10:96::1]:443":        "fd00:10:96::1",
+		"https://[::ffff:10.96.0.1]:443":     "10.96.0.1",
+		"https://10.0.0.1:6443/some/cluster": "10.0.0.1",
+		"10.0.0.1:8080":                      "10.0.0.1",
+		"https://kubernetes.default.svc":     "invalid IP",
+		"":                                   "invalid IP",
+	} {
+		if got := addressIn(host).String(); got != want {
+			t.Errorf("in %q: %s, want %s", host, got, want)
+		}
+	}
+}
+
 func TestWithoutAClusterTheErrorSaysWhatToDo(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	if _, err := restConfig(""); err == nil || !strings.Contains(err.Error(), "--kubeconfig is needed") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +26,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Options are the settings of a Controller. All are required but Namespace, Lease and AllowLoopback.
+// Options are the settings of a Controller. All are required but Namespace, Lease, APIServer and AllowLoopback.
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
@@ -42,6 +43,8 @@ type Options struct {
 	// answers. It also bounds the backoff after failures, and twice as long applications may still use credentials that a
 	// rotation has replaced.
 	Resync time.Duration
+	// APIServer is the address that the apiserver is reached at, which no node can have; zero if that is a name.
+	APIServer netip.Addr
 	// AllowLoopback makes nodes on loopback addresses acceptable, as tests have them.
 	AllowLoopback bool
 }

@@ -35,9 +35,11 @@ var (
 )
 
 const (
-	// indexController finds pods by the UID of their controller, and indexAddress those that claim an address.
+	// indexController finds pods by the UID of their controller, indexAddress those that claim an address, and indexMachine
+	// those that run on the machine of an address.
 	indexController = "controller"
 	indexAddress    = "address"
+	indexMachine    = "machine"
 )
 
 // writesAreNewer is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
@@ -81,7 +83,7 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 		configMaps:   unstructuredx.Trim([]string{"data"}),
 		statefulSets: unstructuredx.Trim([]string{"spec"}, []string{"status", "updateRevision"}, []string{"status", "observedGeneration"}),
 		pods: unstructuredx.Trim(
-			[]string{"spec", "hostNetwork"}, []string{"status", "podIP"}, []string{"status", "phase"},
+			[]string{"spec", "hostNetwork"}, []string{"status", "podIP"}, []string{"status", "hostIP"}, []string{"status", "phase"},
 			[]string{"status", "conditions"}, []string{"status", "containerStatuses"},
 		),
 		podDisruptionBudgets: unstructuredx.Trim([]string{"spec"}),
@@ -97,7 +99,7 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 		}
 		c.written[resource] = cache.NewIntegerResourceVersionMutationCache(klog.Background(), informer.GetStore(), informer.GetIndexer(), writesAreNewer, false)
 	}
-	if err := c.informers[pods].AddIndexers(cache.Indexers{indexController: controllerUID, indexAddress: claimedAddress}); err != nil {
+	if err := c.informers[pods].AddIndexers(cache.Indexers{indexController: controllerUID, indexAddress: claimedAddress, indexMachine: machineAddress}); err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
 	}
 	return c, nil
@@ -127,9 +129,24 @@ func claimedAddress(object any) ([]string, error) {
 	return nil, nil
 }
 
-// podAddress is the address in a pod's status, in the one form in which it can be compared; the zero Addr if there is none.
-func podAddress(pod *unstructured.Unstructured) netip.Addr {
-	text, _, _ := unstructured.NestedString(pod.Object, "status", "podIP")
+// machineAddress is that of the machine on which a pod says that it runs.
+func machineAddress(object any) ([]string, error) {
+	pod, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("index %T: not a pod", object)
+	}
+	if ip := addressIn(pod, "hostIP"); ip.IsValid() {
+		return []string{ip.String()}, nil
+	}
+	return nil, nil
+}
+
+// podAddress is the address that a pod says is its own.
+func podAddress(pod *unstructured.Unstructured) netip.Addr { return addressIn(pod, "podIP") }
+
+// addressIn is one of a pod's status, in the one form in which it can be compared; the zero Addr if there is none.
+func addressIn(pod *unstructured.Unstructured, field string) netip.Addr {
+	text, _, _ := unstructured.NestedString(pod.Object, "status", field)
 	ip, _ := netip.ParseAddr(text)
 	return ip.Unmap()
 }
@@ -191,7 +208,16 @@ func (c *caches) concerned(resource schema.GroupVersionResource, object *unstruc
 // claimants are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are known: not
 // other namespaces' with --namespace, nor pods that are no nodes. There the network policies keep networks apart.
 func (c *caches) claimants(ip netip.Addr) []*unstructured.Unstructured {
-	found, err := c.informers[pods].GetIndexer().ByIndex(indexAddress, ip.String())
+	return c.podsBy(indexAddress, ip)
+}
+
+// tenants are the pods, among those that are watched, that run on the machine with an address.
+func (c *caches) tenants(ip netip.Addr) []*unstructured.Unstructured {
+	return c.podsBy(indexMachine, ip)
+}
+
+func (c *caches) podsBy(index string, ip netip.Addr) []*unstructured.Unstructured {
+	found, err := c.informers[pods].GetIndexer().ByIndex(index, ip.String())
 	if err != nil {
 		panic(err) // there is no such index
 	}

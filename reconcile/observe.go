@@ -75,8 +75,8 @@ func (c *Controller) observe(n *Network, known *memory) ([]node, error) {
 		if nodes[ordinal], err = known.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
 			return nil, err
 		}
-		if rival := rivalOf(object, c.caches.claimants(nodes[ordinal].ip)); rival != "" {
-			nodes[ordinal].refuse(fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, nodes[ordinal].ip))
+		if why := c.caches.notItsOwn(object, nodes[ordinal].ip, c.options.APIServer); why != "" {
+			nodes[ordinal].refuse(why)
 		}
 	}
 	return nodes, nil
@@ -116,7 +116,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
-			to.refuse(fmt.Sprintf("the pod's address %q is not one of the pod network", pod.Status.PodIP))
+			to.refuse(noPodAddress(pod.Status.PodIP))
 			return
 		}
 		to.ip = ip
@@ -144,11 +144,34 @@ func ended(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// rivalOf names the first other pod among those that claim the address of a pod; "" if there is none. Which one lies can't
-// be told: whoever may write the status of one pod could have us take another network's node for this one's.
-func rivalOf(pod metav1.Object, claimants []*unstructured.Unstructured) string {
+// notItsOwn says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a pod's address by
+// what is cached is dialled: that of another Service, or of a machine where no other node runs. It takes somebody who
+// listens there at the port of bitcoind's RPC, and what comes is this network's own password, which is of no use elsewhere.
+func (c *caches) notItsOwn(pod metav1.Object, ip, apiServer netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	// Its own machine's address proves nothing: where each pod has a machine to itself, as on AWS Fargate, both are one. And
+	// whoever forges its status could forge that, too, but not what others say.
+	if ip == apiServer || firstOther(pod, c.tenants(ip)) != "" {
+		return noPodAddress(ip.String())
+	}
+	// Which one lies can't be told: whoever may write the status of one pod could have us take another network's node for
+	// this one's.
+	if rival := firstOther(pod, c.claimants(ip)); rival != "" {
+		return fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, ip)
+	}
+	return ""
+}
+
+func noPodAddress(ip string) string {
+	return fmt.Sprintf("the pod's address %q is not one of the pod network", ip)
+}
+
+// firstOther names the first of the pods that is not this one; "" if there is none.
+func firstOther(pod metav1.Object, among []*unstructured.Unstructured) string {
 	first := ""
-	for _, other := range claimants {
+	for _, other := range among {
 		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.GetUID() && (first == "" || name < first) {
 			first = name
 		}

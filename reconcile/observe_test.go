@@ -110,6 +110,10 @@ func TestObservePod(t *testing.T) {
 			pod:  readyAt("ff02::1"),
 			want: node{reason: ReasonAddressRefused, message: `the pod's address "ff02::1" is not one of the pod network`},
 		},
+		"a pod that has its machine's address, as where each has a machine to itself, is dialled": {
+			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Status.HostIP = "10.0.0.1" }),
+			want: ready("10.0.0.1"),
+		},
 		"a pod that has ended has no address any more": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
 			want: node{reason: ReasonPodNotReady, message: "the pod has ended and is to be replaced", downSince: time.Unix(7, 0)},
@@ -154,7 +158,44 @@ func TestWhoClaimsAnAddress(t *testing.T) {
 	}
 }
 
-func TestTheRivalOfAPod(t *testing.T) {
+func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
+	c := unwatched(t)
+	pod := func(network, ip, machine string) *unstructured.Unstructured {
+		u := podOf(network, ip, "Running")
+		if err := unstructured.SetNestedField(u.Object, machine, "status", "hostIP"); err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	fill(t, c, pods, pod("honest", "10.244.0.2", "172.18.0.2"), pod("other", "fd00:10:244::2", "FD00:0:0::18:3"))
+	for name, row := range map[string]struct{ ip, machine, want string }{
+		"it is nobody else's":                 {"10.244.0.3", "172.18.0.2", ""},
+		"there is none":                       {"", "172.18.0.2", ""},
+		"another pod has it, too":             {"10.244.0.2", "172.18.0.2", "pod default/honest-sts-0 has the address 10.244.0.2, too: neither is dialled until one of them has another or is deleted"},
+		"it is the apiserver's":               {"10.96.0.1", "172.18.0.2", `the pod's address "10.96.0.1" is not one of the pod network`},
+		"other pods run on that machine":      {"172.18.0.2", "172.18.0.2", `the pod's address "172.18.0.2" is not one of the pod network`},
+		"they do, whatever this one says":     {"172.18.0.2", "172.18.0.9", `the pod's address "172.18.0.2" is not one of the pod network`},
+		"so they do in IPv6":                  {"fd00::18:3", "", `the pod's address "fd00::18:3" is not one of the pod network`},
+		"only this pod is known to run there": {"172.18.0.9", "172.18.0.9", ""},
+		"it is another Service's: not known":  {"10.96.0.10", "172.18.0.2", ""},
+		"nobody is known to run there":        {"172.18.0.8", "172.18.0.2", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			liar := pod("liar", row.ip, row.machine)
+			fill(t, c, pods, liar)
+			if got := c.notItsOwn(liar, podAddress(liar), netip.MustParseAddr("10.96.0.1")); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+	liar := pod("liar", "10.244.0.3", "172.18.0.2")
+	fill(t, c, pods, liar)
+	if got := c.notItsOwn(liar, podAddress(liar), netip.Addr{}); got != "" {
+		t.Errorf("where the apiserver has a name: %s", got)
+	}
+}
+
+func TestTheFirstOtherPod(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "b", Name: "my-network-sts-0", UID: "0"}}
 	claimant := func(namespace, name string, uid types.UID) *unstructured.Unstructured {
 		u := &unstructured.Unstructured{Object: map[string]any{}}
@@ -165,10 +206,10 @@ func TestTheRivalOfAPod(t *testing.T) {
 	}
 	self := claimant("b", "my-network-sts-0", "0")
 	for name, row := range map[string]struct {
-		claimants []*unstructured.Unstructured
-		want      string
+		among []*unstructured.Unstructured
+		want  string
 	}{
-		"nobody claims its address":           {nil, ""},
+		"there is none at all":                {nil, ""},
 		"only the pod itself":                 {[]*unstructured.Unstructured{self}, ""},
 		"another one":                         {[]*unstructured.Unstructured{self, claimant("c", "x", "1")}, "c/x"},
 		"its predecessor of the same name":    {[]*unstructured.Unstructured{claimant("b", "my-network-sts-0", "1"), self}, "b/my-network-sts-0"},
@@ -176,7 +217,7 @@ func TestTheRivalOfAPod(t *testing.T) {
 		"of several, in whatever order it is": {[]*unstructured.Unstructured{claimant("a", "y", "2"), claimant("c", "x", "1"), self}, "a/y"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := rivalOf(pod, row.claimants); got != row.want {
+			if got := firstOther(pod, row.among); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -28,12 +29,14 @@ import (
 // then and with which password.
 
 func TestAddressesThatNoPodHasAreNotDialled(t *testing.T) {
+	apiServer, machine := freeLoopback(), freeLoopback()
 	// Linux takes a connection to the unspecified address as one to itself.
-	loopback := newTraps(t, "127.0.0.1", "::1")
-	startController(t)
+	traps := newTraps(t, "127.0.0.1", "::1", apiServer, machine)
+	startControllerWith(t, func(options *reconcile.Options) { options.APIServer = netip.MustParseAddr(apiServer) })
 	n := newNetwork(t, 2)
 	n.meshed(t, 2)
 	_, node := n.bitcoind(t, 0)
+	n.patchStatus(t, 0, fmt.Sprintf("{status: {hostIP: %q, hostIPs: [{ip: %q}]}}", machine, machine))
 	// The apiserver itself refuses IPv4 addresses dressed up as IPv6.
 	for name, address := range map[string]string{
 		"cloud metadata":         "169.254.169.254",
@@ -42,6 +45,8 @@ func TestAddressesThatNoPodHasAreNotDialled(t *testing.T) {
 		"a group in IPv6":        "ff02::1",
 		"nobody's":               "0.0.0.0",
 		"nobody's in IPv6":       "::",
+		"the apiserver's":        apiServer,
+		"the other's machine's":  machine,
 	} {
 		t.Run(name, func(t *testing.T) {
 			n.forge(t, 1, address)
@@ -52,7 +57,7 @@ func TestAddressesThatNoPodHasAreNotDialled(t *testing.T) {
 			}
 		})
 	}
-	for _, trap := range loopback {
+	for _, trap := range traps {
 		if came := trap.passwords(); trap.connections() > 0 {
 			t.Errorf("%d connections to %s, with %v", trap.connections(), trap.ip, came)
 		}
@@ -115,7 +120,7 @@ func TestAnAddressThatTwoPodsClaimIsNotDialled(t *testing.T) {
 	}
 }
 
-// What the design can't exclude: an address that is no other pod's and of no special kind. What listens there, always at the
+// What the design can't exclude: an address that is no other pod's and of no special kind, such as another Service's. What listens there, always at the
 // port of bitcoind's RPC, gets the password of the network that the pod belongs to, which lets in nobody anywhere else.
 func TestWhoListensAtAForgedAddressGetsThatNetworksPasswordOnly(t *testing.T) {
 	traps := newTraps(t, freeLoopback(), freeLoopback())
