@@ -188,10 +188,12 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 			}
 		})
 	}
-	liar := pod("liar", "10.244.0.3", "172.18.0.2")
-	fill(t, c, pods, liar)
-	if got := c.notItsOwn(liar, podAddress(liar), netip.Addr{}); got != "" {
-		t.Errorf("where the apiserver has a name: %s", got)
+	for _, ip := range []string{"10.244.0.3", ""} {
+		liar := pod("liar", ip, "172.18.0.2")
+		fill(t, c, pods, liar)
+		if got := c.notItsOwn(liar, podAddress(liar), netip.Addr{}); got != "" {
+			t.Errorf("the address %q, where the apiserver has a name: %s", ip, got)
+		}
 	}
 }
 

@@ -53,9 +53,13 @@ func TestAGrantIsUsedByWhatNeedsIt(t *testing.T) {
 			"{apiGroups: [g], resources: [things], verbs: [patch]}", Request{Verb: "patch", Group: "g", Resource: "things/status", Code: 200}, false,
 		},
 		"create by an apply that created": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
+		"patch by an apply that created":  {"{apiGroups: [g], resources: [things], verbs: [patch]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
 		"create by an apply that changed": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 200}, false},
 		"list by a watch that begins with what there is": {
 			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200, Streams: true}, true,
+		},
+		"watch by a watch that begins with what there is": {
+			"{apiGroups: [g], resources: [things], verbs: [watch]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200, Streams: true}, true,
 		},
 		"list by a watch of what comes": {
 			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200}, false,
@@ -68,18 +72,41 @@ func TestAGrantIsUsedByWhatNeedsIt(t *testing.T) {
 		},
 		"what was forbidden needs more": {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "get", Group: "g", Resource: "things", Code: 403, Forbidden: true}, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			grants, err := Grants(strings.NewReader("kind: ServiceAccount\n---\nkind: Role\nrules: [" + row.rule + "]"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(grants) != 1 {
-				t.Fatalf("grants are %v", grants)
-			}
-			if got := grants[0].Used([]Request{row.by}); got != row.want {
-				t.Errorf("%s used by %s: %v", grants[0], row.by, got)
-			}
-		})
+		for _, kind := range []string{"Role", "ClusterRole"} {
+			t.Run(kind+": "+name, func(t *testing.T) {
+				grants, err := Grants(strings.NewReader("kind: ServiceAccount\n---\nkind: " + kind + "\nrules: [" + row.rule + "]"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(grants) != 1 {
+					t.Fatalf("grants are %v", grants)
+				}
+				if got := grants[0].Used([]Request{row.by}); got != row.want {
+					t.Errorf("%s used by %s: %v", grants[0], row.by, got)
+				}
+			})
+		}
+	}
+}
+
+func TestWhichRequestsAreWrites(t *testing.T) {
+	for name, row := range map[string]struct {
+		request Request
+		want    bool
+	}{
+		"create":                   {Request{Verb: "create", Resource: "secrets"}, true},
+		"update":                   {Request{Verb: "update", Resource: "things"}, true},
+		"patch, be it of a status": {Request{Verb: "patch", Resource: "things/status"}, true},
+		"delete":                   {Request{Verb: "delete", Resource: "things"}, true},
+		"deletecollection":         {Request{Verb: "deletecollection", Resource: "things"}, true},
+		"get":                      {Request{Verb: "get", Resource: "things"}, false},
+		"watch":                    {Request{Verb: "watch", Resource: "things"}, false},
+		"an event":                 {Request{Verb: "create", Resource: "events"}, false},
+		"a Lease that is renewed":  {Request{Verb: "update", Resource: "leases"}, false},
+	} {
+		if got := row.request.Write(); got != row.want {
+			t.Errorf("%s is a write: %v", name, got)
+		}
 	}
 }
 
@@ -93,13 +120,14 @@ func TestWhatIsNeitherUsedNorGranted(t *testing.T) {
 		{Verb: "get", Resource: "secrets", Code: 403, Forbidden: true},
 		{Verb: "list", Resource: "secrets", Name: "mine", Code: 403, Forbidden: true},
 		{Verb: "get", Resource: "configmaps", Name: "mine", Code: 403, Forbidden: true},
+		{Verb: "get", Group: "g", Resource: "secrets", Name: "mine", Code: 403, Forbidden: true},
 		{Verb: "get", Resource: "secrets", Name: "mine", Code: 403, Forbidden: true}, // on purpose
 		{Verb: "create", Resource: "pods", Code: 403},                                // by admission, as in a namespace that goes
 	}
 	if diff := cmp.Diff([]Grant{unused}, Unused([]Grant{finalizers, used, unused}, requests)); diff != "" {
 		t.Errorf("unused: -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(requests[1:6], Refused(requests)); diff != "" {
+	if diff := cmp.Diff(requests[1:7], Refused(requests)); diff != "" {
 		t.Errorf("refused: -want +got:\n%s", diff)
 	}
 }
