@@ -33,7 +33,8 @@ type node struct {
 	run nodeRun
 	// revision is that of the pod template which the pod was made from; empty if there is no pod.
 	revision string
-	// downSince is since when the pod is not ready; zero if it is, or if there is none.
+	// downSince is since when the pod is not ready, of one that shuts down from the end of its grace period on; zero if it
+	// is, or if there is none.
 	downSince time.Time
 	// answer is what the node said last.
 	answer
@@ -124,6 +125,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	switch {
 	case pod.DeletionTimestamp != nil:
 		to.reason, to.message = ReasonPodTerminating, "the pod is shutting down"
+		to.downSince = pod.DeletionTimestamp.Time
 	case !to.ip.IsValid() || !podReady(pod):
 		to.reason, to.message = ReasonPodNotReady, whyNotReady(pod)
 		to.downSince = notReadySince(pod)

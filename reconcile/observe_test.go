@@ -43,7 +43,7 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that shuts down isn't dialled, but keeps its place in the lists": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), reason: ReasonPodTerminating, message: "the pod is shutting down"},
+			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(1, 0), reason: ReasonPodTerminating, message: "the pod is shutting down"},
 		},
 		"neither is a pod that isn't ready": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),

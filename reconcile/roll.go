@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,10 +21,17 @@ const brokenAfter = time.Minute
 
 // rollout is how far the StatefulSet has got with a change of its pod template.
 type rollout struct {
+	// observed: the StatefulSet controller has seen the template. Until then the revision may be of the last one.
+	observed bool
 	// revision is that of the pods as wanted now, by their controller-revision-hash label.
 	revision string
 	// partition is the lowest ordinal that may have it; 0 when nothing is held back.
 	partition int32
+}
+
+func rolloutOf(live *appsv1.StatefulSet) rollout {
+	seen := live.Status.ObservedGeneration >= live.Generation && live.Status.UpdateRevision != ""
+	return rollout{observed: seen, revision: live.Status.UpdateRevision, partition: livePartition(live)}
 }
 
 // partitionOf is the partition to apply the StatefulSet with: that of the living one, but all nodes if the template is not
@@ -60,10 +68,7 @@ func (c *Controller) roll(ctx context.Context, n *Network, f found) (standsAt st
 	if err != nil {
 		return "", err
 	}
-	at := rollout{revision: live.Status.UpdateRevision, partition: livePartition(live)}
-	if live.Status.ObservedGeneration < live.Generation || at.revision == "" {
-		return "", nil // what is to be rolled out isn't known yet; it wakes the network when it is
-	}
+	at := rolloutOf(live)
 	next, waitsFor := at.step(f.mesh, f.nodes, f.chain, c.clock.Now())
 	if next != at.partition {
 		set := child{statefulSets, statefulSet(n, f.image, next, f.access)}
@@ -71,19 +76,20 @@ func (c *Controller) roll(ctx context.Context, n *Network, f found) (standsAt st
 			return "", err
 		}
 	}
+	at.partition = next
 	return at.progress(f.nodes, waitsFor), nil
 }
 
-// progress puts a roll into words; empty if it is done.
+// progress puts a roll into words; empty if there is none. Pods that are only missing are none: they come as wanted.
 func (r rollout) progress(nodes []node, waitsFor string) string {
+	if r.partition == 0 && !slices.ContainsFunc(nodes, r.outdated) {
+		return ""
+	}
 	updated := 0
-	for _, n := range nodes {
+	for _, n := range nodes[min(int(r.partition), len(nodes)):] {
 		if n.revision == r.revision {
 			updated++
 		}
-	}
-	if updated == len(nodes) {
-		return ""
 	}
 	text := fmt.Sprintf("%d of %d pods are updated", updated, len(nodes))
 	if waitsFor != "" {
@@ -96,25 +102,51 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 // 0 if there is nothing left to update, else the same, with what it waits for. So at most one pod is down because of the
 // roll, and the next goes only when the last one is ready, connected to all others that are, and has their chain.
 func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition int32, waitsFor string) {
-	if r.done(nodes) {
+	switch {
+	case !r.observed:
+		return r.partition, "" // the StatefulSet controller wakes the network when it has seen it
+	case r.done(nodes):
 		return 0, ""
 	}
+	if partition, waitsFor := r.detour(nodes); partition != r.partition || waitsFor != "" {
+		return partition, waitsFor
+	}
 	next := min(r.partition, int32(len(nodes))) - 1
+	for _, updated := range nodes[next+1:] {
+		if waitsFor := r.unwell(updated, m, nodes, c); waitsFor != "" {
+			return r.partition, waitsFor
+		}
+	}
 	if c.pending {
 		return r.partition, "a block on its way"
 	}
-	for _, updated := range nodes[next+1:] {
-		if why := r.unwell(updated, m, nodes, c); why != "" {
-			return r.partition, fmt.Sprintf("%s: %s", updated.name, why)
-		}
-	}
 	for _, other := range nodes[:max(next, 0)] {
 		if !other.ready && !other.broken(now) {
-			return r.partition, fmt.Sprintf("%s: %s", other.name, other.message)
+			return r.partition, other.name
 		}
 	}
 	return max(next, 0), ""
 }
+
+// detour is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller creates no pod,
+// and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is now. When it is there,
+// the others, among which their chain may be, are held back again.
+func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
+	for _, n := range nodes {
+		if n.reason == ReasonPodRefused {
+			return min(r.partition, n.ordinal), n.name
+		}
+	}
+	for _, n := range slices.Backward(nodes) {
+		if n.ordinal > r.partition && r.outdated(n) && n.reason != ReasonPodTerminating {
+			return n.ordinal + 1, ""
+		}
+	}
+	return r.partition, ""
+}
+
+// outdated says whether there is a pod, and not as wanted now.
+func (r rollout) outdated(n node) bool { return n.revision != "" && n.revision != r.revision }
 
 // done says whether every wanted pod is there and as wanted.
 func (r rollout) done(nodes []node) bool {
@@ -126,13 +158,14 @@ func (r rollout) done(nodes []node) bool {
 	return true
 }
 
-// unwell says why an updated pod is no reason to go on, "" if it is one.
+// unwell says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
+// item of the status.
 func (r rollout) unwell(n node, m mesh, nodes []node, c chain) string {
 	switch {
 	case n.revision != r.revision:
-		return "the pod is being replaced"
+		return n.name + ": the pod is being replaced"
 	case n.reason != "":
-		return n.message
+		return n.name
 	}
 	for _, pair := range m.edges {
 		if pair.low != n.ordinal && pair.high != n.ordinal {
@@ -141,16 +174,16 @@ func (r rollout) unwell(n node, m mesh, nodes []node, c chain) string {
 		// A node that doesn't answer, say because it knows other credentials, would hold up the roll that mends it.
 		answered := nodes[pair.low].peers != nil && nodes[pair.high].peers != nil
 		if answered && !pair.connected(nodes) {
-			return fmt.Sprintf("%s is not connected", pair)
+			return fmt.Sprintf("%s: %s is not connected", n.name, pair)
 		}
 	}
 	if n.tip != c.tip {
-		return "it does not have the others' chain"
+		return n.name + ": it does not have the others' chain"
 	}
 	return ""
 }
 
-// broken says whether a pod has been down for so long that nothing but a change will help.
+// broken says whether a pod has been down for so long, or in such a way, that nothing but a change will help.
 func (n node) broken(now time.Time) bool {
-	return !n.downSince.IsZero() && now.Sub(n.downSince) >= brokenAfter
+	return n.reason == ReasonAddressRefused || !n.downSince.IsZero() && now.Sub(n.downSince) >= brokenAfter
 }

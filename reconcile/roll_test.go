@@ -2,9 +2,10 @@ package reconcile
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
 )
 
 func TestRolloutStep(t *testing.T) {
@@ -15,14 +16,23 @@ func TestRolloutStep(t *testing.T) {
 		}
 	}
 	unanswered := func(n *node) { n.reason, n.message, n.peers, n.tip = ReasonUnauthorized, "refused", nil, "" }
+	without := func(reason NodeReason) func(*node) {
+		return func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: reason, message: "words"} }
+	}
+	refused, missing := without(ReasonPodRefused), without(ReasonPodMissing)
+	unready := func(reason NodeReason) func(*node) {
+		return func(n *node) { n.ready, n.reason, n.message = false, reason, "words" }
+	}
+	of := func(revision string) func(*node) { return func(n *node) { n.revision = revision } }
 	// Of four nodes, those from the partition on have the new revision.
 	type change func(*node)
 	for name, row := range map[string]struct {
-		partition int32
-		change    map[int]change
-		chain     chain
-		want      int32
-		waitsFor  string
+		unobserved bool
+		partition  int32
+		change     map[int]change
+		chain      chain
+		want       int32
+		waitsFor   string
 	}{
 		"the highest goes first":                 {partition: 4, want: 3},
 		"the next goes when it is well":          {partition: 3, want: 2},
@@ -30,19 +40,37 @@ func TestRolloutStep(t *testing.T) {
 		"nothing is left to do":                  {partition: 0, want: 0},
 		"a partition above the number of nodes":  {partition: 9, want: 3},
 		"the updated pod is not there yet":       {partition: 3, change: map[int]change{3: func(n *node) { n.revision = "old" }}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
-		"the updated pod is not ready":           {partition: 3, change: map[int]change{3: down(0)}, want: 3, waitsFor: "my-network-sts-3: bitcoind does not answer yet"},
+		"the updated pod is not ready":           {partition: 3, change: map[int]change{3: down(0)}, want: 3, waitsFor: "my-network-sts-3"},
 		"the updated pod never gets ready":       {partition: 3, change: map[int]change{3: down(time.Hour)}, want: 3, waitsFor: "my-network-sts-3"},
-		"the updated pod is not connected to 1":  {partition: 3, change: map[int]change{3: func(n *node) { n.peers = map[netip.Addr]bool{address(0): true, address(2): true} }, 1: func(n *node) { delete(n.peers, address(3)) }}, want: 3, waitsFor: "1-3 is not connected"},
+		"the updated pod is not connected to 1":  {partition: 3, change: map[int]change{3: func(n *node) { n.peers = map[netip.Addr]bool{address(0): true, address(2): true} }, 1: func(n *node) { delete(n.peers, address(3)) }}, want: 3, waitsFor: "my-network-sts-3: 1-3 is not connected"},
 		"an edge between others is no reason":    {partition: 3, change: map[int]change{0: func(n *node) { delete(n.peers, address(1)) }, 1: func(n *node) { delete(n.peers, address(0)) }}, want: 2},
 		"the others refuse the controller":       {partition: 3, change: map[int]change{3: func(n *node) { n.peers = map[netip.Addr]bool{} }, 0: unanswered, 1: unanswered, 2: unanswered}, want: 2},
-		"the updated pod is behind":              {partition: 3, change: map[int]change{3: func(n *node) { n.tip = "other" }}, want: 3, waitsFor: "it does not have the others' chain"},
+		"the updated pod is behind":              {partition: 3, change: map[int]change{3: func(n *node) { n.tip = "other" }}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
 		"a block is on its way":                  {partition: 3, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: 3, waitsFor: "a block on its way"},
-		"another pod is just restarting":         {partition: 3, change: map[int]change{0: down(time.Second)}, want: 3, waitsFor: "my-network-sts-0: bitcoind does not answer yet"},
+		"another pod is just restarting":         {partition: 3, change: map[int]change{0: down(time.Second)}, want: 3, waitsFor: "my-network-sts-0"},
 		"another pod is broken for good":         {partition: 3, change: map[int]change{0: down(time.Hour)}, want: 2},
 		"the next one itself is down":            {partition: 3, change: map[int]change{2: down(0)}, want: 2},
 		"another pod refuses the controller":     {partition: 3, change: map[int]change{0: func(n *node) { n.reason, n.message = ReasonUnauthorized, "refused" }}, want: 2},
-		"an updated pod refuses the controller":  {partition: 3, change: map[int]change{3: func(n *node) { n.reason, n.message = ReasonUnauthorized, "refused" }}, want: 3, waitsFor: "my-network-sts-3: refused"},
+		"an updated pod refuses the controller":  {partition: 3, change: map[int]change{3: func(n *node) { n.reason, n.message = ReasonUnauthorized, "refused" }}, want: 3, waitsFor: "my-network-sts-3"},
 		"all have been broken from the first on": {partition: 4, change: map[int]change{0: down(time.Hour), 1: down(time.Hour), 2: down(time.Hour), 3: down(0)}, want: 3},
+
+		"what is rolled out isn't known yet":                      {unobserved: true, partition: 4, want: 4},
+		"what is rolled out isn't known yet, all look updated":    {unobserved: true, partition: 4, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 4},
+		"a pod is missing, and may come yet":                      {partition: 4, change: map[int]change{1: missing}, want: 4, waitsFor: "my-network-sts-1"},
+		"a pod is refused: it is its turn":                        {partition: 4, change: map[int]change{1: refused}, want: 1, waitsFor: "my-network-sts-1"},
+		"all are refused: the lowest has to come first":           {partition: 4, change: map[int]change{0: refused, 1: refused, 2: refused, 3: refused}, want: 0, waitsFor: "my-network-sts-0"},
+		"the newcomers are refused":                               {partition: 4, change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
+		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: 1, waitsFor: "my-network-sts-1"},
+		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: 1, waitsFor: "my-network-sts-1"},
+		"a refused pod has come, and the others are held back":    {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
+		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
+		"or has gone":                                             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
+		"from there on it goes as ever":                           {partition: 4, change: map[int]change{0: of("new")}, want: 3},
+		"the pod whose turn it is hasn't gone yet":                {partition: 3, change: map[int]change{3: of("old")}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
+		"another pod shuts down":                                  {partition: 3, change: map[int]change{0: func(n *node) { unready(ReasonPodTerminating)(n); n.downSince = now.Add(5 * time.Minute) }}, want: 3, waitsFor: "my-network-sts-0"},
+		"another pod doesn't get to its end":                      {partition: 3, change: map[int]change{0: func(n *node) { unready(ReasonPodTerminating)(n); n.downSince = now.Add(-time.Hour) }}, want: 2},
+		"another pod's address is refused":                        {partition: 3, change: map[int]change{0: unready(ReasonAddressRefused)}, want: 2},
+		"the updated pod is fetching the chain":                   {partition: 3, change: map[int]change{3: func(n *node) { n.tip = "other" }}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{3}, pending: true}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := meshed(4)
@@ -57,9 +85,48 @@ func TestRolloutStep(t *testing.T) {
 			if row.chain.tip == "" {
 				row.chain = synced
 			}
-			got, waitsFor := rollout{revision: "new", partition: row.partition}.step(topologyOf(network(4)).mesh(), nodes, row.chain, now)
-			if got != row.want || !strings.Contains(waitsFor, row.waitsFor) || (row.waitsFor == "") != (waitsFor == "") {
+			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(topologyOf(network(4)).mesh(), nodes, row.chain, now)
+			if got != row.want || waitsFor != row.waitsFor {
 				t.Errorf("partition %d, waits for %q; want %d, %q", got, waitsFor, row.want, row.waitsFor)
+			}
+		})
+	}
+}
+
+func TestWhereARollStands(t *testing.T) {
+	made := func(generation, observed int64, revision string, partition int32) *appsv1.StatefulSet {
+		set := statefulSet(network(3), "image", partition, access{})
+		set.Generation, set.Status.ObservedGeneration, set.Status.UpdateRevision = generation, observed, revision
+		return set
+	}
+	for name, row := range map[string]struct {
+		live      *appsv1.StatefulSet
+		revisions [3]string // "" where there is no pod
+		want      string
+	}{
+		"the pods of a new network are yet to come": {live: made(1, 0, "", 0)},
+		"some have":         {live: made(1, 1, "a", 0), revisions: [3]string{"a"}},
+		"all have":          {live: made(1, 1, "a", 0), revisions: [3]string{"a", "a", "a"}},
+		"a pod is replaced": {live: made(1, 1, "a", 0), revisions: [3]string{"a", "", "a"}},
+		"another template that nobody has seen yet":   {live: made(2, 1, "a", 3), revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods are updated"},
+		"another template before there were any pods": {live: made(2, 1, "a", 3), want: "0 of 3 pods are updated"},
+		"it was seen":    {live: made(2, 2, "b", 3), revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods are updated"},
+		"one is updated": {live: made(3, 3, "b", 2), revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods are updated"},
+		"the next one may go, which nobody has seen yet":         {live: made(4, 3, "b", 1), revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods are updated"},
+		"the last one is left":                                   {live: made(5, 5, "b", 0), revisions: [3]string{"a", "b", "b"}, want: "2 of 3 pods are updated"},
+		"all are updated":                                        {live: made(5, 5, "b", 0), revisions: [3]string{"b", "b", "b"}},
+		"yet another template, and nobody has seen it, either":   {live: made(6, 5, "b", 3), revisions: [3]string{"a", "b", "b"}, want: "0 of 3 pods are updated"},
+		"a template that was changed and changed back meanwhile": {live: made(6, 5, "b", 3), revisions: [3]string{"b", "b", "b"}, want: "0 of 3 pods are updated"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := meshed(3)
+			for i := range nodes {
+				if nodes[i].revision = row.revisions[i]; nodes[i].revision == "" {
+					nodes[i].ready, nodes[i].reason = false, ReasonPodMissing
+				}
+			}
+			if got := rolloutOf(row.live).progress(nodes, ""); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
 	}

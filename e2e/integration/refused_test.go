@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,6 +59,56 @@ func TestPodsThatAdmissionRefusesSayWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.meshed(t, 2)
+}
+
+func TestARollMendsPodsThatAreRefused(t *testing.T) {
+	for name, row := range map[string]struct {
+		run     int  // nodes when pods begin to be refused
+		deleted bool // then the first of them is, else there are to be three
+	}{
+		"none was ever created":                    {},
+		"a network was to grow":                    {run: 1},
+		"a pod of a lower ordinal than the others": {run: 3, deleted: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			startController(t)
+			n := network{namespace: newNamespace(t), name: "my-network"}
+			n.createOf(t, fmt.Sprintf("{nodes: %d, resources: {limits: {memory: 128Mi}}}", row.run))
+			n.meshed(t, row.run)
+			height := 0
+			if row.run == 1 {
+				_, node := n.bitcoind(t, 0)
+				node.Mine(7)
+				height = 7
+			}
+			limits := schema.GroupVersionResource{Version: "v1", Resource: "limitranges"}
+			n.restrict(t, limits, `{apiVersion: v1, kind: LimitRange, metadata: {name: tight}, spec: {limits: [{type: Container, max: {memory: 1Mi}}]}}`)
+			if row.deleted {
+				if err := client.Resource(pods).Namespace(n.namespace).Delete(t.Context(), "my-network-sts-0", metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				n.node(t, 0, reconcile.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+			} else {
+				merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 3}}")
+				n.node(t, row.run, reconcile.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+			}
+
+			merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {resources: {limits: {memory: 512Ki}}}}")
+			eventually(t, "rolled out", func() error {
+				for i := range 3 {
+					pod, node, err := n.find(t.Context(), i)
+					if err != nil {
+						return err
+					}
+					if limit := pod.Spec.Containers[0].Resources.Limits.Memory().String(); limit != "512Ki" || node.Height() != int64(height) {
+						return fmt.Errorf("%s has the limit %s, and height %d of %d", pod.Name, limit, node.Height(), height)
+					}
+				}
+				return nil
+			})
+			n.meshed(t, 3)
+		})
+	}
 }
 
 // restrict creates an object that keeps pods out.

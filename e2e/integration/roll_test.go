@@ -5,10 +5,13 @@ package integration
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
@@ -48,12 +51,43 @@ func (n network) rolls(t *testing.T, want ...string) {
 	})
 }
 
+// answers changes the network and waits for the first status that takes the change into account.
+func (n network) answers(t *testing.T, patch string) reconcile.NetworkStatus {
+	t.Helper()
+	before, err := n.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	watch, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: before.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Stop()
+	merge(t, reconcile.Resource, n.namespace, n.name, patch)
+	for event := range watch.ResultChan() {
+		found, err := unstructuredx.Into[reconcile.Network](event.Object.(*unstructured.Unstructured))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.Status.ObservedGeneration > before.Generation {
+			return found.Status
+		}
+	}
+	t.Fatalf("no answer to %s within %s", patch, patience)
+	return reconcile.NetworkStatus{}
+}
+
 func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 	startController(t)
 	n := newNetwork(t, 4)
 	n.meshed(t, 4)
 	before := make([]int, 4) // when the last pod with the old image was seen, in looks
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:2}}")
+	first := n.answers(t, "{spec: {image: example.com/bitcoind:2}}")
+	if is := meta.FindStatusCondition(first.Conditions, reconcile.ConditionReconciling); is == nil || !strings.HasSuffix(is.Message, "0 of 4 pods are updated") {
+		t.Errorf("the first answer to another image is %+v", first.Conditions)
+	}
 	looks := 0
 	eventually(t, "rolled out", func() error {
 		looks++
