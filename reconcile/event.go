@@ -66,7 +66,7 @@ func (c *Controller) transitions(n *Network, after NetworkStatus) {
 	switch was, is := change(ConditionChainSynced); {
 	case is.Reason == ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
-	case was.Reason == ReasonTipsDiverged && after.Tips == 1: // some nodes may still be behind
+	case was.Reason == ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1: // some nodes may still be behind
 		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "no node has another chain than that of height %d any more", after.Height)
 	}
 	if was, is := change(ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {

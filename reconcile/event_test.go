@@ -37,16 +37,17 @@ func TestTransitions(t *testing.T) {
 		before, after NetworkStatus
 		want          []string
 	}{
-		"nothing changed":         {before: ready, after: ready},
-		"ready at last":           {after: ready, want: []string{"Normal Ready words"}},
-		"tips diverge":            {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
-		"they still do":           {before: diverged, after: diverged},
-		"they converge":           {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionTrue, ReasonOneTip)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
-		"with some nodes behind":  {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionFalse, ReasonNodesBehind)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
-		"nobody tells any more":   {before: diverged, after: status(0, is(ConditionChainSynced, metav1.ConditionUnknown, ReasonNoNodeAnswers))},
-		"a child is refused":      {before: ready, after: stalled, want: []string{"Warning ApplyFailed words"}},
-		"it is refused once more": {before: stalled, after: stalled},
-		"it is refused no longer": {before: stalled, after: status(1)},
+		"nothing changed":          {before: ready, after: ready},
+		"ready at last":            {after: ready, want: []string{"Normal Ready words"}},
+		"tips diverge":             {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
+		"they still do":            {before: diverged, after: diverged},
+		"they converge":            {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionTrue, ReasonOneTip)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
+		"with some nodes behind":   {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionFalse, ReasonNodesBehind)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
+		"some don't tell any more": {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionUnknown, ReasonNodesNotAnswering))},
+		"nobody tells any more":    {before: diverged, after: status(0, is(ConditionChainSynced, metav1.ConditionUnknown, ReasonNoNodeAnswers))},
+		"a child is refused":       {before: ready, after: stalled, want: []string{"Warning ApplyFailed words"}},
+		"it is refused once more":  {before: stalled, after: stalled},
+		"it is refused no longer":  {before: stalled, after: status(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(2)

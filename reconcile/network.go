@@ -164,7 +164,7 @@ const (
 	ConditionReady = "Ready"
 	// ConditionMeshed is True when every wanted edge is connected.
 	ConditionMeshed = "Meshed"
-	// ConditionChainSynced is True when all nodes that answer have the same chain, Unknown when none answers.
+	// ConditionChainSynced is True when all nodes that are ready have the same chain, Unknown when one doesn't tell its own.
 	ConditionChainSynced = "ChainSynced"
 	// ConditionReconciling is True while the network isn't Ready and the controller or the cluster is at it.
 	ConditionReconciling = "Reconciling"
@@ -189,6 +189,9 @@ const (
 	ReasonTipsDiverged = "TipsDiverged"
 	// ReasonNodesBehind: some nodes lack blocks that others have had for a second.
 	ReasonNodesBehind = "NodesBehind"
+	// ReasonNodesNotAnswering: some pods are ready, but the controller can't ask their bitcoind; its node's message says why.
+	// Nothing is known of their chain.
+	ReasonNodesNotAnswering = "NodesNotAnswering"
 
 	// ReasonRollingOut: the network is usable, but some pods are yet to be replaced by ones as the spec wants them now.
 	ReasonRollingOut = "RollingOut"
@@ -207,7 +210,7 @@ const (
 	ReasonReady = "Ready"
 	// ReasonMeshed: all wanted edges are connected.
 	ReasonMeshed = "AllPairsConnected"
-	// ReasonOneTip: all nodes that answer have the same tip.
+	// ReasonOneTip: all nodes that are ready have the same tip.
 	ReasonOneTip = "OneTip"
 	// ReasonNoNodeAnswers: nothing is known of the chain.
 	ReasonNoNodeAnswers = "NoNodeAnswers"

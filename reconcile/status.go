@@ -58,12 +58,12 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 		status.Credentials.Generation = f.access.inUse(f.nodes)
 		f.roll = joinWords(f.access.rotation(n, f.nodes), f.roll)
 	}
-	setConditions(&status, f, n.Generation, now)
+	setConditions(&status, n, f, now)
 	return status
 }
 
-// nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain is left as
-// reported before.
+// nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain, if it tells one,
+// is left as reported before.
 func nodeStatus(n *Network, node node, pending bool) NodeStatus {
 	item := NodeStatus{
 		Ordinal:       node.ordinal,
@@ -79,7 +79,7 @@ func nodeStatus(n *Network, node node, pending bool) NodeStatus {
 	if node.ip.IsValid() {
 		item.IP = node.ip.String()
 	}
-	if before := int(node.ordinal); pending && before < len(n.Status.Nodes) {
+	if before := int(node.ordinal); pending && node.tip != "" && before < len(n.Status.Nodes) {
 		item.Height, item.BestBlockHash = n.Status.Nodes[before].Height, n.Status.Nodes[before].BestBlockHash
 	}
 	return item
@@ -92,13 +92,13 @@ type verdict struct {
 }
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
-func setConditions(status *NetworkStatus, f found, generation int64, now time.Time) {
-	meshed, synced := meshedVerdict(f.mesh, f.nodes, *status), syncedVerdict(f.nodes, f.chain)
-	if before := meta.FindStatusCondition(status.Conditions, ConditionChainSynced); f.chain.pending && before != nil {
-		synced = verdict{before.Status, before.Reason, before.Message}
-	}
+func setConditions(status *NetworkStatus, n *Network, f found, now time.Time) {
+	meshed, synced := meshedVerdict(f.mesh, f.nodes, *status), chainVerdict(n.Status, f.nodes, f.chain)
 	stalled := stalledVerdict(f.applyErr)
 	ready := readyVerdict(*status, stalled, meshed, synced)
+	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
+		ready.message = joinWords(ready.message, f.roll)
+	}
 	verdicts := map[string]verdict{ConditionReady: ready, ConditionMeshed: meshed, ConditionChainSynced: synced}
 	switch {
 	case stalled != verdict{}:
@@ -120,7 +120,7 @@ func setConditions(status *NetworkStatus, f found, generation int64, now time.Ti
 		}
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: kind, Status: v.status, Reason: v.reason, Message: v.message,
-			ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now),
+			ObservedGeneration: n.Generation, LastTransitionTime: metav1.NewTime(now),
 		})
 	}
 }
@@ -173,6 +173,30 @@ func meshedVerdict(m mesh, nodes []node, status NetworkStatus) verdict {
 		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, list(missing, " "))}
 }
 
+// chainVerdict lets the one from before stand while all that differs may be a block on its way.
+func chainVerdict(before NetworkStatus, nodes []node, c chain) verdict {
+	if was := meta.FindStatusCondition(before.Conditions, ConditionChainSynced); c.pending && was != nil {
+		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
+			return verdict{was.Status, was.Reason, was.Message}
+		}
+	}
+	return syncedVerdict(nodes, c)
+}
+
+// followed says whether all nodes that are ready had the common chain of that status, and have it still. One that is new, or
+// has lost its chain, is to get more than a block.
+func followed(status NetworkStatus, nodes []node) bool {
+	for i, n := range nodes {
+		known := i < len(status.Nodes) && status.Nodes[i].BestBlockHash != ""
+		if n.ready && (!known || n.tip == "" || n.height < status.Height) {
+			return false
+		}
+	}
+	return true
+}
+
+// syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more certain
+// than what a node doesn't tell at all.
 func syncedVerdict(nodes []node, c chain) verdict {
 	names := func(ordinals []int32) string {
 		var words []string
@@ -181,17 +205,33 @@ func syncedVerdict(nodes []node, c chain) verdict {
 		}
 		return list(words, ", ")
 	}
+	silent := silent(nodes)
+	settled := !c.pending || silent == nil
 	switch {
 	case c.tip == "":
 		return verdict{metav1.ConditionUnknown, ReasonNoNodeAnswers, "no node tells its chain"}
-	case len(c.apart) > 0:
+	case settled && len(c.apart) > 0:
 		return verdict{metav1.ConditionFalse, ReasonTipsDiverged,
 			fmt.Sprintf("%d tips: other chains than that of height %d have %s", c.tips, c.height, names(c.apart))}
-	case len(c.behind) > 0:
+	case settled && len(c.behind) > 0:
 		return verdict{metav1.ConditionFalse, ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.height, names(c.behind))}
+	case silent != nil:
+		return verdict{metav1.ConditionUnknown, ReasonNodesNotAnswering, "ready, but not telling their chain: " + list(silent, ", ")}
+	case c.pending:
+		return verdict{metav1.ConditionUnknown, ReasonNodesNotAnswering, "the highest node did not tell how the chains relate"}
 	default:
-		return verdict{metav1.ConditionTrue, ReasonOneTip, "all nodes that answer have the same chain"}
+		return verdict{metav1.ConditionTrue, ReasonOneTip, "all nodes that are ready have the same chain"}
 	}
+}
+
+// silent names the nodes that are ready but don't answer the controller as they should.
+func silent(nodes []node) (names []string) {
+	for _, n := range nodes {
+		if n.ready && n.tip == "" {
+			names = append(names, n.name)
+		}
+	}
+	return names
 }
 
 // oneLine puts joined errors, which have a line each, into the one line that a printer has for them.

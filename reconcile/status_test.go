@@ -33,11 +33,14 @@ func meshed(count int) []node {
 // synced is the chain of such nodes.
 var synced = chain{height: 101, tip: tip, tips: 1}
 
+// hush makes a node one that is ready, but doesn't answer.
+func hush(n *node) { n.answer, n.reason, n.message = answer{}, ReasonRPCUnreachable, "no answer" }
+
 func TestConditions(t *testing.T) {
 	with := func(nodes []node, change func([]node)) []node { change(nodes); return nodes }
 	const (
 		allConnected = "Meshed True AllPairsConnected: 3 pairs are connected"
-		oneTip       = "ChainSynced True OneTip: all nodes that answer have the same chain"
+		oneTip       = "ChainSynced True OneTip: all nodes that are ready have the same chain"
 	)
 
 	for name, row := range map[string]struct {
@@ -97,6 +100,24 @@ func TestConditions(t *testing.T) {
 				"Reconciling True NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
 			},
 		},
+		"a node that is ready does not answer": {
+			found: found{chain: synced, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
+			want: []string{
+				"Ready False NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+				allConnected,
+				"ChainSynced Unknown NodesNotAnswering: ready, but not telling their chain: my-network-sts-2",
+				"Reconciling True NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+			},
+		},
+		"a node does not answer while two others are known to have gone apart": {
+			found: found{chain: chain{height: 101, tip: tip, tips: 2, apart: []int32{1}}, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
+			want: []string{
+				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101; my-network-sts-2: no answer (RPCUnreachable)",
+				allConnected,
+				"ChainSynced False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101",
+				"Reconciling True TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101; my-network-sts-2: no answer (RPCUnreachable)",
+			},
+		},
 		"two halves went apart": {
 			found: found{nodes: meshed(3), chain: chain{height: 101, tip: tip, tips: 2, apart: []int32{1, 2}}},
 			want: []string{
@@ -117,6 +138,25 @@ func TestConditions(t *testing.T) {
 		"the master key is lost": {
 			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(keyLostError{"restore it"})},
 			want:  []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
+		},
+		"no node lets the controller in that has lost the key": {
+			found: found{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(keyLostError{"restore it"})},
+			want: []string{
+				"Ready False MasterKeyLost: restore it",
+				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
+				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"Stalled True MasterKeyLost: restore it",
+			},
+		},
+		"a roll waits for a pod": {
+			found: found{chain: synced, roll: "1 of 2 pods are updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
+				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: ReasonPodRefused, message: "quota"}
+			})},
+			want: []string{
+				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods are updated; waiting for my-network-sts-1",
+				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
+				"Reconciling True NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods are updated; waiting for my-network-sts-1",
+			},
 		},
 		"the user's Secret can't be read": {
 			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{nil, errors.New("timeout"), troubleError{ReasonSecretForbidden, "allow it"}, troubleError{ReasonRPCSecretFailed, "quota"}}}},
@@ -227,5 +267,106 @@ func TestABlockOnItsWayChangesNothing(t *testing.T) {
 	onItsWay := chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}
 	if diff := cmp.Diff(n.Status, statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
 		t.Errorf("a block that one of two nodes has got would be written:\n%s", diff)
+	}
+}
+
+func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
+	on := func(hash string, height int64) func(*node) {
+		return func(n *node) { n.tip, n.height = hash, height }
+	}
+	missing := func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: ReasonPodMissing} }
+	type change func(*node)
+	const (
+		ready    = "True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain"
+		silently = "False NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)"
+	)
+	behind := chain{height: 102, tip: "01", tips: 1, behind: []int32{1, 2}, pending: true}
+	for name, row := range map[string]struct {
+		before  change // of node 2, when the status was last written; all others were at height 101
+		settled chain  // the chain of that status, if it wasn't the same of all
+		after   [3]change
+		chain   chain
+		want    string // the Ready condition
+	}{
+		"it isn't: one node has the block, the others have not": {
+			after: [3]change{on("01", 102)}, chain: behind, want: ready,
+		},
+		"it isn't: there were many blocks since the status was written": {
+			after: [3]change{on("39", 139), on("38", 138), on("39", 139)}, chain: chain{height: 139, tip: "39", tips: 1, behind: []int32{1}, pending: true}, want: ready,
+		},
+		"it isn't: two blocks of the same height": {
+			after: [3]change{on("01", 102), on("02", 102), on("01", 102)}, chain: chain{height: 102, tip: "01", tips: 2, apart: []int32{1}, pending: true}, want: ready,
+		},
+		"it isn't: a question about the chains failed": {
+			after: [3]change{on("01", 102)}, chain: chain{height: 102, tip: "01", tips: 1, pending: true}, want: ready,
+		},
+		"a newcomer has no chain yet": {
+			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
+			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 0",
+		},
+		"a newcomer whose chain the others can't be compared with": {
+			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true},
+			want: "False NodesNotAnswering: the highest node did not tell how the chains relate",
+		},
+		"a newcomer brings a longer chain": {
+			before: missing, after: [3]change{2: on("other", 150)}, chain: chain{height: 150, tip: "other", tips: 2, apart: []int32{0, 1}, pending: true},
+			want: "False TipsDiverged: 2 tips: other chains than that of height 150 have my-network-sts-0 at height 101, my-network-sts-1 at height 101",
+		},
+		"a newcomer has not come yet": {
+			before: missing, after: [3]change{0: on("01", 102), 2: missing}, chain: chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true},
+			want: "False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2:  (PodMissing)",
+		},
+		"a node has lost its chain since": {
+			after: [3]change{2: on("genesis", 0)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
+			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 0",
+		},
+		"a node doesn't answer any more": {
+			after: [3]change{0: on("01", 102), 2: hush}, chain: chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}, want: silently,
+		},
+		"a node doesn't answer any more, and there was no block before": {
+			settled: chain{tip: tip, tips: 1}, after: [3]change{0: on("01", 1), 2: hush}, chain: chain{height: 1, tip: "01", tips: 1, behind: []int32{1}, pending: true}, want: silently,
+		},
+		"a node doesn't answer still": {
+			before: hush, after: [3]change{0: on("01", 102), 2: hush}, chain: chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}, want: silently,
+		},
+		"a node answers again, and lacks blocks": {
+			before: hush, after: [3]change{2: on("older", 90)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
+			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 90",
+		},
+		"a node that lacked blocks before has got some": {
+			before: on("older", 90), settled: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}},
+			after: [3]change{2: on("old", 95)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
+			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 90",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, nodes := network(3), meshed(3)
+			if row.before != nil {
+				row.before(&nodes[2])
+			}
+			if row.settled.tip == "" {
+				row.settled = synced
+			}
+			n.Status = statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: row.settled}, time.Unix(1e9, 0))
+			nodes = meshed(3)
+			for i, change := range row.after {
+				if change != nil {
+					change(&nodes[i])
+				}
+			}
+			f := found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: row.chain}
+			var last NetworkStatus
+			for range 2 { // what it says then stands while nothing else happens
+				last = statusOf(n, f, time.Unix(1e9, 0))
+				is := meta.FindStatusCondition(last.Conditions, ConditionReady)
+				if got := fmt.Sprintf("%s %s: %s", is.Status, is.Reason, is.Message); got != row.want {
+					t.Errorf("%s\nwant %s", got, row.want)
+				}
+				n.Status = last
+			}
+			if item := last.Nodes[2]; nodes[2].tip == "" && item.BestBlockHash != "" {
+				t.Errorf("node 2 tells no chain, but %+v", item)
+			}
+		})
 	}
 }

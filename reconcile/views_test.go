@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
@@ -522,6 +523,34 @@ func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 	w.advance(again)
 	if f, _ := c.pass(t, w); !f.chain.synced() {
 		t.Errorf("the block has arrived: %+v", f.chain)
+	}
+}
+
+func TestANetworkIsReadyOnlyWhenANewcomerHasTheChain(t *testing.T) {
+	w := newWorld(t, 3)
+	w.network.Spec.Nodes = 2
+	w.ready(0, 1)
+	c := w.controller()
+	w.fakes[0].Mine(101)
+	w.judged(c.rest(t, w))
+	w.net.SetBlockDelay(5 * time.Second)
+	w.network.Spec.Nodes = 3
+	f, _ := c.pass(t, w)
+	w.judged(f)
+	w.ready(2)
+	var said []string
+	for f.nodes[2].height != 101 {
+		var again time.Duration
+		f, again = c.pass(t, w)
+		w.judged(f)
+		if reason := meta.FindStatusCondition(w.network.Status.Conditions, ConditionReady).Reason; !slices.Contains(said, reason) {
+			said = append(said, reason)
+		}
+		w.advance(again)
+		w.time.Advance(again)
+	}
+	if want := []string{ReasonNodesBehind, ReasonReady}; !slices.Equal(said, want) {
+		t.Errorf("Ready says %v, want %v", said, want)
 	}
 }
 

@@ -170,6 +170,7 @@ func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
 				}
 				return nil
 			})
+			n.condition(t, metav1.ConditionFalse, reconcile.ReasonNodesNotAnswering)
 			// The others are still repaired, and still connected to it as far as they can tell.
 			_, good := n.bitcoind(t, 0)
 			if err := good.Restart(); err != nil {
