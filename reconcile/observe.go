@@ -3,7 +3,11 @@ package reconcile
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -212,14 +216,14 @@ func notReadySince(pod *corev1.Pod) time.Time {
 	return pod.CreationTimestamp.Time
 }
 
-// whyNotReady has the words of the kubelet or of the scheduler if they gave any.
+// whyNotReady has the words of the kubelet, of bitcoind or of the scheduler if they gave any.
 func whyNotReady(pod *corev1.Pod) string {
 	if ended(pod.Status.Phase) {
 		return "the pod has ended and is to be replaced"
 	}
 	for _, status := range pod.Status.ContainerStatuses {
-		if waiting := status.State.Waiting; waiting != nil && waiting.Message != "" {
-			return waiting.Reason + ": " + waiting.Message
+		if why := whyNotUp(status); why != "" {
+			return why
 		}
 	}
 	for _, condition := range pod.Status.Conditions {
@@ -228,4 +232,64 @@ func whyNotReady(pod *corev1.Pod) string {
 		}
 	}
 	return "bitcoind does not answer yet"
+}
+
+// whyNotUp says what keeps a container from coming up, "" if nothing does. One that ends again and again has the same words
+// whether it has just ended, waits to be started or has been: each difference would cost a write.
+func whyNotUp(status corev1.ContainerStatus) string {
+	waiting := status.State.Waiting
+	if status.Ready || status.Started != nil && *status.Started {
+		return ""
+	}
+	if waiting != nil && waiting.Message != "" && waiting.Reason != "CrashLoopBackOff" {
+		return waiting.Reason + ": " + waiting.Message
+	}
+	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
+		if end := state.Terminated; end != nil {
+			text := fmt.Sprintf("%s has ended (%s, exit code %d) and is started again", status.Name, end.Reason, end.ExitCode)
+			if words := lastWords(end.Message); words != "" {
+				text += ": " + words
+			}
+			return text
+		}
+	}
+	if waiting != nil && waiting.Reason != "" {
+		return waiting.Reason + ": the image is being pulled or a volume mounted; kubectl describe pod says more"
+	}
+	return ""
+}
+
+// wordsLimit is in bytes; every node's words are in the status.
+const wordsLimit = 300
+
+// logTime is what bitcoind begins a line with.
+var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ (\[error\] )?`)
+
+// lastWords are the errors among the lines that a container's log ended with, else its last line, all as one line that
+// anybody may print. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
+func lastWords(log string) string {
+	var failed []string
+	last := ""
+	for line := range strings.Lines(strings.ToValidUTF8(log, "")) {
+		line = strings.Map(func(r rune) rune {
+			if !unicode.IsPrint(r) {
+				return ' '
+			}
+			return r
+		}, line)
+		plain := strings.TrimSpace(logTime.ReplaceAllString(line, ""))
+		if plain != "" {
+			last = plain
+		}
+		if strings.Contains(strings.ToLower(line), "error") && !slices.Contains(failed, plain) {
+			failed = append(failed, plain)
+		}
+	}
+	if failed != nil {
+		last = strings.Join(failed, "; ")
+	}
+	if excess := len(last) - wordsLimit; excess > 0 {
+		last = "..." + strings.ToValidUTF8(last[excess:], "") // the cut may go through a character
+	}
+	return last
 }

@@ -133,6 +133,65 @@ func TestObservePod(t *testing.T) {
 	}
 }
 
+func TestWhyAPodIsNotReady(t *testing.T) {
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	waiting := func(reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+	ended := func(code int32, reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
+	}
+	misconfigured := ended(1, "Error", "Error: Prune mode is incompatible with -txindex.\n")
+	const sameWords = "bitcoind has ended (Error, exit code 1) and is started again: Error: Prune mode is incompatible with -txindex."
+	for name, row := range map[string]struct {
+		now, last corev1.ContainerState
+		started   bool
+		want      string
+	}{
+		"it is loading":                                          {now: running, want: "bitcoind does not answer yet"},
+		"an image is being pulled":                               {now: waiting("ContainerCreating", ""), want: "ContainerCreating: the image is being pulled or a volume mounted; kubectl describe pod says more"},
+		"there is no such image":                                 {now: waiting("ErrImagePull", "no such image"), want: "ErrImagePull: no such image"},
+		"bitcoind doesn't like its lines":                        {now: misconfigured, want: sameWords},
+		"it waits to be started again":                           {now: waiting("CrashLoopBackOff", "back-off 40s restarting failed container=bitcoind pod=x(0815)"), last: misconfigured, want: sameWords},
+		"it has been started again":                              {now: running, last: misconfigured, want: sameWords},
+		"it has come up since":                                   {now: running, last: misconfigured, started: true, want: "bitcoind does not answer yet"},
+		"its configuration has gone meanwhile":                   {now: waiting("CreateContainerConfigError", "no such ConfigMap"), last: misconfigured, want: "CreateContainerConfigError: no such ConfigMap"},
+		"there was too little memory":                            {now: waiting("CrashLoopBackOff", "back-off 10s"), last: ended(137, "OOMKilled", ""), want: "bitcoind has ended (OOMKilled, exit code 137) and is started again"},
+		"it has only just been bound to a node, nothing is told": {want: "bitcoind does not answer yet"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+				{Name: "sidecar", Ready: true, State: running, LastTerminationState: ended(2, "Error", "not bitcoind's")},
+				{Name: container, State: row.now, LastTerminationState: row.last, Started: &row.started},
+			}}}
+			if got := whyNotReady(pod); got != row.want {
+				t.Errorf("%s\nwant %s", got, row.want)
+			}
+		})
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	for name, row := range map[string]struct{ log, want string }{
+		"none":                        {"", ""},
+		"an error":                    {"Error: Unknown -blockfilterindex value nonsense.\n", "Error: Unknown -blockfilterindex value nonsense."},
+		"no error":                    {"one\ntwo\n\n", "two"},
+		"an error before the end":     {"d-1\n2026-11-22T17:37:10Z Error: no room\n2026-11-22T17:37:10Z Shutdown: In progress...\n2026-11-22T17:37:10Z Shutdown: done\n", "Error: no room"},
+		"the same one, logged twice":  {"2026-11-22T17:37:10.123456Z [error] Error: no room\nError: no room\n", "Error: no room"},
+		"one that the log level told": {"2026-11-22T17:37:10Z [error] Unable to bind\nError: Failed to listen on any port.\n2026-11-22T17:37:10Z Shutdown: done", "Unable to bind; Error: Failed to listen on any port."},
+		"an assertion":                {"2026-11-22T17:37:10Z msghand thread start\nbitcoind: net.cpp:1: Assertion `x' failed.\n", "bitcoind: net.cpp:1: Assertion `x' failed."},
+		"colours, bells and worse":    {"Error:\a \x1b[31mred\x1b[0m \u202e\xff\n", "Error:   [31mred [0m"},
+		"far too many":                {"Error: " + strings.Repeat("é", 400), "..." + strings.Repeat("é", wordsLimit/2)},
+		"too many, cut in the middle": {"Error: " + strings.Repeat("é", 400) + "x", "..." + strings.Repeat("é", wordsLimit/2-1) + "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := lastWords(row.log); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
 func TestWhoClaimsAnAddress(t *testing.T) {
 	for name, row := range map[string]struct{ status, want string }{
 		"a running pod":                        {"{phase: Running, podIP: 10.244.0.7}", "10.244.0.7"},

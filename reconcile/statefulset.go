@@ -193,6 +193,8 @@ func bitcoindContainer(n *Network, image string) corev1.Container {
 			Requests: rounded(n.Spec.Resources.Requests),
 			Limits:   rounded(n.Spec.Resources.Limits),
 		},
+		// So the status can say what bitcoind ended with.
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		// There is no liveness probe: it would kill nodes that are only busy. The startup probe begins late enough that
 		// a start without trouble leaves no "Unhealthy" event, and allows ten minutes for loading a chain.
 		StartupProbe:   networkInfoProbe(corev1.Probe{InitialDelaySeconds: 1, PeriodSeconds: 1, FailureThreshold: 600}),
