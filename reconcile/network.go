@@ -141,7 +141,8 @@ const (
 	// ReasonPodRefused: the apiserver refuses to create the pod, say by quota or admission; the message has its words. The
 	// StatefulSet controller tries again after ever longer pauses, up to 17 minutes.
 	ReasonPodRefused NodeReason = "PodRefused"
-	// ReasonPodNotReady: the pod exists but isn't ready; the message has the kubelet's or the scheduler's words if any.
+	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
+	// scheduler's words if any.
 	ReasonPodNotReady NodeReason = "PodNotReady"
 	// ReasonPodTerminating: the pod is shutting down, to be replaced.
 	ReasonPodTerminating NodeReason = "PodTerminating"

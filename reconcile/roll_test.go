@@ -62,6 +62,7 @@ func TestRolloutStep(t *testing.T) {
 		"the newcomers are refused":                               {partition: 4, change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
 		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: 1, waitsFor: "my-network-sts-1"},
 		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: 1, waitsFor: "my-network-sts-1"},
+		"an updated pod is refused that is not the next one":      {partition: 1, change: map[int]change{3: refused}, want: 1, waitsFor: "my-network-sts-3"},
 		"a refused pod has come, and the others are held back":    {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
 		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
 		"or has gone":                                             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
