@@ -196,7 +196,8 @@ func (c *Client) settle(call *Call, status int, reply *wireReply) {
 		call.Err = fmt.Errorf("%s: %w: neither result nor error", call.Method, ErrBadReply)
 	case call.Result != nil:
 		if err := decodeResult(call.Result, reply.Result); err != nil {
-			call.Err = fmt.Errorf("%s: %w: %w", call.Method, ErrBadReply, err)
+			// It may quote a number of any length.
+			call.Err = fmt.Errorf("%s: %w: %s", call.Method, ErrBadReply, excerpt(c.redact(err.Error())))
 		}
 	}
 }

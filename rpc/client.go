@@ -26,6 +26,7 @@ import (
 const (
 	defaultTimeout   = 10 * time.Second
 	defaultMaxBody   = 1 << 20 // getpeerinfo of 125 peers is about 180 kB
+	defaultMaxValues = 1 << 16 // and has some 10,000 values
 	defaultUserAgent = "bitcoin-controller"
 
 	redacted = "[redacted]"
@@ -47,6 +48,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxBody is the greatest reply accepted, in bytes. Default 1 MiB.
 	MaxBody int64
+	// MaxValues is how many values a reply may hold, those within others
+	// counted: decoded, one of three bytes may take fifty. Default 65,536.
+	MaxValues int
 	// UserAgent is sent with every request. Default "bitcoin-controller".
 	UserAgent string
 	// HTTPClient replaces the package-wide pooled transport. Redirects are
@@ -62,14 +66,15 @@ func (c Config) Format(f fmt.State, _ rune) {
 // Client calls one node. It is safe for concurrent use. It keeps no state of
 // the node, and by default no connections of its own, so thousands are cheap.
 type Client struct {
-	url      string
-	host     string
-	secret   []string // what no error may repeat
-	header   http.Header
-	http     *http.Client
-	timeout  time.Duration
-	maxBody  int64
-	sequence atomic.Int64 // last request id given out
+	url       string
+	host      string
+	secret    []string // what no error may repeat
+	header    http.Header
+	http      *http.Client
+	timeout   time.Duration
+	maxBody   int64
+	maxValues int
+	sequence  atomic.Int64 // last request id given out
 }
 
 // NewClient checks the configuration; it doesn't talk to the node. Its errors
@@ -87,16 +92,17 @@ func NewClient(cfg Config) (*Client, error) {
 		return nil, errors.New("rpc: URL must have no query and no fragment")
 	case strings.Contains(cfg.User, ":"):
 		return nil, errors.New("rpc: user must not contain a colon")
-	case cfg.Timeout < 0 || cfg.MaxBody < 0:
-		return nil, errors.New("rpc: Timeout and MaxBody must not be negative")
+	case cfg.Timeout < 0 || cfg.MaxBody < 0 || cfg.MaxValues < 0:
+		return nil, errors.New("rpc: Timeout, MaxBody and MaxValues must not be negative")
 	}
 	c := &Client{
-		url:     u.String(),
-		host:    u.Host,
-		header:  http.Header{"Content-Type": {"application/json"}},
-		http:    httpClient(cfg.HTTPClient),
-		timeout: orDefault(cfg.Timeout, defaultTimeout),
-		maxBody: orDefault(cfg.MaxBody, defaultMaxBody),
+		url:       u.String(),
+		host:      u.Host,
+		header:    http.Header{"Content-Type": {"application/json"}},
+		http:      httpClient(cfg.HTTPClient),
+		timeout:   orDefault(cfg.Timeout, defaultTimeout),
+		maxBody:   orDefault(cfg.MaxBody, defaultMaxBody),
+		maxValues: orDefault(cfg.MaxValues, defaultMaxValues),
 	}
 	c.header.Set("User-Agent", orDefault(cfg.UserAgent, defaultUserAgent))
 	if cfg.User != "" || cfg.Password != "" {
@@ -140,7 +146,8 @@ func (c *Client) roundTrip(caller context.Context, what string, body []byte, rep
 }
 
 // readBody reads no more than one byte over the limit, and nothing at all of
-// a reply that announces itself as too large.
+// a reply that announces itself as too large. Values are counted by the commas
+// between them, before anything is decoded.
 func (c *Client) readBody(resp *http.Response) ([]byte, error) {
 	tooLarge := func() error { return fmt.Errorf("%w: over the limit of %d bytes", ErrTooLarge, c.maxBody) }
 	if resp.ContentLength > c.maxBody {
@@ -156,6 +163,9 @@ func (c *Client) readBody(resp *http.Response) ([]byte, error) {
 	}
 	if n > c.maxBody {
 		return nil, tooLarge()
+	}
+	if bytes.Count(buf.Bytes(), []byte{','}) >= c.maxValues {
+		return nil, fmt.Errorf("%w: over the limit of %d values", ErrTooLarge, c.maxValues)
 	}
 	return buf.Bytes(), nil
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 )
 
 const (
@@ -34,6 +35,7 @@ func TestNewClientRefuses(t *testing.T) {
 		"a user with a colon":           {URL: "http://127.0.0.1", User: "a:b"},
 		"a negative timeout":            {URL: "http://127.0.0.1", Timeout: -1},
 		"a negative limit of the reply": {URL: "http://127.0.0.1", MaxBody: -1},
+		"a negative limit of values":    {URL: "http://127.0.0.1", MaxValues: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := NewClient(cfg)
@@ -120,6 +122,9 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 		"one that trickles bytes times out":        {trickle, []error{ErrTimeout, context.DeadlineExceeded}, ""},
 		"an endless body is too large":             {endless, []error{ErrTooLarge}, "65536 bytes"},
 		"a length over the limit is too large":     {wire("HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n"), []error{ErrTooLarge}, "65536 bytes"},
+		"too many values are too large":            {text(200, `{"result":[`+strings.Repeat("{},", 999)+`{}],"id":1}`), []error{ErrTooLarge}, "1000 values"},
+		"and so are too many replies":              {text(200, `[`+strings.Repeat("{},", 1000)+`{}]`), []error{ErrTooLarge}, "1000 values"},
+		"headers without end are incomplete":       {wire("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 2000) + "\r\n"), []error{ErrTruncated}, "headers exceeded"},
 		"a reset is an incomplete reply":           {wire(""), []error{ErrTruncated}, ""},
 		"a body cut short is incomplete":           {wire("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"jsonrpc\":"), []error{ErrTruncated, io.ErrUnexpectedEOF}, ""},
 		"JSON cut short is incomplete":             {wire("HTTP/1.1 200 OK\r\n\r\n{\"jsonrpc\":\"2.0\",\"result\":[1"), []error{ErrTruncated}, ""},
@@ -139,7 +144,7 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(tc.handler)
 			t.Cleanup(srv.Close)
-			c := newTestClient(t, Config{URL: srv.URL, Timeout: 200 * time.Millisecond, MaxBody: 64 << 10})
+			c := newTestClient(t, Config{URL: srv.URL, Timeout: 200 * time.Millisecond, MaxBody: 64 << 10, MaxValues: 1000})
 			begin := time.Now()
 			n, err := c.GetBlockCount(t.Context())
 			for _, want := range tc.want {
@@ -260,6 +265,30 @@ func TestNoErrorHoldsACredential(t *testing.T) {
 				if strings.Contains(said, testPassword) || strings.Contains(said, token) {
 					t.Errorf("credential in %q", said)
 				}
+			}
+		})
+	}
+}
+
+// What a node sends gets into logs, and from there to a terminal.
+func TestAnErrorIsALineThatATerminalCanShow(t *testing.T) {
+	for name, reply := range map[string]string{
+		"a long number":         `{"result":` + strings.Repeat("7", 10_000) + `,"id":1}`,
+		"a long message":        `{"error":{"code":-1,"message":"` + strings.Repeat("7", 10_000) + `"},"id":1}`,
+		"an escape":             `{"error":{"code":-1,"message":"\u001b[2J\r"},"id":1}`,
+		"an escape in one rune": `{"error":{"code":-1,"message":"\u009b2J\u007f"},"id":1}`,
+		"text that runs back":   `{"error":{"code":-1,"message":"\u202e"},"id":1}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(text(200, reply))
+			t.Cleanup(srv.Close)
+			_, err := newTestClient(t, Config{URL: srv.URL}).GetBlockCount(t.Context())
+			if err == nil {
+				t.Fatal("no error")
+			}
+			said := err.Error()
+			if len(said) > 10*maxErrorText || strings.ContainsFunc(said, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%d bytes: %.500q", len(said), said)
 			}
 		})
 	}

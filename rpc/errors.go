@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"unicode"
 )
 
 // Codes of bitcoind's RPC errors (bitcoind: rpc/protocol.h).
@@ -136,11 +137,19 @@ func (c *Client) classify(caller, bounded context.Context, err error) error {
 
 var errTimedOut = fmt.Errorf("%w: %w", ErrTimeout, context.DeadlineExceeded)
 
-// excerpt is the first line of a text, and not all of a long one.
+// excerpt is the first line of a text, not all of a long one, and nothing that
+// a terminal would obey.
 func excerpt(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	if len(line) > maxErrorText {
 		line = strings.ToValidUTF8(line[:maxErrorText], "") + "..."
 	}
-	return line
+	return strings.Map(printable, line)
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return unicode.ReplacementChar
 }

@@ -24,7 +24,7 @@ var sharedTransport = &http.Transport{
 	MaxIdleConns:           256,
 	MaxIdleConnsPerHost:    1,
 	IdleConnTimeout:        idleTimeout,
-	MaxResponseHeaderBytes: 64 << 10,
+	MaxResponseHeaderBytes: 8 << 10, // bitcoind's are some 150 bytes
 	DisableCompression:     true,
 }
 
