@@ -16,7 +16,7 @@ type chain struct {
 	// height and tip are those of the highest node; tip is empty if no node answers.
 	height int64
 	tip    string
-	// tips counts the tips of which none is on the way to another.
+	// tips counts the tips of which none is on the way to another, up to mostTips.
 	tips int32
 	// behind are the nodes that have only the beginning of the highest node's chain, by ordinal.
 	behind []int32
@@ -27,6 +27,9 @@ type chain struct {
 }
 
 func (c chain) synced() bool { return len(c.behind)+len(c.apart) == 0 }
+
+// mostTips is where counting ends: then there may be more. Each tip but the last is a question to a node, one after the other.
+const mostTips = 10
 
 // hashesAt asks a node for the hashes of its chain at the given heights.
 type hashesAt func(of node, heights []int64) (map[int64]string, error)
@@ -41,6 +44,12 @@ func compareChains(nodes []node, ask hashesAt) (chain, error) {
 		c.tips++
 		if c.tips == 1 {
 			c.height, c.tip = top.height, top.tip
+		}
+		if c.tips == mostTips { // whoever is left is on none of the other nine
+			for _, n := range rest {
+				c.apart = append(c.apart, n.ordinal)
+			}
+			break
 		}
 		below := slices.DeleteFunc(slices.Clone(rest), func(n node) bool { return n.tip == top.tip })
 		hashes, err := ask.of(top, below)
@@ -77,32 +86,51 @@ func (ask hashesAt) of(top node, below []node) (map[int64]string, error) {
 	return ask(top, heights)
 }
 
-// hashesBy asks by RPC, in one batch. A node that no longer answers is to be asked again, to be left out if it still does not.
+// hashesPerBatch bounds how long the answer gets: a hash takes some 100 bytes.
+const hashesPerBatch = 256
+
+// hashesBy asks by RPC, all nodes together for no longer than one answer is waited for, and those that keep a pass waiting
+// already for a tenth of it. A node that no longer answers is to be asked again, to be left out if it still does not.
 func (m mesher) hashesBy(ctx context.Context, known *memory) hashesAt {
+	over := time.Now().Add(m.answerTime)
 	return func(of node, heights []int64) (map[int64]string, error) {
-		ctx, cancel := context.WithTimeout(ctx, m.answerTime)
+		ctx, cancel := context.WithDeadline(ctx, over)
 		defer cancel()
+		if known.of[of.ordinal].asking {
+			ctx, cancel = context.WithTimeout(ctx, m.answerTime/10)
+			defer cancel()
+		}
 		client, err := m.connect(of.ip, of.as)
 		if err != nil {
 			return nil, err
 		}
-		found := make([]string, len(heights))
-		calls := make([]*rpc.Call, len(heights))
-		for i, height := range heights {
-			calls[i] = rpc.GetBlockHashCall(height, &found[i])
-		}
-		if err := client.Batch(ctx, calls...); err != nil {
-			if errors.Is(err, rpc.ErrUnreachable) || errors.Is(err, rpc.ErrTimeout) {
-				known.of[of.ordinal].askAt(m.clock.Now())
-			}
-			return nil, err
-		}
 		hashes := make(map[int64]string, len(heights))
-		for i, height := range heights {
-			hashes[height] = found[i]
+		for some := range slices.Chunk(heights, hashesPerBatch) {
+			if err := addHashes(ctx, client, some, hashes); err != nil {
+				if errors.Is(err, rpc.ErrUnreachable) || errors.Is(err, rpc.ErrTimeout) {
+					known.of[of.ordinal].askAt(m.clock.Now())
+				}
+				return nil, err
+			}
 		}
-		return hashes, failures(calls, nil)
+		return hashes, nil
 	}
+}
+
+// addHashes asks for the hashes at some heights, in one batch.
+func addHashes(ctx context.Context, client bitcoind, heights []int64, hashes map[int64]string) error {
+	found := make([]string, len(heights))
+	calls := make([]*rpc.Call, len(heights))
+	for i, height := range heights {
+		calls[i] = rpc.GetBlockHashCall(height, &found[i])
+	}
+	if err := client.Batch(ctx, calls...); err != nil {
+		return err
+	}
+	for i, height := range heights {
+		hashes[height] = found[i]
+	}
+	return failures(calls, nil)
 }
 
 // blockTime is how long a block may take to reach all nodes before a difference is worth a word.

@@ -1,13 +1,17 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
 // onChains are nodes whose chains are given as strings with a letter for each block, the node's height being their length;
@@ -73,6 +77,10 @@ func TestCompareChains(t *testing.T) {
 			chains: []string{"abc", "abx", "aby"},
 			want:   chain{height: 3, tip: "abc", tips: 3, apart: []int32{1, 2}},
 		},
+		"a tip for each of many nodes: not all are counted, nor asked": {
+			chains: ownChains(1000), asked: mostTips - 1,
+			want: chain{height: 1000, tip: ownChains(1000)[0], tips: mostTips, apart: ordinals(1, 1000)},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := 0
@@ -87,6 +95,63 @@ func TestCompareChains(t *testing.T) {
 				t.Errorf("%d questions, want %d", asked, row.asked)
 			}
 		})
+	}
+}
+
+// ownChains are chains that have no block in common, each one block shorter than the one before.
+func ownChains(count int) []string {
+	chains := make([]string, count)
+	for i := range chains {
+		chains[i] = strings.Repeat(fmt.Sprintf("%03d", i), count)[:count-i]
+	}
+	return chains
+}
+
+func ordinals(from, to int32) []int32 {
+	var all []int32
+	for ordinal := from; ordinal < to; ordinal++ {
+		all = append(all, ordinal)
+	}
+	return all
+}
+
+// batches takes down what a node is asked, and until when.
+type batches struct {
+	sizes     []int
+	deadlines []time.Time
+}
+
+func (b *batches) Batch(ctx context.Context, calls ...*rpc.Call) error {
+	deadline, _ := ctx.Deadline()
+	b.sizes, b.deadlines = append(b.sizes, len(calls)), append(b.deadlines, deadline)
+	for _, call := range calls {
+		*call.Result.(*string) = fmt.Sprint("block ", call.Params[0])
+	}
+	return nil
+}
+
+func TestTheQuestionsForHashesAreBoundedTogether(t *testing.T) {
+	var asked batches
+	m := mesher{connect: func(netip.Addr, credentials) (bitcoind, error) { return &asked, nil }, answerTime: time.Minute}
+	ask := m.hashesBy(t.Context(), &memory{of: map[int32]*view{0: {}, 1: {}, 2: {asking: true}}})
+	heights := make([]int64, 600)
+	for i := range heights {
+		heights[i] = int64(i)
+	}
+	for _, of := range readyNodes(3) {
+		hashes, err := ask(of, heights)
+		if err != nil || len(hashes) != 600 || hashes[599] != "block 599" {
+			t.Fatalf("%d hashes, %v", len(hashes), err)
+		}
+	}
+	if diff := cmp.Diff([]int{256, 256, 88, 256, 256, 88, 256, 256, 88}, asked.sizes); diff != "" {
+		t.Errorf("the batches (-want +got):\n%s", diff)
+	}
+	if first, second := asked.deadlines[0], asked.deadlines[3]; !second.Equal(first) {
+		t.Errorf("the second node has %s more than the first", second.Sub(first))
+	}
+	if late := time.Until(asked.deadlines[6]); late > m.answerTime/10 {
+		t.Errorf("a node that keeps passes waiting has %s", late)
 	}
 }
 

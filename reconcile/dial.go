@@ -95,16 +95,20 @@ type meshing struct {
 	members map[netip.Addr]int32
 	known   *memory
 	now     time.Time
+	// over is when the pass waits for nobody any more.
+	over time.Time
 	// wake is called when a node has answered for which the pass did not wait.
 	wake func()
-	did  wave
+	// unasked: there was no time for some node. It has woken the network.
+	unasked bool
+	did     wave
 }
 
 // connectAll asks the nodes that are due for their peers and their chain, and changes the peers of those that need it, all
 // nodes in parallel. It writes what is known of the nodes in the end into nodes. Those that take long are not waited for:
 // wake is called when they have answered.
 func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node, known *memory, wake func()) wave {
-	p := &meshing{mesher: m, wanted: wanted, nodes: slices.Clone(nodes), members: membersOf(nodes), known: known, now: m.clock.Now(), wake: wake}
+	p := &meshing{mesher: m, wanted: wanted, nodes: slices.Clone(nodes), members: membersOf(nodes), known: known, now: m.clock.Now(), over: time.Now().Add(passAnswers * m.answerTime), wake: wake}
 	p.takeLate(ctx)
 	busy := func(of node, v *view) bool { return v.isDue(p.now) || v.peers != nil && !p.plan(of, v).none() }
 	p.inParallel(ctx, busy, p.meshNode)
@@ -135,12 +139,12 @@ func (p *meshing) meshNode(ctx context.Context, client bitcoind, e *exchange) er
 func (p *meshing) dropSurplus(ctx context.Context) {
 	excess := func(of node, v *view) bool { return !surplus(p.wanted, p.members, of.ordinal, v.peers).none() }
 	some := slices.ContainsFunc(p.nodes, func(of node) bool { v := p.known.of[of.ordinal]; return v != nil && excess(of, v) })
-	if !some || p.known.asking() || !p.wanted.lasts(p.nodes, p.known) {
+	if !some || p.unasked || p.known.asking() || !p.wanted.lasts(p.nodes, p.known) {
 		return
 	}
 	older := func(_ node, v *view) bool { return v.peers != nil && v.at.Before(p.now) }
 	p.inParallel(ctx, older, func(ctx context.Context, client bitcoind, e *exchange) error { return p.look(ctx, client, e.view) })
-	if p.known.asking() {
+	if p.unasked || p.known.asking() {
 		return
 	}
 	if !p.wanted.lasts(p.nodes, p.known) {

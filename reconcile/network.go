@@ -89,7 +89,8 @@ type NetworkStatus struct {
 	Edges Edges  `json:"edges"`
 	// Height is that of the highest tip; genesis is 0.
 	Height int64 `json:"height"`
-	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none answers.
+	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none answers. It is
+	// not counted beyond mostTips.
 	Tips int32 `json:"tips"`
 	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
 	Nodes []NodeStatus `json:"nodes,omitempty"`

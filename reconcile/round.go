@@ -20,6 +20,9 @@ import (
 // the last time, either. Nodes answer in milliseconds unless they are starved.
 const answerTime = time.Second
 
+// passAnswers bounds how many times answerTime a pass waits in all, however nodes take turns in keeping it waiting.
+const passAnswers = 3
+
 // errNotBegun is of nodes that were not asked, for too many before them hang.
 var errNotBegun = errors.New("not asked")
 
@@ -48,8 +51,8 @@ type round struct {
 	finished chan exchange
 	// outstanding counts those that are still to come, trusted those among them with nodes that answered the last time.
 	outstanding, trusted int
-	// left is closed when the pass goes on without those that are outstanding.
-	left chan struct{}
+	// left is closed when the pass goes on without those that are outstanding, begun when no more exchanges are to begin.
+	left, begun chan struct{}
 }
 
 // inParallel does something with every node that is busy. Those that failed before come last, so that they keep nobody
@@ -64,13 +67,14 @@ func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, d
 		}
 	}
 	slices.SortStableFunc(chosen, func(a, b exchange) int { return cmp.Compare(a.view.failures, b.view.failures) })
-	r := &round{finished: make(chan exchange, len(chosen)), outstanding: len(chosen), left: left}
+	r := &round{finished: make(chan exchange, len(chosen)), outstanding: len(chosen), left: left, begun: make(chan struct{})}
 	for _, e := range chosen {
 		if e.view.failures == 0 {
 			r.trusted++
 		}
 	}
 	p.running.Go(func() {
+		defer close(r.begun)
 		slots := make(chan struct{}, p.parallel)
 		for _, e := range chosen {
 			select {
@@ -113,8 +117,9 @@ func (p *meshing) await(ctx context.Context, r *round) {
 			quiet.Reset(p.patience(r))
 		case <-quiet.C:
 			close(r.left)
+			<-r.begun
 			p.known.late = append(p.known.late, r)
-			p.takeLate(ctx) // what has come in this very moment
+			p.takeLate(ctx) // what has come in this very moment, and those that were not begun
 			p.unheard()
 			return
 		}
@@ -123,10 +128,11 @@ func (p *meshing) await(ctx context.Context, r *round) {
 
 // patience is for how long to wait for the next answer.
 func (p *meshing) patience(r *round) time.Duration {
+	patience := p.answerTime
 	if r.trusted == 0 {
-		return p.answerTime / 10
+		patience /= 10
 	}
-	return p.answerTime
+	return min(patience, time.Until(p.over))
 }
 
 func (p *meshing) take(ctx context.Context, r *round, e exchange) {
@@ -167,7 +173,7 @@ func (p *meshing) conclude(ctx context.Context, e exchange) {
 		return
 	}
 	if e.err != nil && (errors.Is(e.err, errNotBegun) || ctx.Err() != nil) { // which says nothing about the node
-		e.before.asking, e.before.voided = false, nil
+		e.before.asking, e.before.voided, p.unasked = false, nil, true
 		return
 	}
 	v := e.view

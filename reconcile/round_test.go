@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
 
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
@@ -58,6 +60,69 @@ func (c *watcher) until(t *testing.T, w *world, what string, done func(found) bo
 	}
 	t.Fatalf("never: %s", what)
 	return found{}
+}
+
+// sluggish is a node that lets others wait for it, but not for so long that they don't.
+type sluggish struct {
+	bitcoind
+	takes time.Duration
+}
+
+func (s sluggish) Batch(ctx context.Context, calls ...*rpc.Call) error {
+	time.Sleep(s.takes)
+	return s.bitcoind.Batch(ctx, calls...)
+}
+
+func TestNodesThatTakeTurnsDontHoldAPass(t *testing.T) {
+	const nodes = 200
+	w, crowd := newCrowd(nodes)
+	w.queue = workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[cache.ObjectName]())
+	defer w.queue.ShutDown()
+	w.allReady()
+	c := w.controller()
+	c.mesh.answerTime, c.mesh.parallel = 300*time.Millisecond, 1
+	c.mesh.connect = func(ip netip.Addr, _ credentials) (bitcoind, error) {
+		return sluggish{crowd[ip], 20 * time.Millisecond}, nil
+	}
+	f, again := c.pass(t, w)
+	c.mesh.running.Wait()
+	answered, blamed := 0, 0
+	for _, n := range f.nodes {
+		if n.peers != nil {
+			answered++
+		}
+		if n.reason != "" {
+			blamed++
+		}
+	}
+	if answered == nodes || again > time.Millisecond {
+		t.Errorf("the pass waited for %d of %d nodes, and looks for the others after %s", answered, nodes, again)
+	}
+	if blamed > 1 {
+		t.Errorf("%d nodes that were not asked are said not to answer", blamed)
+	}
+}
+
+func TestNothingIsDroppedBeforeThereIsTimeToAsk(t *testing.T) {
+	w := newWorld(t, 5)
+	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	w.advance(time.Second)
+	w.network.Spec.Topology.Type = TopologyRing
+	known := c.memories.of(c.key)
+	p := &meshing{mesher: c.mesh, wanted: topologyOf(w.network).mesh(), nodes: w.observe(), known: known, now: w.clock.Now()}
+	p.members = membersOf(p.nodes)
+	p.parallel = 0 // nobody's turn comes
+	p.wake = func() { p.parallel, p.over = 5, time.Now().Add(time.Minute) }
+	c.spied(noRemovals(t))
+	p.connect = c.mesh.connect
+	known.tell(p.nodes)
+	p.dropSurplus(t.Context())
+	if !p.unasked {
+		t.Error("there was time")
+	}
 }
 
 // woken waits until somebody wants the network to be looked at.

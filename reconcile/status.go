@@ -207,12 +207,16 @@ func syncedVerdict(nodes []node, c chain) verdict {
 	}
 	silent := silent(nodes)
 	settled := !c.pending || silent == nil
+	tips := fmt.Sprintf("%d tips", c.tips)
+	if c.tips == mostTips {
+		tips += " or more"
+	}
 	switch {
 	case c.tip == "":
 		return verdict{metav1.ConditionUnknown, ReasonNoNodeAnswers, "no node tells its chain"}
 	case settled && len(c.apart) > 0:
 		return verdict{metav1.ConditionFalse, ReasonTipsDiverged,
-			fmt.Sprintf("%d tips: other chains than that of height %d have %s", c.tips, c.height, names(c.apart))}
+			fmt.Sprintf("%s: other chains than that of height %d have %s", tips, c.height, names(c.apart))}
 	case settled && len(c.behind) > 0:
 		return verdict{metav1.ConditionFalse, ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.height, names(c.behind))}
 	case silent != nil:

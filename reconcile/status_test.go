@@ -13,7 +13,7 @@ import (
 )
 
 // tip stands for a block hash.
-const tip = "00"
+const tip = "0000000000000000000000000000000000000000000000000000000000000000"
 
 // meshed are nodes that all answer, are connected to all others and have the same chain of height 101.
 func meshed(count int) []node {
@@ -125,6 +125,15 @@ func TestConditions(t *testing.T) {
 				allConnected,
 				"ChainSynced False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
 				"Reconciling True TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+			},
+		},
+		"more tips than are counted": {
+			found: found{nodes: meshed(3), chain: chain{height: 101, tip: tip, tips: mostTips, apart: []int32{1, 2}}},
+			want: []string{
+				"Ready False TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				allConnected,
+				"ChainSynced False TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"Reconciling True TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
 			},
 		},
 		"the name of a child is taken": {
