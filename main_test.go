@@ -17,6 +17,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
 )
 
 func TestParse(t *testing.T) {
@@ -101,6 +104,33 @@ func TestToBeStoppedWhileTheClusterIsOutOfReachIsNoFailure(t *testing.T) {
 }
 
 const module = "github.com/bitcoin-controller/bitcoin-controller"
+
+func TestGarbageIsCollectedBeforeTheMemoryLimitIsReached(t *testing.T) {
+	text, err := os.ReadFile("manifests/controller/deployment.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deployment appsv1.Deployment
+	if err := yaml.UnmarshalStrict(text, &deployment); err != nil {
+		t.Fatal(err)
+	}
+	controller := deployment.Spec.Template.Spec.Containers[0]
+	limit := controller.Resources.Limits.Memory().Value()
+	for _, variable := range controller.Env {
+		if variable.Name != "GOMEMLIMIT" {
+			continue
+		}
+		soft, err := resource.ParseQuantity(strings.TrimSuffix(variable.Value, "B"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if soft.Value() < limit*8/10 || soft.Value() > limit*95/100 {
+			t.Errorf("GOMEMLIMIT is %s, the limit %d bytes", variable.Value, limit)
+		}
+		return
+	}
+	t.Error("GOMEMLIMIT is not set")
+}
 
 // TestTheHouse holds the imports to the design: no generated clients anywhere, no controller-runtime, and two leaves that
 // know nothing of the rest.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,9 +25,17 @@ const (
 	readTimeout = 5 * time.Second
 	// dialTimeout is what each onetry to a dead address costs: our bitcoin.conf sets bitcoind's connect timeout to it.
 	dialTimeout = time.Second
-	// dialsPerBatch bounds how long a batch can take.
-	dialsPerBatch = 16
-	changeTimeout = readTimeout + dialsPerBatch*dialTimeout
+	// changesPerBatch bounds how long a batch can take: so many dials, and as many removals.
+	changesPerBatch = 16
+	changeTimeout   = readTimeout + changesPerBatch*dialTimeout
+)
+
+// Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost much. An
+// honest one lists at most the other 99 of a FullMesh, in 170 bytes and 5 values each, and what users added themselves.
+const (
+	mostListed      = 500
+	mostAnswerBytes = 64 << 10
+	mostValues      = 4096
 )
 
 // bitcoind is the RPC interface of one node.
@@ -59,6 +69,9 @@ func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
 		User:     as.user,
 		Password: as.password,
 		Timeout:  changeTimeout,
+
+		MaxBody:   mostAnswerBytes,
+		MaxValues: mostValues,
 	})
 }
 
@@ -171,16 +184,17 @@ func (m mesher) changeAll(ctx context.Context, client bitcoind, e *exchange, tod
 	return nil
 }
 
-// batches splits the changes so that none dials more than dialsPerBatch addresses.
+// batches splits the changes so that none dials, or removes, more than changesPerBatch addresses.
 func (c changes) batches() func(yield func(changes) bool) {
 	return func(yield func(changes) bool) {
 		for !c.none() {
-			nudges := min(len(c.nudge), dialsPerBatch)
-			dials := min(len(c.dial), dialsPerBatch-nudges)
-			if !yield(changes{remove: c.remove, nudge: c.nudge[:nudges], dial: c.dial[:dials]}) {
+			removals := min(len(c.remove), changesPerBatch)
+			nudges := min(len(c.nudge), changesPerBatch)
+			dials := min(len(c.dial), changesPerBatch-nudges)
+			if !yield(changes{remove: c.remove[:removals], nudge: c.nudge[:nudges], dial: c.dial[:dials]}) {
 				return
 			}
-			c = changes{nudge: c.nudge[nudges:], dial: c.dial[dials:]}
+			c = changes{remove: c.remove[removals:], nudge: c.nudge[nudges:], dial: c.dial[dials:]}
 		}
 	}
 }
@@ -196,11 +210,26 @@ func (q *question) calls() []*rpc.Call {
 	return []*rpc.Call{rpc.GetAddedNodeInfoCall(&q.added), rpc.GetNetworkInfoCall(&q.network), rpc.GetBlockchainInfoCall(&q.chain)}
 }
 
-func (q *question) answer(asked time.Time) answer {
+// answer refuses what no bitcoind says: the rest gets into the status as it is.
+func (q *question) answer(asked time.Time) (answer, error) {
+	switch {
+	case len(q.added) > mostListed:
+		return answer{}, fmt.Errorf("getaddednodeinfo: %w: a list of %d, of which there may be %d", rpc.ErrBadReply, len(q.added), mostListed)
+	case q.network.Version <= 0 || q.network.Version > math.MaxInt32:
+		return answer{}, fmt.Errorf("getnetworkinfo: %w: version %d", rpc.ErrBadReply, q.network.Version)
+	case q.chain.Blocks < 0 || q.chain.Blocks > math.MaxInt32:
+		return answer{}, fmt.Errorf("getblockchaininfo: %w: height %d", rpc.ErrBadReply, q.chain.Blocks)
+	case !isHash(q.chain.BestBlockHash):
+		return answer{}, fmt.Errorf("getblockchaininfo: %w: the best block's hash is not 64 hexadecimal digits in lower case", rpc.ErrBadReply)
+	}
 	return answer{
 		at: asked, peers: listedPeers(q.added),
 		release: q.network.Release(), height: q.chain.Blocks, tip: q.chain.BestBlockHash,
-	}
+	}, nil
+}
+
+func isHash(text string) bool {
+	return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == ""
 }
 
 // look asks a node.
@@ -216,7 +245,11 @@ func (m mesher) look(ctx context.Context, client bitcoind, v *view) error {
 	if err := failures(calls, nil); err != nil {
 		return err
 	}
-	v.note(q.answer(asked))
+	said, err := q.answer(asked)
+	if err != nil {
+		return err
+	}
+	v.note(said)
 	return nil
 }
 
@@ -233,18 +266,30 @@ func (m mesher) change(ctx context.Context, client bitcoind, v *view, todo chang
 	if err := errors.Join(failures(calls, harmless), failures(questions, nil)); err != nil {
 		return err
 	}
-	v.note(q.answer(asked))
+	said, err := q.answer(asked)
+	if err != nil {
+		return err
+	}
+	v.note(said)
 	v.tried(todo, m.clock.Now(), m.backoff)
 	return nil
 }
 
-// failures joins the errors of calls that are not excused.
+// failures joins the errors of calls that are not excused, of many only the first.
 func failures(calls []*rpc.Call, excused func(error) bool) error {
 	var failed []error
+	more := 0
 	for _, call := range calls {
-		if call.Err != nil && (excused == nil || !excused(call.Err)) {
+		switch {
+		case call.Err == nil || excused != nil && excused(call.Err):
+		case len(failed) == listed:
+			more++
+		default:
 			failed = append(failed, fmt.Errorf("%s %v: %w", call.Method, call.Params, call.Err))
 		}
+	}
+	if more > 0 {
+		failed = append(failed, fmt.Errorf("and %d more", more))
 	}
 	return errors.Join(failed...)
 }

@@ -2,8 +2,16 @@ package reconcile
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
 	"net/netip"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -180,6 +188,197 @@ func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
 	w.fakes[1].SetFault(rpctest.NoFault)
 	if n := c.rest(t, w).nodes[1]; n.peers == nil || n.tip == "" || n.reason != "" || n.message != "" {
 		t.Errorf("it is well again, and is %+v", n)
+	}
+}
+
+// liar is a node that says something else than it should.
+type liar struct {
+	bitcoind
+	lie func(result any)
+}
+
+func (l liar) Batch(ctx context.Context, calls ...*rpc.Call) error {
+	err := l.bitcoind.Batch(ctx, calls...)
+	for _, call := range calls {
+		l.lie(call.Result)
+	}
+	return err
+}
+
+// claiming is a lie about a part of an answer.
+func claiming[T any](change func(*T)) func(any) {
+	return func(result any) {
+		if into, ok := result.(*T); ok {
+			change(into)
+		}
+	}
+}
+
+// What a node says gets into the status, and from there to terminals; and all that is asked of it later relies on it.
+func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
+	tipIs := func(text string) func(any) {
+		return claiming(func(i *rpc.BlockchainInfo) { i.BestBlockHash = text })
+	}
+	for name, lie := range map[string]func(any){
+		"no tip":                   tipIs(""),
+		"a tip that is a book":     tipIs(strings.Repeat("0", 900_000)),
+		"a tip in upper case":      tipIs(strings.Repeat("0A", 32)),
+		"a tip with an escape":     tipIs("\x1b[2J" + strings.Repeat("0", 60)),
+		"a tip with a line":        tipIs(strings.Repeat("0", 63) + "\n"),
+		"a height below zero":      claiming(func(i *rpc.BlockchainInfo) { i.Blocks = -1 }),
+		"a height beyond all":      claiming(func(i *rpc.BlockchainInfo) { i.Blocks = math.MaxInt32 + 1 }),
+		"a version below zero":     claiming(func(i *rpc.NetworkInfo) { i.Version = -290500 }),
+		"no version":               claiming(func(i *rpc.NetworkInfo) { i.Version = 0 }),
+		"a version beyond all":     claiming(func(i *rpc.NetworkInfo) { i.Version = math.MaxInt32 + 1 }),
+		"more peers than can be":   claiming(func(l *[]rpc.AddedNode) { *l = make([]rpc.AddedNode, mostListed+1) }),
+		"an answer after a change": afterAChange(tipIs("")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			w.allReady()
+			c := w.controller()
+			c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
+				client, err := connectRPC(ip, as)
+				if ip == w.ips[1] {
+					client = liar{client, lie}
+				}
+				return client, err
+			}
+			f, _ := c.pass(t, w)
+			if n := f.nodes[1]; n.reason != ReasonRPCFailed || n.message == "" || n.tip != "" || n.release != "" {
+				t.Errorf("it lies, and is %.300s", fmt.Sprintf("%+v", n))
+			}
+			if f.nodes[0].tip == "" || f.chain.tip != f.nodes[0].tip {
+				t.Errorf("the other is %+v, the chain %+v", f.nodes[0], f.chain)
+			}
+			lines := c.logs.FilterLevelExact(zap.WarnLevel).All()
+			if len(lines) != 1 || len(fmt.Sprint(lines[0].ContextMap()["error"])) > 200 {
+				t.Errorf("warnings: %.500s", fmt.Sprint(lines))
+			}
+		})
+	}
+}
+
+// afterAChange lies only once the node has been told something.
+func afterAChange(lie func(any)) func(any) {
+	told := false
+	return func(result any) {
+		told = told || result == nil
+		if told {
+			lie(result)
+		}
+	}
+}
+
+func TestOfManyFailuresAFewAreTold(t *testing.T) {
+	var calls []*rpc.Call
+	for range 1000 {
+		calls = append(calls, &rpc.Call{Method: "addnode", Err: errors.New(strings.Repeat("x", 200))})
+	}
+	if err := failures(calls, nil); len(err.Error()) > 2000 || !strings.HasSuffix(err.Error(), "\nand 995 more") {
+		t.Errorf("%d bytes: %.3000s", len(err.Error()), err)
+	}
+}
+
+// impostor has another server in the place of a node's bitcoind.
+func (w *world) impostor(t *testing.T, ordinal int, answer func(method string) string) {
+	t.Helper()
+	w.fakes[ordinal].Close()
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(w.ips[ordinal], rpcPort).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		var asked []struct {
+			ID     int64
+			Method string
+		}
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			t.Error(err)
+		}
+		var replies []string
+		for _, call := range asked {
+			replies = append(replies, fmt.Sprintf(`{"id":%d,"result":%s}`, call.ID, answer(call.Method)))
+		}
+		_, _ = io.WriteString(to, "["+strings.Join(replies, ",")+"]") // who hangs up has read enough
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+}
+
+// honest is what bitcoind says but for its list of peers.
+func honest(method string) string {
+	switch method {
+	case "getnetworkinfo":
+		return `{"version":290500}`
+	case "getblockchaininfo":
+		return `{"blocks":7,"bestblockhash":"` + tip + `"}`
+	}
+	return "null"
+}
+
+// A hundred of them are read at the same time, of each network that is worked on.
+func TestNonsenseCostsNoMemory(t *testing.T) {
+	repeated := func(entry string, size int) string {
+		return strings.TrimSuffix(strings.Repeat(entry+",", size/(len(entry)+1)), ",")
+	}
+	for name, list := range map[string]string{
+		"a long list of nothing":       "[" + repeated("{}", 900_000) + "]",
+		"a short list of nothing":      "[" + repeated("{}", 60_000) + "]",
+		"a peer with many addresses":   `[{"addresses":[` + repeated("{}", 60_000) + "]}]",
+		"replies that answer nothing":  "[]}," + repeated("{}", 60_000) + `,{"result":[]`,
+		"as many addresses as can fit": "[" + repeated(`{"addednode":"fd00::99"}`, 60_000) + "]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.impostor(t, 0, func(method string) string {
+				if method == "getaddednodeinfo" {
+					return list
+				}
+				return honest(method)
+			})
+			w.allReady()
+			c := w.controller()
+			client, err := connectRPC(w.ips[0], w.as)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.mesh.look(t.Context(), client, &view{}) // the first look pays for what all others use
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err = c.mesh.look(t.Context(), client, &view{})
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, rpc.ErrTooLarge) && !errors.Is(err, rpc.ErrBadReply) {
+				t.Errorf("got %v", err)
+			}
+			impostors := 4 * len(list) // copies that it makes of its answer
+			if cost := int(after.TotalAlloc-before.TotalAlloc) - impostors; cost > 1<<20 {
+				t.Errorf("%d bytes", cost)
+			}
+		})
+	}
+}
+
+func TestTheLongestHonestListIsUnderstood(t *testing.T) {
+	var list []string
+	for i := range 99 {
+		list = append(list, fmt.Sprintf(`{"addednode":"fd00:1111:2222:3333:4444:5555:6666:%x","connected":true,"addresses":[{"address":"[fd00:1111:2222:3333:4444:5555:6666:%x]:18444","connected":"outbound"}]}`, 0xf000+i, 0xf000+i))
+		list = append(list, fmt.Sprintf(`{"addednode":"node-%d.of-the-user.example.com:18444","connected":false,"addresses":[]}`, i))
+	}
+	w := newWorld(t, 1)
+	w.impostor(t, 0, func(method string) string {
+		if method == "getaddednodeinfo" {
+			return "[" + strings.Join(list, ",") + "]"
+		}
+		return honest(method)
+	})
+	client, err := connectRPC(w.ips[0], w.as)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v view
+	if err := newMesher(w.clock, time.Minute).look(t.Context(), client, &v); err != nil || len(v.peers) != 99 {
+		t.Errorf("%d peers, %v", len(v.peers), err)
 	}
 }
 

@@ -122,12 +122,12 @@ func (m mesh) lasts(nodes []node, known *memory) bool {
 	return !slices.ContainsFunc(m.edges, func(e edge) bool { return !holds(e.low, e.high) && !holds(e.high, e.low) })
 }
 
-// listedPeers are the entries of ours in a node's list of added nodes, and whether each is connected. Entries with a port
-// or a host name are the users' own, and so are addresses that we would spell in another way: they are not touched.
+// listedPeers are the entries of ours in a node's list of added nodes, and whether each is connected. Entries with a port,
+// a zone or a host name are the users' own, and so are addresses that we would spell in another way: they are not touched.
 func listedPeers(added []rpc.AddedNode) map[netip.Addr]bool {
 	listed := make(map[netip.Addr]bool, len(added))
 	for _, entry := range added {
-		if ip, err := netip.ParseAddr(entry.Address); err == nil && ip.String() == entry.Address {
+		if ip, err := netip.ParseAddr(entry.Address); err == nil && ip.Zone() == "" && ip.String() == entry.Address {
 			listed[ip] = entry.Connected
 		}
 	}

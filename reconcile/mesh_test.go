@@ -65,6 +65,7 @@ func TestPlan(t *testing.T) {
 			added: []rpc.AddedNode{
 				connectedTo("10.244.0.11"), connectedTo("10.244.0.12"),
 				notConnectedTo("10.9.9.9:18444"), notConnectedTo("node.example.com"), notConnectedTo("FD00:0::99"),
+				notConnectedTo("fe80::99%eth0"),
 			},
 		},
 	} {
@@ -141,6 +142,35 @@ func TestTheCallsOfChanges(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestNoBatchIsLong(t *testing.T) {
+	addresses := func(from, to int) (all []netip.Addr) {
+		for i := from; i < to; i++ {
+			all = append(all, address(i))
+		}
+		return all
+	}
+	for name, todo := range map[string]changes{
+		"dials":           {dial: addresses(0, 40)},
+		"nudges":          {nudge: addresses(0, 40)},
+		"removals":        {remove: addresses(0, 40)},
+		"all of them":     {dial: addresses(0, 40), nudge: addresses(40, 60), remove: addresses(60, 150)},
+		"none are no one": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got changes
+			for batch := range todo.batches() {
+				if dials := len(batch.dial) + len(batch.nudge); dials > changesPerBatch || len(batch.remove) > changesPerBatch || batch.none() {
+					t.Errorf("a batch of %d dials and %d removals", dials, len(batch.remove))
+				}
+				got.add(batch)
+			}
+			if diff := cmp.Diff(todo, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Errorf("all batches together (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -593,6 +593,8 @@ func (m *member) Batch(_ context.Context, calls ...*rpc.Call) error {
 			for _, ip := range m.dialled {
 				*into = append(*into, rpc.AddedNode{Address: ip.String(), Connected: true})
 			}
+		case *rpc.NetworkInfo:
+			into.Version = 290500
 		case *rpc.BlockchainInfo:
 			into.BestBlockHash = tip
 		case nil: // addnode onetry, then add

@@ -19,6 +19,8 @@ type Judge interface {
 	Create(network *unstructured.Unstructured) error
 	// Update changes a network that is admitted as it was before.
 	Update(before, after *unstructured.Unstructured) error
+	// UpdateStatus gives a network that is admitted as it was before another status.
+	UpdateStatus(before, after *unstructured.Unstructured) error
 }
 
 // Test holds the judge to all that is refused and accepted.
@@ -27,6 +29,7 @@ func Test(t *testing.T, judge Judge) {
 	t.Run("refused lines of config", func(t *testing.T) { testRefusedConfig(t, judge) })
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, judge) })
 	t.Run("changed", func(t *testing.T) { testChanged(t, judge) })
+	t.Run("status", func(t *testing.T) { testStatus(t, judge) })
 }
 
 // What is refused must say so in a sentence that the user understands; nothing of it may reach the controller.
@@ -215,6 +218,29 @@ func testChanged(t *testing.T, judge Judge) {
 			before := parse(t, "metadata: {name: living}, spec: {"+row.before+"}")
 			after := parse(t, "metadata: {name: living}, spec: {"+row.after+"}")
 			answered(t, judge.Update(before, after), row.want)
+		})
+	}
+}
+
+// What a node says of itself gets into the status, whatever runs in the place of its bitcoind.
+func testStatus(t *testing.T, judge Judge) {
+	hash := strings.Repeat("0a", 32)
+	for name, row := range map[string]struct{ node, want string }{
+		"what bitcoind says":          {"version: 29.5.0, height: 101, bestBlockHash: " + hash, ""},
+		"what one before v22 says":    {"version: 0.21.1, height: 0, bestBlockHash: " + hash, ""},
+		"nothing, as it says nothing": {"height: 0", ""},
+		"a hash that is too long":     {"bestBlockHash: " + hash + "0", "bestBlockHash"},
+		"one that is too short":       {"bestBlockHash: " + hash[1:], "bestBlockHash"},
+		"one in upper case":           {"bestBlockHash: " + strings.ToUpper(hash), "bestBlockHash"},
+		"one with an escape in it":    {`bestBlockHash: "\e[2J` + hash[4:] + `"`, "bestBlockHash"},
+		"one with a line after it":    {`bestBlockHash: "` + hash + `\n"`, "bestBlockHash"},
+		"a version below zero":        {"version: 0.-29.-5", "version"},
+		"a version without end":       {"version: 29.5." + strings.Repeat("1", 16), "version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := parse(t, "metadata: {name: living}, spec: {nodes: 1}")
+			after := parse(t, "metadata: {name: living}, spec: {nodes: 1}, status: {nodes: [{ordinal: 0, "+row.node+"}]}")
+			answered(t, judge.UpdateStatus(before, after), row.want)
 		})
 	}
 }

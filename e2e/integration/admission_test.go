@@ -31,6 +31,14 @@ func (a apiserver) Create(network *unstructured.Unstructured) error {
 }
 
 func (a apiserver) Update(before, after *unstructured.Unstructured) error {
+	return a.update(before, after)
+}
+
+func (a apiserver) UpdateStatus(before, after *unstructured.Unstructured) error {
+	return a.update(before, after, "status")
+}
+
+func (a apiserver) update(before, after *unstructured.Unstructured, subresource ...string) error {
 	created, err := a.networks.Create(a.ctx, before, metav1.CreateOptions{})
 	if err != nil {
 		return err
@@ -38,7 +46,7 @@ func (a apiserver) Update(before, after *unstructured.Unstructured) error {
 	after = after.DeepCopy()
 	after.SetUID(created.GetUID()) // of this one, and not of one that may have come in between
 	after.SetResourceVersion(created.GetResourceVersion())
-	_, err = a.networks.Update(a.ctx, after, metav1.UpdateOptions{FieldValidation: "Strict", DryRun: []string{metav1.DryRunAll}})
+	_, err = a.networks.Update(a.ctx, after, metav1.UpdateOptions{FieldValidation: "Strict", DryRun: []string{metav1.DryRunAll}}, subresource...)
 	if gone := a.networks.Delete(a.ctx, before.GetName(), metav1.DeleteOptions{}); gone != nil && !apierrors.IsNotFound(gone) {
 		return gone
 	}

@@ -71,6 +71,7 @@ func readCRD(path string) (*apiextensionsv1.CustomResourceDefinition, error) {
 type judge struct {
 	schema   *structuralschema.Structural
 	strategy strategy
+	status   rest.RESTUpdateStrategy
 }
 
 type strategy interface {
@@ -102,9 +103,10 @@ func newJudge(path string) (*judge, error) {
 		return nil, fmt.Errorf("make a validator of the status: %w", err)
 	}
 	kind := schema.GroupVersionKind{Group: crd.Spec.Group, Version: version.Name, Kind: crd.Spec.Names.Kind}
-	return &judge{schema: structural, strategy: customresource.NewStrategy(
+	strategy := customresource.NewStrategy(
 		crdserverscheme.NewUnstructuredObjectTyper(), true, kind, whole, status, structural,
-		&apiextensions.CustomResourceSubresourceStatus{}, nil, nil)}, nil
+		&apiextensions.CustomResourceSubresourceStatus{}, nil, nil)
+	return &judge{schema: structural, strategy: strategy, status: customresource.NewStatusStrategy(strategy)}, nil
 }
 
 func (j *judge) Create(network *unstructured.Unstructured) error {
@@ -117,6 +119,14 @@ func (j *judge) Create(network *unstructured.Unstructured) error {
 }
 
 func (j *judge) Update(before, after *unstructured.Unstructured) error {
+	return j.update(j.strategy, before, after)
+}
+
+func (j *judge) UpdateStatus(before, after *unstructured.Unstructured) error {
+	return j.update(j.status, before, after)
+}
+
+func (j *judge) update(strategy rest.RESTUpdateStrategy, before, after *unstructured.Unstructured) error {
 	before, err := j.decode(before)
 	if err != nil {
 		return err
@@ -133,7 +143,7 @@ func (j *judge) Update(before, after *unstructured.Unstructured) error {
 	}
 	after.SetUID(before.GetUID())
 	after.SetResourceVersion("1")
-	return rest.BeforeUpdate(j.strategy, ctx, after, before)
+	return rest.BeforeUpdate(strategy, ctx, after, before)
 }
 
 // decode fails on fields that the schema doesn't know, as it does for kubectl, and fills in the defaults.
