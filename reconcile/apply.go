@@ -54,6 +54,14 @@ func (e nameConflictError) Error() string {
 	return fmt.Sprintf("%s %s exists and does not belong to this network: delete or rename it, or choose another name for the network", e.kind, e.name)
 }
 
+// predecessorError says that the name of a child is still taken by that of a deleted network of the same name. The end of
+// its deletion wakes the network.
+type predecessorError struct{ kind, name string }
+
+func (e predecessorError) Error() string {
+	return fmt.Sprintf("waiting for Kubernetes to delete %s %s of the network that had this name before", e.kind, e.name)
+}
+
 // applied is what children were brought to; nothing of it is known if none was touched.
 type applied struct {
 	image  string
@@ -65,18 +73,17 @@ type applied struct {
 // apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
 // them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
 // one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
-func (c *Controller) apply(ctx context.Context, n *Network, nodes []node, known *memory) (applied, error) {
-	lives, conflict := c.lives(ctx, n)
-	config, err := intoConfigMap(lives[configMaps])
+func (c *Controller) apply(ctx context.Context, n *Network, lives children, nodes []node, known *memory) (applied, error) {
+	config, err := intoConfigMap(lives.of[configMaps])
 	if err != nil {
 		return applied{}, err
 	}
-	set, err := intoStatefulSet(lives[statefulSets])
+	set, err := intoStatefulSet(lives.of[statefulSets])
 	if err != nil {
 		return applied{}, err
 	}
 	key, standing, err := c.standing(ctx, n, config, set, nodes)
-	if err := errors.Join(conflict, err); err != nil {
+	if err := errors.Join(lives.err, err); err != nil {
 		return applied{}, err
 	}
 	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
@@ -88,21 +95,29 @@ func (c *Controller) apply(ctx context.Context, n *Network, nodes []node, known 
 		if child.resource == statefulSets && failed[0] != nil { // the first is the ConfigMap
 			continue
 		}
-		failed = append(failed, c.applyChild(ctx, n, child, lives[child.resource]))
+		failed = append(failed, c.applyChild(ctx, n, child, lives.of[child.resource]))
 	}
 	return applied{image: t.image, access: t.access, troubles: troubles}, errors.Join(failed...)
 }
 
-// lives are the children as last seen; there is none of those that don't exist.
-func (c *Controller) lives(ctx context.Context, n *Network) (map[schema.GroupVersionResource]*unstructured.Unstructured, error) {
-	lives := map[schema.GroupVersionResource]*unstructured.Unstructured{}
+// children are those of a network as last seen.
+type children struct {
+	// of has nil for those that don't exist, or that are not the network's.
+	of map[schema.GroupVersionResource]*unstructured.Unstructured
+	// err is why none is to be touched, nil if there is no such reason.
+	err error
+}
+
+func (c *Controller) lives(ctx context.Context, n *Network) children {
+	lives := children{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
 	var failed []error
 	for _, child := range desired(n, terms{}) {
 		live, err := c.live(ctx, n, child)
-		lives[child.resource] = live
+		lives.of[child.resource] = live
 		failed = append(failed, err)
 	}
-	return lives, errors.Join(failed...)
+	lives.err = errors.Join(failed...)
+	return lives
 }
 
 func (c *Controller) applyChild(ctx context.Context, n *Network, child child, live *unstructured.Unstructured) error {
@@ -150,7 +165,7 @@ func scope(live, intent *unstructured.Unstructured) string {
 	return text
 }
 
-// live is the child as last seen, nil if there is none, or a nameConflictError. What the cache doesn't know is asked of
+// live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache doesn't know is asked of
 // the apiserver: an object of somebody else has no label of ours, and a forced apply would take it over.
 func (c *Controller) live(ctx context.Context, n *Network, child child) (*unstructured.Unstructured, error) {
 	key := cache.MetaObjectToName(child.object)
@@ -163,8 +178,14 @@ func (c *Controller) live(ctx context.Context, n *Network, child child) (*unstru
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("get %s %s: %w", child.resource.Resource, key, err)
-	case !controlledBy(found, n.UID):
-		return nil, nameConflictError{kind: child.object.GetObjectKind().GroupVersionKind().Kind, name: key.Name}
 	}
-	return found, nil
+	kind := child.object.GetObjectKind().GroupVersionKind().Kind
+	switch {
+	case controlledBy(found, n.UID):
+		return found, nil
+	case controlledByNamesake(found, n):
+		return nil, predecessorError{kind: kind, name: key.Name}
+	default:
+		return nil, nameConflictError{kind: kind, name: key.Name}
+	}
 }

@@ -1,12 +1,16 @@
 package reconcile
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic/fake"
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -48,6 +52,48 @@ func goldenIntent(t *testing.T, prefix string, child child) {
 		t.Fatal(err)
 	}
 	golden(t, prefix+strings.ToLower(intent.GetKind())+".yaml", string(text))
+}
+
+func TestWhoseAChildIs(t *testing.T) {
+	n := network(1)
+	namesake := network(1)
+	namesake.UID = "another"
+	other := network(1)
+	other.UID, other.Name = "another", "other-network"
+	stranger := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: n.Name, UID: "another", Controller: new(true)}
+	for name, row := range map[string]struct {
+		owners []metav1.OwnerReference
+		want   error // of the StatefulSet; nil: it is the network's
+	}{
+		"the network's": {owners: []metav1.OwnerReference{*metav1.NewControllerRef(n, networkKind)}},
+		"that of a deleted network of the same name":  {[]metav1.OwnerReference{*metav1.NewControllerRef(namesake, networkKind)}, predecessorError{"StatefulSet", "my-network-sts"}},
+		"another network's":                           {[]metav1.OwnerReference{*metav1.NewControllerRef(other, networkKind)}, nameConflictError{"StatefulSet", "my-network-sts"}},
+		"that of another kind's object with the name": {[]metav1.OwnerReference{stranger}, nameConflictError{"StatefulSet", "my-network-sts"}},
+		"nobody's": {nil, nameConflictError{"StatefulSet", "my-network-sts"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := setOf(n.Name)
+			set.SetOwnerReferences(row.owners)
+			caches := unwatched(t)
+			fill(t, caches, pods, podOf(n.Name, "10.244.0.7", ""))
+			// Not in the cache, as if somebody else had made it, or somebody had changed our label.
+			c := &Controller{caches: caches, client: fake.NewSimpleDynamicClient(runtime.NewScheme(), set)}
+			children := c.lives(t.Context(), n)
+			if row.want != nil {
+				if children.of[statefulSets] != nil || !errors.Is(children.err, row.want) {
+					t.Errorf("%v, %v; want %v", children.of[statefulSets], children.err, row.want)
+				}
+				return
+			}
+			nodes, err := c.observe(n, children.of[statefulSets], &memory{pods: map[int32]observedPod{}})
+			if err := errors.Join(children.err, err); err != nil {
+				t.Fatal(err)
+			}
+			if nodes[0].reason == ReasonPodMissing {
+				t.Error("its pod is not seen")
+			}
+		})
+	}
 }
 
 func TestAnotherConfigurationMeansAnotherTemplate(t *testing.T) {

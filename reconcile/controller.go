@@ -249,12 +249,13 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		return 0, err
 	}
 	known := c.memories.of(key)
-	nodes, err := c.observe(network, known)
+	children := c.lives(ctx, network)
+	nodes, err := c.observe(network, children.of[statefulSets], known)
 	if err != nil {
 		return 0, err
 	}
 	f := found{mesh: known.wanted(network), nodes: nodes}
-	f.applied, f.applyErr = c.apply(ctx, network, nodes, known)
+	f.applied, f.applyErr = c.apply(ctx, network, children, nodes, known)
 	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
 	c.connect(ctx, network, f, known)
 	var chainErr, rollErr error

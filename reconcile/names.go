@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -85,4 +86,12 @@ func childMeta(n *Network, name string) metav1.ObjectMeta {
 func controlledBy(object metav1.Object, owner types.UID) bool {
 	controller := metav1.GetControllerOfNoCopy(object)
 	return controller != nil && controller.UID == owner
+}
+
+// controlledByNamesake says whether the object with the given metadata has another network as its controller that has, and
+// so had, the name of n.
+func controlledByNamesake(object metav1.Object, n *Network) bool {
+	controller := metav1.GetControllerOfNoCopy(object)
+	return controller != nil && controller.UID != n.UID && controller.Name == n.Name &&
+		schema.FromAPIVersionAndKind(controller.APIVersion, controller.Kind) == networkKind
 }

@@ -180,7 +180,8 @@ const (
 	ReasonNameConflict = "NameConflict"
 	// ReasonMasterKeyLost: the credentials of the network can't be derived. Nothing is applied, no node is asked.
 	ReasonMasterKeyLost = "MasterKeyLost"
-	// ReasonApplyFailed: the apiserver refused a child; the message has its words.
+	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is tried
+	// again. The message has its words.
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonNodesNotReady: some pods aren't ready.
 	ReasonNodesNotReady = "NodesNotReady"
@@ -195,6 +196,8 @@ const (
 	// Nothing is known of their chain.
 	ReasonNodesNotAnswering = "NodesNotAnswering"
 
+	// ReasonPredecessorGoes: a child of a deleted network of the same name is yet to go. It is a reason of Reconciling alone.
+	ReasonPredecessorGoes = "PredecessorGoes"
 	// ReasonRollingOut: the network is usable, but some pods are yet to be replaced by ones as the spec wants them now.
 	ReasonRollingOut = "RollingOut"
 

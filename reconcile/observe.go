@@ -56,17 +56,16 @@ func (c *Controller) network(key cache.ObjectName) (*Network, error) {
 	return unstructuredx.Into[Network](cached)
 }
 
-// observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to the StatefulSet that
-// belongs to this very network: anybody may give a pod a name.
-func (c *Controller) observe(n *Network, known *memory) ([]node, error) {
+// observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet that
+// belongs to this very network, nil if there is none: anybody may give a pod a name.
+func (c *Controller) observe(n *Network, parent *unstructured.Unstructured, known *memory) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
 		nodes[i] = node{ordinal: ordinal, name: podName(n, ordinal), reason: ReasonPodMissing, message: "the pod does not exist yet"}
 	}
-	parent, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
-	if err != nil || parent == nil || !controlledBy(parent, n.UID) {
-		return nodes, err
+	if parent == nil {
+		return nodes, nil
 	}
 	found, err := c.caches.podsOf(string(parent.GetUID()))
 	if err != nil {

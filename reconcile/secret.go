@@ -81,7 +81,7 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err): // rules, quotas, webhooks
+	case refused(err):
 		return before, troubleError{ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)

@@ -30,19 +30,20 @@ const (
 )
 
 // nodeImage is the image of the nodes: that of the spec; else the one that the living StatefulSet was made for, so that a
-// controller with another default restarts no node; else the default. What the StatefulSet was made for is in an annotation:
-// its template might have been changed by hand, which is to be put back.
+// controller with another default restarts no node; if there is none any more, the one that the status tells; else the
+// default. What the StatefulSet was made for is in an annotation: its template might have been changed by hand, which is to
+// be put back.
 func nodeImage(n *Network, live *appsv1.StatefulSet, fallback string) string {
-	if n.Spec.Image != "" || live == nil {
-		return cmp.Or(n.Spec.Image, fallback)
-	}
-	image := live.Annotations[annotationNodeImage]
-	for _, c := range live.Spec.Template.Spec.Containers {
-		if c.Name == container {
-			image = cmp.Or(image, c.Image)
+	image := n.Spec.Image
+	if live != nil {
+		image = cmp.Or(image, live.Annotations[annotationNodeImage])
+		for _, c := range live.Spec.Template.Spec.Containers {
+			if c.Name == container {
+				image = cmp.Or(image, c.Image)
+			}
 		}
 	}
-	return cmp.Or(image, fallback)
+	return cmp.Or(image, n.Status.Image, fallback)
 }
 
 // intoStatefulSet is nil if u is.

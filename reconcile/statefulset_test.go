@@ -18,6 +18,7 @@ func TestNodeImage(t *testing.T) {
 	for name, row := range map[string]struct {
 		wanted string
 		live   *appsv1.StatefulSet
+		status string
 		want   string
 	}{
 		"a new network gets the controller's":                {want: "controller:2"},
@@ -36,10 +37,13 @@ func TestNodeImage(t *testing.T) {
 		"a StatefulSet that tells nothing gets the controller's": {
 			live: &appsv1.StatefulSet{}, want: "controller:2",
 		},
+		"so does a StatefulSet that was deleted by hand, but what it had": {status: "controller:1", want: "controller:1"},
+		"unless the network wants another, then as well":                  {wanted: "user:1", status: "controller:1", want: "user:1"},
+		"what the StatefulSet was made for counts more":                   {live: made("controller:1"), status: "user:1", want: "controller:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
-			n.Spec.Image = row.wanted
+			n.Spec.Image, n.Status.Image = row.wanted, row.status
 			got := nodeImage(n, row.live, "controller:2")
 			if got != row.want {
 				t.Errorf("%s, want %s", got, row.want)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
@@ -103,6 +104,8 @@ func setConditions(status *NetworkStatus, n *Network, f found, now time.Time) {
 	switch {
 	case stalled != verdict{}:
 		verdicts[ConditionStalled] = stalled
+	case f.applyErr != nil:
+		verdicts[ConditionReconciling] = retriedVerdict(f.applyErr)
 	case ready.status != metav1.ConditionTrue:
 		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
 	case f.roll != "":
@@ -144,19 +147,37 @@ func readyVerdict(status NetworkStatus, stalled, meshed, synced verdict) verdict
 	}
 }
 
+// stalledVerdict is about what somebody has to do something about. Other failures pass, or are mended by another try.
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
 	var lost keyLostError
 	switch {
-	case applyErr == nil:
-		return verdict{}
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, ReasonNameConflict, oneLine(applyErr)}
 	case errors.As(applyErr, &lost):
 		return verdict{metav1.ConditionTrue, ReasonMasterKeyLost, oneLine(applyErr)}
-	default:
+	case refused(applyErr):
 		return verdict{metav1.ConditionTrue, ReasonApplyFailed, oneLine(applyErr)}
+	default:
+		return verdict{}
 	}
+}
+
+// retriedVerdict is about a failure that is none for stalledVerdict.
+func retriedVerdict(applyErr error) verdict {
+	reason := ReasonApplyFailed
+	if _, waits := errors.AsType[predecessorError](applyErr); waits {
+		reason = ReasonPredecessorGoes
+	}
+	return verdict{metav1.ConditionTrue, reason, oneLine(applyErr)}
+}
+
+// refused says whether the apiserver will answer the same again: by its rules, by a quota, or by a webhook.
+func refused(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.ContainsFunc(joined.Unwrap(), refused)
+	}
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
 func meshedVerdict(m mesh, nodes []node, status NetworkStatus) verdict {

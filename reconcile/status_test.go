@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -41,7 +42,9 @@ func TestConditions(t *testing.T) {
 	const (
 		allConnected = "Meshed True AllPairsConnected: 3 pairs are connected"
 		oneTip       = "ChainSynced True OneTip: all nodes that are ready have the same chain"
+		ready3       = "Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain"
 	)
+	quota := apierrors.NewForbidden(services.GroupResource(), "my-network-svc", errors.New("exceeded quota"))
 
 	for name, row := range map[string]struct {
 		found found
@@ -186,8 +189,8 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the apiserver refuses the user's Secret and a child": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{troubleError{ReasonSecretNotFound, "create it"}}}, applyErr: errors.New("quota")},
-			want:  []string{"Ready False ApplyFailed: quota", allConnected, oneTip, "Stalled True ApplyFailed: quota"},
+			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{troubleError{ReasonSecretNotFound, "create it"}}}, applyErr: quota},
+			want:  []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
 			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{access: testKey.access("", generations{1, 2}, "", 1)}},
@@ -197,9 +200,27 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the apiserver refuses two children": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(errors.New("quota"), errors.New("webhook"))},
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
 			want: []string{
-				"Ready False ApplyFailed: quota; webhook", allConnected, oneTip, "Stalled True ApplyFailed: quota; webhook",
+				"Ready False ApplyFailed: " + quota.Error() + "; webhook", allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error() + "; webhook",
+			},
+		},
+		"the apiserver can't apply a child just now": {
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(nil, fmt.Errorf("apply Service: %w", apierrors.NewTooManyRequests("slow down", 1)))},
+			want:  []string{ready3, allConnected, oneTip, "Reconciling True ApplyFailed: apply Service: slow down"},
+		},
+		"one child meets a leader that changes, another a quota": {
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(apierrors.NewInternalError(errors.New("leader changed")), fmt.Errorf("apply Service: %w", quota))},
+			want: []string{
+				"Ready False ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(), allConnected, oneTip,
+				"Stalled True ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(),
+			},
+		},
+		"a deleted network of the same name still has children": {
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(predecessorError{kind: "Service", name: "my-network-svc"})},
+			want: []string{
+				ready3, allConnected, oneTip,
+				"Reconciling True PredecessorGoes: waiting for Kubernetes to delete Service my-network-svc of the network that had this name before",
 			},
 		},
 	} {
