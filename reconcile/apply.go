@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -74,6 +75,7 @@ type applied struct {
 // them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
 // one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
 func (c *Controller) apply(ctx context.Context, n *Network, lives children, nodes []node, known *memory) (applied, error) {
+	known.kept.next = time.Time{}
 	config, err := intoConfigMap(lives.of[configMaps])
 	if err != nil {
 		return applied{}, err
@@ -128,28 +130,53 @@ func (c *Controller) applyChild(ctx context.Context, n *Network, child child, li
 	if err != nil {
 		return err
 	}
-	applied, action, err := c.applier.Apply(ctx, child.resource, live, intent)
+	change, err := c.applier.Compare(live, intent)
+	if err != nil {
+		return err
+	}
+	kept := &c.memories.of(cache.MetaObjectToName(n)).kept
+	if !kept.worthWriting(child.resource, change, c.clock.Now()) {
+		return nil
+	}
+	applied, left, err := c.applier.Apply(ctx, child.resource, change)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the network goes with its namespace
 	}
-	if err != nil || action == unstructuredx.Unchanged {
+	if err != nil {
 		return err
 	}
+	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
-	c.log.Info("applied", name(cache.MetaObjectToName(n)), zap.String("kind", intent.GetKind()), zap.String("object", intent.GetName()), zap.String("action", string(action)))
-	switch action {
-	case unstructuredx.Created:
-		c.event(n, applied, corev1.EventTypeNormal, EventCreated, "Apply", "created %s %s", intent.GetKind(), intent.GetName())
-	case unstructuredx.Updated:
-		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", intent.GetKind(), intent.GetName(), scope(live, intent))
-	case unstructuredx.Reverted:
-		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by somebody else; put it back", intent.GetKind(), intent.GetName())
-	}
+	c.tellApplied(n, change, applied, scope(live, intent), left)
 	return nil
+}
+
+func (c *Controller) tellApplied(n *Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
+	kind, object := applied.GetKind(), applied.GetName()
+	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object), zap.String("action", string(change.Action))}
+	c.log.Info("applied", fields...)
+	switch {
+	case change.Action == unstructuredx.Created:
+		c.event(n, applied, corev1.EventTypeNormal, EventCreated, "Apply", "created %s %s", kind, object)
+	case change.Action == unstructuredx.Updated:
+		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", kind, object, scope)
+	case len(left) == 0:
+		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by somebody else; put it back", kind, object)
+	}
+	if len(left) > 0 {
+		var paths []string
+		for _, difference := range left {
+			paths = append(paths, difference.Path)
+		}
+		c.log.Warn("something in the cluster, such as a webhook, changes what is applied as it is written; it is left so", append(fields, zap.Strings("fields", paths))...)
+	}
 }
 
 // scope says what an update of a StatefulSet does to nodes.
 func scope(live, intent *unstructured.Unstructured) string {
+	if live == nil {
+		return ""
+	}
 	number := func(u *unstructured.Unstructured, path ...string) int64 {
 		value, _, _ := unstructured.NestedInt64(u.Object, path...) // 0 in objects that have no such field
 		return value

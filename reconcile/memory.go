@@ -20,6 +20,7 @@ type memory struct {
 	// topology and mesh are of the last pass.
 	topology topology
 	mesh     mesh
+	kept     kept
 	// refused is what is known of pods that are missing.
 	refused refusals
 	// difference is what the chains had that may have been only a block on its way.
@@ -45,7 +46,7 @@ func (m *memories) of(network cache.ObjectName) *memory {
 	defer m.mutex.Unlock()
 	known := m.all[network]
 	if known == nil {
-		known = &memory{of: map[int32]*view{}, pods: map[int32]observedPod{}}
+		known = &memory{of: map[int32]*view{}, pods: map[int32]observedPod{}, kept: newKept()}
 		m.all[network] = known
 	}
 	return known

@@ -12,6 +12,7 @@ func headlessService(n *Network) *corev1.Service {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: childMeta(n, serviceName(n)),
 		Spec: corev1.ServiceSpec{
+			Type:      corev1.ServiceTypeClusterIP,
 			ClusterIP: corev1.ClusterIPNone,
 			Selector:  selectorLabels(n),
 			// A node that warms up has a name already; names that come and go with readiness would be cached as missing.

@@ -262,11 +262,13 @@ func (known *memory) tell(nodes []node) {
 	}
 }
 
-// next is when somebody is to be asked again, or the events of missing pods are to be read.
+// next is when somebody is to be asked again, a child to be put back, or the events of missing pods to be read.
 func (known *memory) next() time.Time {
 	next := known.audit
-	if read := known.refused.next; !read.IsZero() && read.Before(next) {
-		next = read
+	for _, due := range []time.Time{known.refused.next, known.kept.next} {
+		if !due.IsZero() && due.Before(next) {
+			next = due
+		}
 	}
 	for _, v := range known.of {
 		if due := v.next(); !due.IsZero() && due.Before(next) {

@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -37,33 +40,94 @@ const (
 	Reverted Action = "Reverted"
 )
 
-// Apply brings live, the object as last seen or nil, to intent and returns what the apiserver made of it, or live itself
-// if there was nothing to do. That is so only if live carries the hash of this very intent and still contains it: the
-// hash alone would miss a change by hand, containment alone a field that the intent no longer has.
-//
-// With live given the write is tied to its UID: an object that has been replaced since answers 409 Conflict instead of
-// being taken over.
-func (a Applier) Apply(ctx context.Context, resource schema.GroupVersionResource, live, intent *unstructured.Unstructured) (*unstructured.Unstructured, Action, error) {
+// Change is what an object needs to become what is intended.
+type Change struct {
+	Action Action
+	// Differences are between the object as last seen and the intent, its hash included.
+	Differences []Difference
+	live, body  *unstructured.Unstructured
+}
+
+// Compare says what live, the object as last seen or nil, needs to become intent: nothing, only if it carries the hash of
+// this very intent and has no Differences from it. The hash alone would miss a change by hand, a comparison alone a field
+// that the intent no longer has.
+func (a Applier) Compare(live, intent *unstructured.Unstructured) (Change, error) {
 	body, err := a.sealed(intent)
 	if err != nil {
-		return nil, "", err
+		return Change{}, err
 	}
-	action := Created
-	if live != nil {
-		if Contains(live.Object, body.Object) {
-			return live, Unchanged, nil
-		}
-		action = Updated
-		if live.GetAnnotations()[a.HashAnnotation] == body.GetAnnotations()[a.HashAnnotation] {
-			action = Reverted
-		}
-		body.SetUID(live.GetUID())
+	if live == nil {
+		return Change{Action: Created, body: body}, nil
 	}
-	applied, err := a.Client.Resource(resource).Namespace(body.GetNamespace()).Apply(ctx, body.GetName(), body, a.options())
+	change := Change{Action: Unchanged, Differences: Differences(live.Object, body.Object), live: live, body: body}
+	switch hash := body.GetAnnotations()[a.HashAnnotation]; {
+	case live.GetAnnotations()[a.HashAnnotation] != hash:
+		change.Action = Updated
+	case len(change.Differences) > 0:
+		change.Action = Reverted
+	}
+	body.SetUID(live.GetUID())
+	return change, nil
+}
+
+// Apply makes a change and returns what the apiserver made of the object, and where that is not as intended all the same:
+// admission has the last word.
+//
+// The write is tied to the UID of the object as last seen: one that has been replaced since answers 409 Conflict instead of
+// being taken over.
+func (a Applier) Apply(ctx context.Context, resource schema.GroupVersionResource, change Change) (applied *unstructured.Unstructured, left []Difference, err error) {
+	client, body := a.Client.Resource(resource).Namespace(change.body.GetNamespace()), change.body
+	overwrite := a.needsOverwrite(change)
+	if !overwrite {
+		applied, err = client.Apply(ctx, body.GetName(), body, a.options())
+		overwrite = change.live != nil && apierrors.IsInvalid(err) // with what somebody else has put there, perhaps
+	}
+	if overwrite {
+		if err = a.overwrite(ctx, client, change); err == nil {
+			applied, err = client.Apply(ctx, body.GetName(), body, a.options())
+		}
+	}
 	if err != nil {
-		return nil, "", fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
+		return nil, nil, fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
 	}
-	return applied, action, nil
+	return applied, Differences(applied.Object, body.Object), nil
+}
+
+// needsOverwrite says whether an apply would leave something where nothing is intended, or an overwrite was begun.
+func (a Applier) needsOverwrite(change Change) bool {
+	if change.live == nil {
+		return false
+	}
+	_, sealed := change.live.GetAnnotations()[a.HashAnnotation]
+	return !sealed || slices.ContainsFunc(change.Differences, func(d Difference) bool { return d.Surplus })
+}
+
+// overwrite makes the object, but for its metadata, as intended by a patch, which can take away what others own. Then it gives up what we own by
+// that patch: two owners of a field, even if both are us, have to leave it out for it to go. The object is without our hash
+// until it is applied, so that an overwrite that got stuck is begun anew.
+func (a Applier) overwrite(ctx context.Context, client dynamic.ResourceInterface, change Change) error {
+	patch := mergePatch(change.live.Object, change.body.Object)
+	patch["metadata"] = map[string]any{"uid": change.live.GetUID(), "annotations": map[string]any{a.HashAnnotation: nil}}
+	patched, err := a.merge(ctx, client, change.body.GetName(), patch)
+	if err != nil {
+		return err
+	}
+	byPatch := func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == a.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
+	}
+	_, err = a.merge(ctx, client, change.body.GetName(), map[string]any{"metadata": map[string]any{
+		"resourceVersion": patched.GetResourceVersion(),
+		"managedFields":   slices.DeleteFunc(patched.GetManagedFields(), byPatch),
+	}})
+	return err
+}
+
+func (a Applier) merge(ctx context.Context, client dynamic.ResourceInterface, name string, patch map[string]any) (*unstructured.Unstructured, error) {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return nil, err
+	}
+	return client.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: a.FieldManager})
 }
 
 // ApplyStatus writes the status of intent through the status subresource. To compare first is up to the caller, who knows

@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
@@ -243,59 +247,96 @@ func TestAWarmingUpNodeIsWaitedFor(t *testing.T) {
 }
 
 func TestChangesByHandArePutBack(t *testing.T) {
-	c := startController(t)
+	c := startControllerWith(t, func(o *reconcile.Options) { o.Resync = time.Hour }) // no audit needed
 	n := newNetwork(t, 1)
 	n.meshed(t, 1)
+	const containers, volumes = "/spec/template/spec/containers", "/spec/template/spec/volumes"
 	for name, row := range map[string]struct {
 		resource schema.GroupVersionResource
 		object   string
-		patch    string
-		path     []string
-		want     string
+		patch    string // of JSON, a list of operations, or a merge patch in YAML
+		ready    bool   // the network stays so all the time
 	}{
-		"replicas": {statefulSets, "my-network-sts", "{spec: {replicas: 4}}", []string{"spec", "replicas"}, "1"},
-		"the time to shut down": {
-			statefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}",
-			[]string{"spec", "template", "spec", "terminationGracePeriodSeconds"}, "600",
-		},
-		"the image": {
-			statefulSets, "my-network-sts", `{spec: {template: {spec: {containers: [{name: bitcoind, image: "by-hand:1"}]}}}}`,
-			[]string{"spec", "template", "spec", "containers"}, "",
-		},
-		"evictions":         {budgets, "my-network-pdb", "{spec: {maxUnavailable: 2}}", []string{"spec", "maxUnavailable"}, "1"},
-		"the configuration": {configMaps, "my-network-config", `{data: {bitcoin.conf: "regtest=1"}}`, []string{"data", "bitcoin.conf"}, ""},
-		"a label":           {services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/name: x}}}", []string{"metadata", "labels", "app.kubernetes.io/name"}, "bitcoind"},
-		"our label":         {services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/managed-by: null}}}", []string{"metadata", "labels", "app.kubernetes.io/managed-by"}, "bitcoin-controller"},
-		"the selector":      {services, "my-network-svc", "{spec: {selector: {app.kubernetes.io/instance: other}}}", []string{"spec", "selector", "app.kubernetes.io/instance"}, "my-network"},
-		"a longer selector": {services, "my-network-svc", "{spec: {selector: {one: more}}}", []string{"spec", "selector"}, ""},
+		"replicas":                  {resource: statefulSets, object: "my-network-sts", patch: "{spec: {replicas: 4}}"},
+		"the time to shut down":     {resource: statefulSets, object: "my-network-sts", patch: "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}"},
+		"the image":                 {resource: statefulSets, object: "my-network-sts", patch: `[{op: replace, path: ` + containers + `/0/image, value: "by-hand:1"}]`},
+		"a port of the container":   {resource: statefulSets, object: "my-network-sts", patch: `[{op: replace, path: ` + containers + `/0/ports/0/containerPort, value: 18555}]`},
+		"the container's name":      {resource: statefulSets, object: "my-network-sts", patch: `[{op: replace, path: ` + containers + `/0/name, value: other}]`},
+		"one more container":        {resource: statefulSets, object: "my-network-sts", patch: `[{op: add, path: ` + containers + `/-, value: {name: other, image: "by-hand:1"}}]`},
+		"a variable from elsewhere": {resource: statefulSets, object: "my-network-sts", patch: `[{op: replace, path: ` + containers + `/0/env, value: [{name: HOME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]`},
+		"another probe":             {resource: statefulSets, object: "my-network-sts", patch: `[{op: remove, path: ` + containers + `/0/readinessProbe/exec}, {op: add, path: ` + containers + `/0/readinessProbe/tcpSocket, value: {port: 1}}]`},
+		"where a volume is mounted": {resource: statefulSets, object: "my-network-sts", patch: `[{op: replace, path: ` + containers + `/0/volumeMounts/2/mountPath, value: /b.conf}]`},
+		"what a volume is":          {resource: statefulSets, object: "my-network-sts", patch: `[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
+		"the name of a volume":      {resource: statefulSets, object: "my-network-sts", patch: `[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/2/name, value: other}]`},
+		"how pods are updated":      {resource: statefulSets, object: "my-network-sts", patch: "{spec: {updateStrategy: {type: OnDelete, rollingUpdate: null}}}", ready: true},
+		"all annotations":           {resource: statefulSets, object: "my-network-sts", patch: "{metadata: {annotations: null}}", ready: true},
+		"our label":                 {resource: statefulSets, object: "my-network-sts", patch: "{metadata: {labels: {app.kubernetes.io/managed-by: Helm}}}", ready: true},
+		"evictions":                 {resource: budgets, object: "my-network-pdb", patch: "{spec: {maxUnavailable: 2}}", ready: true},
+		"evictions, put otherwise":  {resource: budgets, object: "my-network-pdb", patch: "{spec: {maxUnavailable: null, minAvailable: 1}}", ready: true},
+		"the configuration":         {resource: configMaps, object: "my-network-config", patch: `{data: {bitcoin.conf: "regtest=1"}}`, ready: true},
+		"who gets in":               {resource: policies, object: "my-network-net", patch: "{spec: {ingress: [{}]}}", ready: true},
+		"a label":                   {resource: services, object: "my-network-svc", patch: "{metadata: {labels: {app.kubernetes.io/name: x}}}", ready: true},
+		"our label on the Service":  {resource: services, object: "my-network-svc", patch: "{metadata: {labels: {app.kubernetes.io/managed-by: null}}}", ready: true},
+		"the selector":              {resource: services, object: "my-network-svc", patch: "{spec: {selector: {app.kubernetes.io/instance: other}}}", ready: true},
+		"a longer selector":         {resource: services, object: "my-network-svc", patch: "{spec: {selector: {one: more}}}", ready: true},
+		"a port":                    {resource: services, object: "my-network-svc", patch: "[{op: replace, path: /spec/ports/0/port, value: 18555}]", ready: true},
+		"one more port":             {resource: services, object: "my-network-svc", patch: "[{op: add, path: /spec/ports/-, value: {name: zmq, port: 28332}}]", ready: true},
+		"the name of the Service":   {resource: services, object: "my-network-svc", patch: "{spec: {type: ExternalName, externalName: example.com, clusterIP: null, clusterIPs: null}}", ready: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			value := func() string {
-				u, err := client.Resource(row.resource).Namespace(n.namespace).Get(t.Context(), row.object, metav1.GetOptions{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				found, _, err := unstructured.NestedFieldNoCopy(u.Object, row.path...)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return fmt.Sprint(found)
-			}
-			before := value()
-			if row.want != "" && before != row.want {
-				t.Fatalf("it was %q to begin with", before)
-			}
-			merge(t, row.resource, n.namespace, row.object, row.patch)
+			before, unready := n.kept(t, row.resource, row.object), c.logs.FilterMessage("network is not ready").Len()
+			change(t, row.resource, n.namespace, row.object, row.patch)
 			eventually(t, "put back", func() error {
-				if now := value(); now != before {
-					return fmt.Errorf("it is %q", now)
+				if diff := cmp.Diff(before, n.kept(t, row.resource, row.object)); diff != "" {
+					return errors.New(diff)
 				}
 				return nil
 			})
 			n.meshed(t, 1) // a changed template replaces the pod, perhaps twice
+			if now := c.logs.FilterMessage("network is not ready").Len(); row.ready && now != unready {
+				t.Error("the network was not ready meanwhile")
+			}
 		})
 	}
-	// What others own stays, and is no reason to write; what was put off of the status may be written at the same time, once.
+}
+
+// kept is what the controller keeps of a child, and who owns it.
+func (n network) kept(t *testing.T, resource schema.GroupVersionResource, name string) map[string]any {
+	t.Helper()
+	u, err := client.Resource(resource).Namespace(n.namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned := map[string]any{}
+	for _, entry := range u.GetManagedFields() {
+		if entry.Manager == "bitcoin-controller" && entry.Subresource == "" {
+			owned[string(entry.Operation)] = string(entry.FieldsV1.Raw)
+		}
+	}
+	return map[string]any{"spec": u.Object["spec"], "data": u.Object["data"], "labels": u.GetLabels(), "annotations": u.GetAnnotations(), "owned": owned}
+}
+
+// change is merge, or a patch that is a list of operations.
+func change(t *testing.T, resource schema.GroupVersionResource, namespace, name, patch string) {
+	t.Helper()
+	if !strings.HasPrefix(patch, "[") {
+		merge(t, resource, namespace, name, patch)
+		return
+	}
+	body, err := yaml.YAMLToJSON([]byte(patch))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Resource(resource).Namespace(namespace).Patch(t.Context(), name, types.JSONPatchType, body, metav1.PatchOptions{FieldManager: "by-hand"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What others own stays, and is no reason to write; what was put off of the status may be written at the same time, once.
+func TestWhatOthersAddIsLeft(t *testing.T) {
+	c := startController(t)
+	n := newNetwork(t, 1)
+	n.meshed(t, 1)
 	eventually(t, "no write because of somebody else's annotation", func() error {
 		before := c.requests(n).writes
 		merge(t, services, n.namespace, "my-network-svc", fmt.Sprintf("{metadata: {annotations: {theirs: '%d'}}}", before))
