@@ -39,7 +39,7 @@ var wholes = map[string]bool{"selector": true, "podSelector": true, "ingress": t
 var closed = map[string]bool{"containers": true, "ports": true, "volumes": true, "volumeMounts": true, "env": true}
 
 // rivals are fields that the apiserver doesn't take together with the one that is intended.
-var rivals = map[string]string{"maxUnavailable": "minAvailable"}
+var rivals = map[string]string{"maxUnavailable": "minAvailable", "clusterIP": "externalName"}
 
 func compare(found *[]Difference, path []string, live, intent any) {
 	switch want := intent.(type) {

@@ -32,6 +32,8 @@ func Test(t *testing.T, judge Judge) {
 	t.Run("status", func(t *testing.T) { testStatus(t, judge) })
 }
 
+const tooManyNodes = "FullMesh and Star take at most 100 nodes, since bitcoind accepts 114 inbound connections: use Auto or Sparse"
+
 // What is refused must say so in a sentence that the user understands; nothing of it may reach the controller.
 func testRefused(t *testing.T, judge Judge) {
 	for name, row := range map[string]struct{ object, want string }{
@@ -57,6 +59,12 @@ func testRefused(t *testing.T, judge Judge) {
 		"a negative number":               {`metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: -1}}}`, "must be a quantity that is not negative"},
 		"a request above its limit":       {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}", "a request must not be more than the limit of the same resource"},
 		"resources that Kubernetes lacks": {"metadata: {name: bad}, spec: {nodes: 1, resources: {claims: [{name: a}]}}", `unknown field "spec.resources.claims"`},
+
+		"an unknown topology":          {"metadata: {name: bad}, spec: {nodes: 1, topology: {type: Tree}}", `supported values: "Auto", "FullMesh", "Ring", "Star", "Sparse"`},
+		"a topology that is a string":  {"metadata: {name: bad}, spec: {nodes: 1, topology: Ring}", "spec.topology in body must be of type object"},
+		"a field that no topology has": {"metadata: {name: bad}, spec: {nodes: 1, topology: {degree: 4}}", `unknown field "spec.topology.degree"`},
+		"a star with too many rays":    {"metadata: {name: bad}, spec: {nodes: 101, topology: {type: Star}}", tooManyNodes},
+		"a full mesh of too many":      {"metadata: {name: bad}, spec: {nodes: 101, topology: {type: FullMesh}}", tooManyNodes},
 
 		"storage without a size":      {"metadata: {name: bad}, spec: {nodes: 1, storage: {}}", "spec.storage.size: Required value"},
 		"storage of a malformed size": {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: big}}", "must be a quantity greater than zero, such as 500Mi"},
@@ -171,6 +179,11 @@ func testAccepted(t *testing.T, judge Judge) {
 		"storage of any class":                "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1Gi}}",
 		"storage with all that there is":      "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1.5Gi, storageClassName: fast.local-1, whenDeleted: Delete, whenScaled: Delete}}",
 		"storage provisioned by hand":         "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1073741824, storageClassName: ''}}",
+		"the largest star":                    "metadata: {name: good}, spec: {nodes: 100, topology: {type: Star}}",
+		"the largest full mesh":               "metadata: {name: good}, spec: {nodes: 100, topology: {type: FullMesh}}",
+		"a large ring":                        "metadata: {name: good}, spec: {nodes: 1000, topology: {type: Ring}}",
+		"the largest network":                 "metadata: {name: good}, spec: {nodes: 1000, topology: {type: Sparse}}",
+		"no topology in particular":           "metadata: {name: good}, spec: {nodes: 1000, topology: {}}",
 		"no network policy":                   "metadata: {name: good}, spec: {nodes: 1, networkPolicy: Disabled}",
 		"a network policy":                    "metadata: {name: good}, spec: {nodes: 1, networkPolicy: Enabled}",
 		"an empty config":                     configured(""),
@@ -196,23 +209,26 @@ func testAccepted(t *testing.T, judge Judge) {
 func testChanged(t *testing.T, judge Judge) {
 	const storage = "nodes: 1, storage: {size: 1Gi, storageClassName: fast}"
 	for name, row := range map[string]struct{ before, after, want string }{
-		"a larger volume":            {storage, "nodes: 1, storage: {size: 2Gi, storageClassName: fast}", "size can't be changed"},
-		"the same size, respelt":     {storage, "nodes: 1, storage: {size: 1024Mi, storageClassName: fast}", "size can't be changed"},
-		"another class":              {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: slow}", "storageClassName can't be changed"},
-		"no class":                   {storage, "nodes: 1, storage: {size: 1Gi}", "storageClassName can't be changed, added or removed"},
-		"a class where none was":     {"nodes: 1, storage: {size: 1Gi}", storage, "storageClassName can't be changed, added or removed"},
-		"storage where none was":     {"nodes: 1", storage, "storage can't be added to a network or taken from it"},
-		"no storage":                 {storage, "nodes: 1", "storage can't be added to a network or taken from it"},
-		"a lower generation":         {"nodes: 1, credentials: {generation: 3}", "nodes: 1, credentials: {generation: 2}", "generation may only rise"},
-		"no generation, which is 1":  {"nodes: 1, credentials: {generation: 3}", "nodes: 1, credentials: {}", "generation may only rise"},
-		"no credentials":             {"nodes: 1, credentials: {generation: 3}", "nodes: 1", "generation may only rise"},
-		"a higher generation":        {"nodes: 1", "nodes: 1, credentials: {generation: 2}", ""},
-		"the generation written out": {"nodes: 1", "nodes: 1, credentials: {generation: 1}", ""},
-		"a secret comes":             {"nodes: 1", "nodes: 1, secret: mine", ""},
-		"the secret goes":            {"nodes: 1, secret: mine", "nodes: 1", ""},
-		"the network policy":         {"nodes: 1", "nodes: 1, networkPolicy: Disabled", ""},
-		"the volumes' fate":          {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: fast, whenDeleted: Delete, whenScaled: Delete}", ""},
-		"everything but the storage": {storage, "nodes: 2, image: other, config: txindex=1, resources: {limits: {cpu: 1}}, storage: {size: 1Gi, storageClassName: fast}", ""},
+		"a larger volume":             {storage, "nodes: 1, storage: {size: 2Gi, storageClassName: fast}", "size can't be changed"},
+		"the same size, respelt":      {storage, "nodes: 1, storage: {size: 1024Mi, storageClassName: fast}", "size can't be changed"},
+		"another class":               {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: slow}", "storageClassName can't be changed"},
+		"no class":                    {storage, "nodes: 1, storage: {size: 1Gi}", "storageClassName can't be changed, added or removed"},
+		"a class where none was":      {"nodes: 1, storage: {size: 1Gi}", storage, "storageClassName can't be changed, added or removed"},
+		"storage where none was":      {"nodes: 1", storage, "storage can't be added to a network or taken from it"},
+		"no storage":                  {storage, "nodes: 1", "storage can't be added to a network or taken from it"},
+		"a lower generation":          {"nodes: 1, credentials: {generation: 3}", "nodes: 1, credentials: {generation: 2}", "generation may only rise"},
+		"no generation, which is 1":   {"nodes: 1, credentials: {generation: 3}", "nodes: 1, credentials: {}", "generation may only rise"},
+		"no credentials":              {"nodes: 1, credentials: {generation: 3}", "nodes: 1", "generation may only rise"},
+		"a higher generation":         {"nodes: 1", "nodes: 1, credentials: {generation: 2}", ""},
+		"the generation written out":  {"nodes: 1", "nodes: 1, credentials: {generation: 1}", ""},
+		"a secret comes":              {"nodes: 1", "nodes: 1, secret: mine", ""},
+		"the secret goes":             {"nodes: 1, secret: mine", "nodes: 1", ""},
+		"a star that grows too large": {"nodes: 100, topology: {type: Star}", "nodes: 101, topology: {type: Star}", tooManyNodes},
+		"too many nodes for a star":   {"nodes: 101", "nodes: 101, topology: {type: Star}", tooManyNodes},
+		"another topology":            {"nodes: 100, topology: {type: Star}", "nodes: 101, topology: {type: Ring}", ""},
+		"the network policy":          {"nodes: 1", "nodes: 1, networkPolicy: Disabled", ""},
+		"the volumes' fate":           {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: fast, whenDeleted: Delete, whenScaled: Delete}", ""},
+		"everything but the storage":  {storage, "nodes: 2, image: other, config: txindex=1, resources: {limits: {cpu: 1}}, storage: {size: 1Gi, storageClassName: fast}", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := parse(t, "metadata: {name: living}, spec: {"+row.before+"}")

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
@@ -123,6 +125,14 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 			if pod, _ := n.bitcoind(t, 0); image == "" || pod.Spec.Containers[0].Image != image {
 				t.Errorf("the image is %s, the status said %q", pod.Spec.Containers[0].Image, image)
 			}
+			n.loses(t, statefulSets, "my-network-sts")
+			eventually(t, "a StatefulSet made anew", func() error {
+				_, err := client.Resource(statefulSets).Namespace(n.namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{})
+				return err
+			})
+			if now := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image; now != image {
+				t.Errorf("the StatefulSet was deleted by hand, and the image is %s, was %s", now, image)
+			}
 			fresh := network{namespace: newNamespace(t), name: "my-network"}
 			fresh.create(t, 1)
 			if now := fresh.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image; now != "example.com/bitcoind:2" {
@@ -206,6 +216,26 @@ func (n network) audited(t *testing.T, times int) {
 		}
 		if now < before+times {
 			return fmt.Errorf("%d of %d times", now-before, times)
+		}
+		return nil
+	})
+}
+
+// loses deletes a child by hand, and returns when it is gone or another is in its place.
+func (n network) loses(t *testing.T, resource schema.GroupVersionResource, name string) {
+	t.Helper()
+	children := client.Resource(resource).Namespace(n.namespace)
+	before, err := children.Get(t.Context(), name, metav1.GetOptions{})
+	if err == nil {
+		err = children.Delete(t.Context(), name, metav1.DeleteOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, name+" deleted", func() error {
+		now, err := children.Get(t.Context(), name, metav1.GetOptions{})
+		if err == nil && now.GetUID() == before.GetUID() {
+			return errors.New("it is still there")
 		}
 		return nil
 	})
