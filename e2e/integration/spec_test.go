@@ -98,7 +98,7 @@ func TestAnIdleNetworkWithEverythingCausesNoWrites(t *testing.T) {
 	c := startController(t)
 	n := newNetworkOf(t, everything)
 	n.meshed(t, 3)
-	n.audited(t, 2) // what the last events still cause
+	n.audited(t, 4) // what the last events still cause, and a status that was put off
 	before := c.requests(n)
 	n.audited(t, 3)
 	if now := c.requests(n); now != before {
