@@ -197,12 +197,14 @@ func abortController(t *testing.T) {
 	})
 }
 
-// plant has the name of the network shown wherever it belongs, and in base64 in the log of a node, and waits until the
-// search finds it in all these places.
+// plant has the name of the network shown wherever it belongs, and in base64 at the end of a long line in the log of a node,
+// and waits until the search finds it in all these places.
 func (n network) plant(t *testing.T) {
 	t.Helper()
-	n.atBitcoind(t, 0, "echo $(echo -n "+n.name+" | base64 --wrap=0) >$process/fd/1")
+	n.atBitcoind(t, 0, "(head -c 2000000 /dev/zero | tr '\\0' x; echo -n "+n.name+" | base64) >$process/fd/1")
+	event := kubectl(t, "get", "events", "--namespace", n.namespace, "--field-selector=involvedObject.kind=BitcoinNetwork", "-o", "jsonpath={.items[0].metadata.name}")
 	for _, source := range []string{
+		"events " + n.namespace + "/" + event,
 		"bitcoinnetworks " + n.namespace + "/" + n.name,
 		"configmaps " + n.namespace + "/" + n.name + "-config",
 		"pods " + n.namespace + "/" + n.podName(0),
@@ -228,6 +230,7 @@ func (r *recording) has(text, source string) error {
 // nothingShown looks for the passwords of all networks that there were while the suite ran, and for what they are derived
 // from.
 func nothingShown(ctx context.Context) error {
+	missed := recorded.whole(ctx)
 	key := masterKey(ctx)
 	if key == nil {
 		return errors.New("look for passwords: the master key can't be read")
@@ -242,5 +245,5 @@ func nothingShown(ctx context.Context) error {
 	if err == nil && hits != nil {
 		err = errors.New("passwords are shown:\n" + strings.Join(hits, "\n"))
 	}
-	return err
+	return errors.Join(err, missed)
 }

@@ -4,12 +4,14 @@ package suite
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -40,6 +42,7 @@ func TestPodsHaveNothingToMisuse(t *testing.T) {
 			t.Errorf("%s: %s", what, out)
 		}
 	}
+	n.atBitcoind(t, 0, `if true >"$process/cwd/core"; then echo "a core dump can be written to $(readlink "$process/cwd")"; fi`)
 }
 
 // checkProcess looks for bitcoind among the status files of all processes.
@@ -67,7 +70,9 @@ func checkProcess(t *testing.T, statuses string) {
 	}
 }
 
-// TestTheControllersPodIsConfined reads what the kubelet was told, for the image of the controller has no shell.
+// TestTheControllersPodIsConfined reads what the kubelet was told, for the image of the controller has no shell. Nor is there
+// room for a core dump: kubelets set no limit to its size, so the kernel would write one to the working directory, if the
+// controller left any. It does not when it is aborted: Go's runtime then exits, and no signal of its own ends process 1.
 func TestTheControllersPodIsConfined(t *testing.T) {
 	list, err := client.Resource(podResource).Namespace(systemNamespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -81,6 +86,11 @@ func TestTheControllersPodIsConfined(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, volume := range pod.Spec.Volumes {
+			if volume.Projected == nil { // its token
+				t.Errorf("%s has a volume %s, in which there may be room for a core dump", pod.Name, volume.Name)
+			}
+		}
 		for _, container := range pod.Spec.Containers {
 			if readOnly := container.SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
 				t.Errorf("%s can write its root file system", pod.Name)
@@ -90,4 +100,42 @@ func TestTheControllersPodIsConfined(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTheControllersPortTellsOnlyOfItsHealth: no metrics and no profiles, which could show more than they should.
+func TestTheControllersPortTellsOnlyOfItsHealth(t *testing.T) {
+	pod := kubectl(t, "get", "pods", "--namespace", systemNamespace, "--selector=app.kubernetes.io/name=bitcoin-controller", "-o", "jsonpath={.items[0].metadata.name}")
+	for path, found := range map[string]bool{
+		"/healthz": true, "/readyz": true, "/": false, "/metrics": false, "/debug/pprof/heap": false, "/debug/vars": false,
+	} {
+		out, err := run(t.Context(), "", "get", "--raw", "/api/v1/namespaces/"+systemNamespace+"/pods/"+pod+":8081/proxy"+path)
+		if found && (err != nil || out != "ok") || !found && (err == nil || !strings.Contains(err.Error(), "(NotFound)")) {
+			t.Errorf("%s: %q, %v", path, out, err)
+		}
+	}
+}
+
+// TestAnAddressOfTheClusterIsNotDialled though a pod claims it, until the kubelet puts that right.
+func TestAnAddressOfTheClusterIsNotDialled(t *testing.T) {
+	n := network{namespace: namespace(t), name: "my-network"}
+	n.apply(t, 2)
+	eventually(t, "ready", func(ctx context.Context) error { return n.isReady(ctx, 2) })
+	for what, ip := range map[string]string{
+		"the apiserver's": kubectl(t, "get", "service", "--namespace=default", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"),
+		"the machine's":   kubectl(t, "get", "pod", "--namespace", n.namespace, n.podName(0), "-o", "jsonpath={.status.hostIP}"),
+	} {
+		forgery := fmt.Sprintf(`{"status": {"podIP": %q, "podIPs": [{"ip": %q}]}}`, ip, ip)
+		eventually(t, what+" refused", func(ctx context.Context) error {
+			_, err := run(ctx, "", "patch", "--namespace", n.namespace, "pod/"+n.podName(1), "--subresource=status", "--type=merge", "--patch", forgery)
+			if err != nil {
+				return err
+			}
+			network, err := n.read(ctx)
+			if err == nil && network.Status.Nodes[1].Reason != reconcile.ReasonAddressRefused {
+				err = fmt.Errorf("the node is %+v", network.Status.Nodes[1])
+			}
+			return err
+		})
+	}
+	eventually(t, "ready again", func(ctx context.Context) error { return n.isReady(ctx, 2) })
 }

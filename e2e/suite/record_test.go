@@ -9,18 +9,22 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/rest"
@@ -40,6 +44,7 @@ type recording struct {
 	file     *os.File
 	followed map[string]bool      // logs, by their URL and container ID
 	networks map[types.UID]string // by UID, their namespace and name
+	missed   map[string]error
 }
 
 // record starts the recording, which goes on until ctx ends.
@@ -55,7 +60,7 @@ func record(ctx context.Context, config *rest.Config) (*recording, error) {
 	if err := os.Remove(file.Name()); err != nil { // it goes with the process
 		return nil, err
 	}
-	r := &recording{host: config.Host, http: web, file: file, followed: map[string]bool{}, networks: map[types.UID]string{}}
+	r := &recording{host: config.Host, http: web, file: file, followed: map[string]bool{}, networks: map[types.UID]string{}, missed: map[string]error{}}
 	resources, err := watchable(config)
 	if err != nil {
 		return nil, err
@@ -103,11 +108,12 @@ func watchable(config *rest.Config) ([]schema.GroupVersionResource, error) {
 }
 
 func (r *recording) note(ctx context.Context, resource schema.GroupVersionResource, u *unstructured.Unstructured) {
+	source := resource.Resource + " " + u.GetNamespace() + "/" + u.GetName()
 	text, err := json.Marshal(u.Object)
 	if err != nil {
-		text = []byte(err.Error())
+		r.miss(source, err)
 	}
-	r.write(resource.Resource+" "+u.GetNamespace()+"/"+u.GetName(), text)
+	r.write(source, text)
 	switch resource {
 	case reconcile.Resource:
 		r.mutex.Lock()
@@ -123,13 +129,16 @@ func (r *recording) note(ctx context.Context, resource schema.GroupVersionResour
 func (r *recording) write(source string, text []byte) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	fmt.Fprintf(r.file, "%s: %s\n", source, bytes.TrimSpace(text))
+	if _, err := fmt.Fprintf(r.file, "%s: %s\n", source, bytes.TrimSpace(text)); err != nil {
+		r.missed[source] = fmt.Errorf("record %s: %w", source, err)
+	}
 }
 
 // followPod reads the logs of each run of each container, while it prints them.
 func (r *recording) followPod(ctx context.Context, u *unstructured.Unstructured) {
 	pod, err := unstructuredx.Into[corev1.Pod](u)
 	if err != nil {
+		r.miss("logs of "+u.GetNamespace()+"/"+u.GetName(), err)
 		return
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses) {
@@ -154,22 +163,67 @@ func (r *recording) follow(ctx context.Context, pod *corev1.Pod, container, id s
 	query := url.Values{"container": {container}, "follow": {fmt.Sprint(!previous)}, "previous": {fmt.Sprint(previous)}}
 	address := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s/log?%s", r.host, pod.Namespace, pod.Name, query.Encode())
 	source := fmt.Sprintf("log of %s/%s %s", pod.Namespace, pod.Name, container)
+	// A container that goes has no log any more, some time before its pod has gone; and what broke off is read anew.
 	go func() {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-		if err != nil {
-			return
-		}
-		response, err := r.http.Do(request)
-		if err != nil {
-			return
-		}
-		defer response.Body.Close()
-		lines := bufio.NewScanner(response.Body)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			r.write(source, lines.Bytes())
-		}
+		_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+			err := r.readLog(ctx, source, address)
+			r.miss(source+" "+key, err)
+			return err == nil, nil
+		})
 	}()
+}
+
+// readLog records a log to its end, with lines of any length.
+func (r *recording) readLog(ctx context.Context, source, address string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	response, err := r.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound {
+		return nil // its pod went first
+	}
+	if response.StatusCode != http.StatusOK {
+		text, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		return errors.Join(fmt.Errorf("%s: %s", response.Status, text), err)
+	}
+	for lines := bufio.NewReader(response.Body); ; {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			r.write(source, line)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// miss notes why something was not recorded, or that it was after all: that nothing was found in the rest says nothing.
+func (r *recording) miss(what string, err error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	delete(r.missed, what)
+	if err != nil {
+		r.missed[what] = fmt.Errorf("record %s: %w", what, err)
+	}
+}
+
+// whole waits until all is recorded that was to be, and tells what is not in time.
+func (r *recording) whole(ctx context.Context) (missed error) {
+	_ = wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(context.Context) (bool, error) {
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		missed = errors.Join(slices.Collect(maps.Values(r.missed))...)
+		return missed == nil, nil
+	})
+	return missed
 }
 
 // seen are the networks that there were, as namespace and name, by UID.
