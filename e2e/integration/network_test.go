@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -120,6 +121,24 @@ func TestAReplacedPodIsMeshed(t *testing.T) {
 		return nil
 	})
 	n.meshed(t, 4)
+}
+
+func TestLeaversAreForgottenBeforeTheyGo(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+	leaver, _ := n.bitcoind(t, 2)
+	finalizers := func(list string) {
+		t.Helper()
+		merge(t, pods, n.namespace, leaver.Name, "{metadata: {finalizers: "+list+"}}")
+	}
+	finalizers("[example.com/not-yet]")
+	defer finalizers("null")
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	n.meshed(t, 2)
+	if now, err := client.Resource(pods).Namespace(n.namespace).Get(t.Context(), leaver.Name, metav1.GetOptions{}); err != nil || now.GetUID() != leaver.UID {
+		t.Errorf("the pod was gone before: %v", err)
+	}
 }
 
 func TestABitcoindThatForgotItsPeersIsMeshedAgain(t *testing.T) {
@@ -369,6 +388,76 @@ func TestWhatOthersAddIsLeft(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Admission has the last word: what a policy of the cluster adds at each write is not fought.
+func TestWhatAdmissionAddsIsLeft(t *testing.T) {
+	c := startController(t)
+	n := newNetwork(t, 1)
+	n.meshed(t, 1)
+	n.addsSidecars(t)
+	eventually(t, "a sidecar", func() error {
+		merge(t, statefulSets, n.namespace, "my-network-sts", fmt.Sprintf("{metadata: {annotations: {touched: '%d'}}}", time.Now().UnixNano()))
+		if containers := len(n.containers(t)); containers != 2 {
+			return fmt.Errorf("%d containers", containers)
+		}
+		return nil
+	})
+	const said = "something in the cluster, such as a webhook, changes what is applied as it is written; it is left so"
+	c.says(t, said)
+	n.audited(t, 4)
+	if tries := c.logs.FilterMessage(said).Len(); tries != 1 {
+		t.Errorf("it was tried %d times to take it away", tries)
+	}
+	if containers := n.containers(t); len(containers) != 2 {
+		t.Errorf("the containers are %v", containers)
+	}
+	n.meshed(t, 1)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	n.meshed(t, 2)
+}
+
+// addsSidecars has the apiserver add a container to each StatefulSet that is written in the namespace.
+func (n network) addsSidecars(t *testing.T) {
+	t.Helper()
+	for kind, spec := range map[string]string{
+		"MutatingAdmissionPolicy": `{
+			matchConstraints: {
+				namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ` + n.namespace + `}},
+				resourceRules: [{apiGroups: [apps], apiVersions: [v1], resources: [statefulsets], operations: [CREATE, UPDATE]}]
+			},
+			reinvocationPolicy: Never, failurePolicy: Fail,
+			mutations: [{patchType: ApplyConfiguration, applyConfiguration: {expression:
+				'Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: [Object.spec.template.spec.containers{name: "sidecar", image: "sidecar:1"}]}}}}'}}]
+		}`,
+		"MutatingAdmissionPolicyBinding": "{policyName: " + n.namespace + "}",
+	} {
+		u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "spec": fromYAML(t, strings.ReplaceAll(spec, "\t", " "))}}
+		u.SetName(n.namespace)
+		resource, _ := meta.UnsafeGuessKindToResource(u.GroupVersionKind())
+		if _, err := client.Resource(resource).Create(t.Context(), u, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := client.Resource(resource).Delete(context.Background(), n.namespace, metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// containers are those of the pods, by the StatefulSet.
+func (n network) containers(t *testing.T) []any {
+	t.Helper()
+	u, err := client.Resource(statefulSets).Namespace(n.namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	containers, _, err := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return containers
 }
 
 func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
