@@ -313,7 +313,7 @@ func explain(err error, ip netip.Addr) (NodeReason, string) {
 	case errors.Is(err, rpc.ErrTimeout):
 		return ReasonRPCUnreachable, "no answer in time from bitcoind at " + address + ": it is busy or hangs, or the network drops what the controller sends"
 	case errors.Is(err, rpc.ErrUnreachable):
-		return ReasonRPCUnreachable, "no answer from bitcoind at " + address + ": the controller needs a route to the pods, which it has within the cluster"
+		return ReasonRPCUnreachable, "no answer from bitcoind at " + address + ": the controller needs a route to the pods, which it has within the cluster, and no NetworkPolicy of somebody else's in the way"
 	default:
 		return ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"
 	}
