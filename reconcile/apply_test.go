@@ -12,8 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic/fake"
 	"sigs.k8s.io/yaml"
-
-	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
@@ -43,10 +41,7 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 // goldenIntent compares what would be applied with the golden file called prefix and the kind.
 func goldenIntent(t *testing.T, prefix string, child child) {
 	t.Helper()
-	intent, err := unstructuredx.Intent(child.object)
-	if err != nil {
-		t.Fatal(err)
-	}
+	intent := intentOf(t, child.object)
 	text, err := yaml.Marshal(intent.Object)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -39,6 +43,16 @@ var testKey = func() (key masterKey) {
 
 // accessOf is that of a network that has never rotated.
 func accessOf(n *Network) access { return testKey.access(n.UID, generations{1}, "", 1) }
+
+// intentOf is an object as caches and clients have it.
+func intentOf(t *testing.T, object runtime.Object) *unstructured.Unstructured {
+	t.Helper()
+	u, err := unstructuredx.Intent(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
 
 // golden compares got with testdata/name.
 func golden(t *testing.T, name, got string) {

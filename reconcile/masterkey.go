@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +65,7 @@ func keyMissing(namespace, what string) error {
 		"which then gets new credentials by a roll", secret, what, masterKeyBytes, masterKeyName, namespace, masterKeyData)}
 }
 
-// masterKey returns the key, which is made if there is none and no network has credentials of one: the first time. Of
+// masterKey returns the key, which is made if there is none and no network has had credentials of one: the first time. Of
 // several replicas one makes it. The error is a keyLostError if somebody has to do something.
 func (c *Controller) masterKey(ctx context.Context) (masterKey, error) {
 	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: masterKeyName}
@@ -144,12 +145,12 @@ func readMasterKey(secret *unstructured.Unstructured) (masterKey, error) {
 	return key, nil
 }
 
-// keyInUse says whether any network has credentials of a key, whichever.
+// keyInUse says whether any network has ever had credentials of a key, whichever. Only the status of a network can tell:
+// users can't write it, while children can be made up to keep an installation from making its key, or be deleted to have it
+// make another one.
 func (c *caches) keyInUse() bool {
-	for _, object := range c.informers[configMaps].GetStore().List() {
-		if object.(*unstructured.Unstructured).GetAnnotations()[annotationFingerprint] != "" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.informers[Resource].GetStore().List(), func(network any) bool {
+		generation, _, _ := unstructured.NestedInt64(network.(*unstructured.Unstructured).Object, "status", "credentials", "generation")
+		return generation > 0
+	})
 }

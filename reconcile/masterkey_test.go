@@ -14,21 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
-
-	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // keySecret is the Secret of the master key with that content.
 func keySecret(t *testing.T, data map[string][]byte) *unstructured.Unstructured {
 	t.Helper()
-	u, err := unstructuredx.Intent(&corev1.Secret{
+	return intentOf(t, &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: masterKeyName}, Data: data,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
 }
 
 func TestWhereTheMasterKeyComesFrom(t *testing.T) {
@@ -37,13 +31,15 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 	for name, row := range map[string]struct {
 		cached, live map[string][]byte
 		raced        bool // another replica makes it at the same moment
-		inUse        bool // some network has credentials
+		inUse        bool // some network has had credentials
+		forged       bool // somebody has made up a child, and a network that has none
 		want         string
 		requests     string
 	}{
 		"it is known":                            {cached: ours, live: ours, inUse: true, want: "ours"},
 		"it was made a moment ago":               {live: ours, inUse: true, want: "ours", requests: "get"},
 		"the first start":                        {want: made, requests: "get create"},
+		"the first start, and a made-up child":   {forged: true, want: made, requests: "get create"},
 		"the first start of two":                 {live: ours, raced: true, want: "ours", requests: "get create get"},
 		"it is gone, and networks need it":       {inUse: true, want: lost, requests: "get"},
 		"it is too short":                        {cached: map[string][]byte{masterKeyData: testKey[:31]}, want: lost},
@@ -69,14 +65,19 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if row.inUse {
-				config, err := unstructuredx.Intent(configMap(network(1), accessOf(network(1))))
+			n := network(1)
+			if row.inUse { // its children may have been deleted
+				n.Status.Credentials.Generation = 1
+			}
+			if row.inUse || row.forged {
+				u, err := statusIntent(n, n.Status)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := c.caches.informers[configMaps].GetStore().Add(config); err != nil {
-					t.Fatal(err)
-				}
+				fill(t, c.caches, Resource, u)
+			}
+			if row.forged {
+				fill(t, c.caches, configMaps, intentOf(t, configMap(n, accessOf(n))))
 			}
 			key, err := c.masterKey(t.Context())
 			got := made

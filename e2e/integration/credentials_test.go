@@ -184,13 +184,21 @@ func (n network) tellsNothing(t *testing.T, c *controller, words ...string) {
 
 func TestTheMasterKeyIsMadeOnce(t *testing.T) {
 	eventually(t, "no network of another test left", func() error {
-		list, err := client.Resource(configMaps).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=bitcoin-controller"})
+		list, err := client.Resource(reconcile.Resource).List(t.Context(), metav1.ListOptions{})
 		if err == nil && len(list.Items) > 0 {
 			err = fmt.Errorf("%s/%s", list.Items[0].GetNamespace(), list.Items[0].GetName())
 		}
 		return err
 	})
 	if err := client.Resource(secrets).Namespace(systemNamespace).Delete(t.Context(), masterKey, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	// Anybody might make this up, be it to keep the key from being made.
+	forged := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{
+		"name": "my-network-config", "labels": map[string]any{"app.kubernetes.io/managed-by": "bitcoin-controller"},
+		"annotations": map[string]any{reconcile.Group + "/key-fingerprint": "0123456789abcdef"},
+	}}}
+	if _, err := client.Resource(configMaps).Namespace(newNamespace(t)).Create(t.Context(), forged, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	// Nobody has told these two of each other.
@@ -225,6 +233,9 @@ func TestALostMasterKeyIsNoticedAndMendsByItself(t *testing.T) {
 	n.says(t, reconcile.ConditionStalled, reconcile.ReasonMasterKeyLost, "Restore it from a backup")
 	n.tells(t, "Warning MasterKeyLost: Secret bitcoin-controller/bitcoin-controller-master-key")
 	c.stop()
+	if err := client.Resource(configMaps).Namespace(n.namespace).Delete(t.Context(), "my-network-config", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	c = startController(t) // which finds it lost
 	fresh := network{namespace: newNamespace(t), name: "my-network"}
 	fresh.create(t, 1)
