@@ -84,13 +84,13 @@ func (c *Controller) apply(ctx context.Context, n *Network, lives children, node
 	if err != nil {
 		return applied{}, err
 	}
-	key, standing, err := c.standing(ctx, n, config, set, nodes)
+	standing, err := c.whatStands(ctx, n, config, set, nodes)
 	if err := errors.Join(lives.err, err); err != nil {
 		return applied{}, err
 	}
 	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
 	var troubles troubles
-	t.access, troubles = c.admit(ctx, n, key, standing, config, nodes, known)
+	t.access, troubles = c.admit(ctx, n, standing, nodes, known)
 	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
 	var failed []error
 	for _, child := range desired(n, t) {

@@ -62,40 +62,36 @@ type access struct {
 	rpcauth []string
 	// ownUser proves that the last of them is what the controller made of spec.secret; empty if there is none.
 	ownUser string
-	// published is the generation that the Secret for applications was made with; 0 if that is not known.
+	// published is the generation that the Secret for applications was made with; 0 if it never was.
 	published int64
 }
 
 // access is for nodes that accept our users with these generations, and the line of the user's own if there is one.
-func (k masterKey) access(network types.UID, accepted generations, ownLine string, published int64) access {
+func (k masterKey) access(n *Network, accepted generations, ownLine string, published int64) access {
 	a := access{fingerprint: k.fingerprint(), generations: accepted, published: published}
 	for _, user := range []string{rpcUser, applicationUser} {
 		for _, generation := range accepted {
-			a.rpcauth = append(a.rpcauth, k.credentials(user, network, generation).rpcauth())
+			a.rpcauth = append(a.rpcauth, k.credentials(user, n.UID, generation).rpcauth())
 		}
 	}
 	if ownLine != "" {
 		a.rpcauth = append(a.rpcauth, ownLine)
-		a.ownUser = k.proof(network, ownLine)
+		a.ownUser = k.proof(n, ownLine)
 	}
 	return a
 }
 
-// proof is what only the controller can write beside a line of the user's own: whoever may edit the ConfigMap shall not
-// get a user of theirs kept by it.
-func (k masterKey) proof(network types.UID, ownLine string) string {
-	return k.derive("proof of own user", string(network), ownLine)[:32]
+// proof is what only the controller can write of a line of the user's own: whoever may edit the ConfigMap shall not get a
+// user of theirs kept by it, nor, since it is on the StatefulSet, one of before. It holds only for the Secret that the line
+// was made from.
+func (k masterKey) proof(n *Network, ownLine string) string {
+	return k.derive("proof of own user", string(n.UID), n.Spec.Secret, ownLine)[:32]
 }
 
 // configMapAnnotations are the record of a pass for the next one.
 func (a access) configMapAnnotations() map[string]string {
 	all := a.podAnnotations()
-	if a.ownUser != "" {
-		all[annotationOwnUser] = a.ownUser
-	}
-	if a.published != 0 {
-		all[annotationPublished] = strconv.FormatInt(a.published, 10)
-	}
+	all[annotationPublished] = strconv.FormatInt(a.published, 10)
 	return all
 }
 

@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -84,7 +83,7 @@ func TestSecretsAreNotFormatted(t *testing.T) {
 
 func TestConfigurationHoldsNoPassword(t *testing.T) {
 	n := network(3)
-	conf := bitcoinConf(n, testKey.access(n.UID, generations{1, 2}, "own:salt$hash", 1))
+	conf := bitcoinConf(n, testKey.access(n, generations{1, 2}, "own:salt$hash", 1))
 	var users []string
 	for line := range strings.Lines(conf) {
 		if value, found := strings.CutPrefix(line, "rpcauth="); found {
@@ -126,30 +125,30 @@ func TestTheSecretOfApplications(t *testing.T) {
 
 func TestAnOwnUserIsKeptOnlyIfTheControllerPutItThere(t *testing.T) {
 	n := network(3)
+	n.Spec.Secret = "own"
+	another, renamed := network(3), network(3)
+	another.UID, another.Spec.Secret = "other", "own"
+	renamed.Spec.Secret = "another"
 	const line = "own:salt$hash"
-	config := func() *corev1.ConfigMap { return configMap(n, testKey.access(n.UID, generations{1}, line, 1)) }
+	with := func(n *Network, line string) access { return testKey.access(n, generations{1}, line, 1) }
 	for name, row := range map[string]struct {
-		config *corev1.ConfigMap
-		want   string
+		config, set access
+		want        string
 	}{
-		"no ConfigMap":      {},
-		"as it was written": {config(), line},
-		"without a user":    {configMap(n, accessOf(n)), ""},
-		"another line in its place": {func() *corev1.ConfigMap {
-			forged := config()
-			forged.Data[configFile] = strings.ReplaceAll(forged.Data[configFile], line, "own:salt$other")
-			return forged
-		}(), ""},
-		"without proof": {func() *corev1.ConfigMap {
-			forged := config()
-			delete(forged.Annotations, annotationOwnUser)
-			return forged
-		}(), ""},
-		"that of another network": {configMap(n, testKey.access("other", generations{1}, line, 1)), ""},
+		"as it was written":         {with(n, line), with(n, line), line},
+		"without a user":            {with(n, ""), with(n, ""), ""},
+		"another line in its place": {with(n, "own:salt$other"), with(n, line), ""},
+		"one that was taken away":   {with(n, line), with(n, ""), ""},
+		"that of another network":   {with(another, line), with(another, line), ""},
+		"that of another Secret":    {with(renamed, line), with(renamed, line), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := testKey.keptLine(n.UID, row.config); got != row.want {
+			config, set := configMap(n, row.config), statefulSet(n, "image", 0, row.set)
+			if got := testKey.keptLine(n, config, set); got != row.want {
 				t.Errorf("%q is kept, want %q", got, row.want)
+			}
+			if testKey.keptLine(n, nil, set)+testKey.keptLine(n, config, nil) != "" {
+				t.Error("something is kept by one object alone")
 			}
 		})
 	}

@@ -42,7 +42,7 @@ var testKey = func() (key masterKey) {
 }()
 
 // accessOf is that of a network that has never rotated.
-func accessOf(n *Network) access { return testKey.access(n.UID, generations{1}, "", 1) }
+func accessOf(n *Network) access { return testKey.access(n, generations{1}, "", 1) }
 
 // intentOf is an object as caches and clients have it.
 func intentOf(t *testing.T, object runtime.Object) *unstructured.Unstructured {

@@ -25,9 +25,9 @@ const (
 	// annotationFingerprint and annotationGenerations are on the ConfigMap and on pods: see record.
 	annotationFingerprint = Group + "/key-fingerprint"
 	annotationGenerations = Group + "/credentials"
-	// annotationOwnUser and annotationPublished are on the ConfigMap: see access.
-	annotationOwnUser   = Group + "/own-user"
+	// annotationPublished is on the ConfigMap and annotationOwnUser on the StatefulSet: see access.
 	annotationPublished = Group + "/rpc-secret"
+	annotationOwnUser   = Group + "/own-user"
 	// annotationNodeImage is on the StatefulSet: see nodeImage.
 	annotationNodeImage = Group + "/node-image"
 )

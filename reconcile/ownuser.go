@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,52 +37,84 @@ var ownUserName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 // reading is what a user's Secret held, without the password.
 type reading struct {
-	at          time.Time
+	at time.Time
+	// gone is since when it gave no user; zero if it gives one, or can't be read.
+	gone        time.Time
 	network     types.UID
 	generation  int64 // of the network's spec
 	fingerprint string
 	line        string
 	weak        bool
-	trouble     error
+	// trouble has no reason if there is none.
+	trouble troubleError
 }
 
-// ownLine is the rpcauth value for spec.secret, empty if there is none. While the Secret gives none, what nodes accept by
-// the ConfigMap stays: no node restarts because a rule of RBAC is gone. The error is a troubleError if the user has to do
-// something.
-func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, config *corev1.ConfigMap, known *memory) (string, error) {
+// ownLine is the rpcauth value for spec.secret, empty if there is none. before is what it gave before, by which nodes let
+// that user in. The error is a troubleError if the user has to do something.
+//
+// To delete or to empty a Secret is how people revoke what was in it, so that ends the user; but a tool may replace one by
+// deleting it, so only if it is so for an audit's time. That a Secret can't be read proves nothing: no node restarts, and no
+// application is locked out, because a rule of RBAC is gone or the apiserver is busy. The status then says who is let in.
+func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, before string, known *memory) (string, error) {
 	if n.Spec.Secret == "" {
 		known.ownUser = reading{}
 		return "", nil
 	}
-	before := key.keptLine(n.UID, config)
+	if err := c.lookAtOwnUser(ctx, n, key, known); err != nil {
+		return before, err
+	}
 	seen := known.ownUser
-	same := seen.network == n.UID && seen.generation == n.Generation && seen.fingerprint == key.fingerprint()
-	if now := c.clock.Now(); !same || now.Sub(seen.at) >= c.options.Resync*8/10 {
-		seen = reading{at: now, network: n.UID, generation: n.Generation, fingerprint: key.fingerprint()}
-		seen.line, seen.weak, seen.trouble = c.readOwnUser(ctx, n, key)
-		if _, trouble := errors.AsType[troubleError](seen.trouble); seen.trouble != nil && !trouble {
-			return before, seen.trouble // another try may tell more
+	trouble := seen.trouble
+	switch {
+	case trouble.reason == "":
+		if seen.weak && seen.line != before {
+			c.event(n, nil, corev1.EventTypeWarning, EventWeakPassword, "Apply",
+				"the password in Secret %s has less than %d bytes: whoever reads ConfigMap %s can guess it", n.Spec.Secret, weakBytes, configMapName(n))
 		}
-		known.ownUser = seen
+		return seen.line, nil
+	case before == "" || !seen.gone.IsZero() && seen.at.Sub(seen.gone) >= c.readAgainAfter():
+		return "", trouble
+	case seen.gone.IsZero():
+		trouble.message += "; until then the user that it gave before is still let in: remove spec.secret to end that"
+	default:
+		trouble.message += "; if it stays so, nodes restart without the user that it gave before"
 	}
-	if seen.trouble != nil {
-		return before, seen.trouble
-	}
-	if seen.weak && seen.line != before {
-		c.event(n, nil, corev1.EventTypeWarning, EventWeakPassword, "Apply",
-			"the password in Secret %s has less than %d bytes: whoever reads ConfigMap %s can guess it", n.Spec.Secret, weakBytes, configMapName(n))
-	}
-	return seen.line, nil
+	return before, trouble
 }
 
-// keptLine is the line for spec.secret that the ConfigMap has already, empty if there is none.
-func (k masterKey) keptLine(network types.UID, config *corev1.ConfigMap) string {
-	if config == nil {
+// readAgainAfter is for how long a reading of a user's Secret is good: each audit makes a new one.
+func (c *Controller) readAgainAfter() time.Duration { return c.options.Resync * 8 / 10 }
+
+// lookAtOwnUser has known.ownUser be up to date. The error is one that another try may not have.
+func (c *Controller) lookAtOwnUser(ctx context.Context, n *Network, key masterKey, known *memory) error {
+	last, now := known.ownUser, c.clock.Now()
+	same := last.network == n.UID && last.generation == n.Generation && last.fingerprint == key.fingerprint()
+	if same && now.Sub(last.at) < c.readAgainAfter() {
+		return nil
+	}
+	seen := reading{at: now, network: n.UID, generation: n.Generation, fingerprint: key.fingerprint()}
+	var err error
+	seen.line, seen.weak, err = c.readOwnUser(ctx, n, key)
+	if trouble, is := errors.AsType[troubleError](err); is {
+		seen.trouble, err = trouble, nil
+		if trouble.reason != ReasonSecretForbidden {
+			seen.gone = cmp.Or(last.gone, now)
+		}
+	}
+	if err == nil {
+		known.ownUser = seen
+	}
+	return err
+}
+
+// keptLine is the line that the ConfigMap has already from the Secret that spec.secret names, empty if there is none.
+func (k masterKey) keptLine(n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) string {
+	if config == nil || set == nil {
 		return ""
 	}
 	for line := range strings.SplitSeq(config.Data[configFile], "\n") {
 		value, found := strings.CutPrefix(line, "rpcauth=")
-		if found && hmac.Equal([]byte(k.proof(network, value)), []byte(config.Annotations[annotationOwnUser])) {
+		if found && hmac.Equal([]byte(k.proof(n, value)), []byte(set.Annotations[annotationOwnUser])) {
 			return value
 		}
 	}

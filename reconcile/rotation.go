@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -69,16 +70,28 @@ func wantedGeneration(n *Network) int64 { return max(n.Spec.Credentials.Generati
 type record struct {
 	fingerprint string
 	generations generations
+	// published is the generation that the Secret for applications was made with, 0 if it never was. An object that doesn't
+	// tell counts as made for the lowest generation: rather is the user asked for too much than an application locked out.
+	published int64
 }
 
 func recordOf(annotations map[string]string) record {
-	return record{annotations[annotationFingerprint], parseGenerations(annotations[annotationGenerations])}
+	r := record{fingerprint: annotations[annotationFingerprint], generations: parseGenerations(annotations[annotationGenerations])}
+	published, err := strconv.ParseInt(annotations[annotationPublished], 10, 64)
+	if err == nil && published >= 0 {
+		r.published = published
+	} else if r.generations != nil {
+		r.published = r.generations[0]
+	}
+	return r
 }
 
-// standing are the generations that the nodes' configuration accepts now, nil if it has none of this key's yet. The
-// ConfigMap tells, or if it is gone or was changed by hand, the StatefulSet. If both are of another key, the error is a
-// keyLostError until the user agrees to new credentials by a generation above any that there was.
-func (k masterKey) standing(n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) (generations, error) {
+// lastRecord tells what the nodes' configuration accepts now; its generations are nil if that is nothing of this key's yet.
+// It is the ConfigMap's, or if that is gone, was changed by hand or is an old one put back, the StatefulSet's. Old is what
+// accepts a generation that the status says no node accepts any more: whoever may edit ConfigMaps may not edit the status,
+// and shall not undo a rotation. If both objects are of another key, the error is a keyLostError until the user agrees to
+// new credentials by a generation above any that there was.
+func (k masterKey) lastRecord(n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) (record, error) {
 	var records []record
 	if config != nil {
 		if r := recordOf(config.Annotations); r.fingerprint != k.fingerprint() || k.wrote(n, r.generations, config) {
@@ -88,20 +101,29 @@ func (k masterKey) standing(n *Network, config *corev1.ConfigMap, set *appsv1.St
 	if set != nil {
 		records = append(records, recordOf(set.Spec.Template.Annotations))
 	}
-	lost, highest := false, max(n.Status.Credentials.Generation, 1)
+	reached := n.Status.Credentials.Generation // 0 if the network is new, or was restored without its status
+	var lost *record
+	highest := max(reached, 1)
 	for _, r := range records {
 		switch {
-		case r.fingerprint == k.fingerprint() && r.generations != nil:
-			return r.generations, nil
-		case r.fingerprint != "" && r.fingerprint != k.fingerprint():
-			lost, highest = true, slices.Max(append(r.generations, highest))
+		case r.fingerprint == k.fingerprint():
+			if r.generations != nil && r.generations[0] >= reached {
+				return r, nil
+			}
+		case r.fingerprint != "":
+			lost, highest = cmp.Or(lost, &r), slices.Max(append(r.generations, highest))
 		}
 	}
-	if lost && wantedGeneration(n) <= highest {
-		return nil, keyLostError{fmt.Sprintf("the RPC passwords of this network are derived from another master key than the one that there is now. "+
+	switch {
+	case lost != nil && wantedGeneration(n) <= highest:
+		return record{}, keyLostError{fmt.Sprintf("the RPC passwords of this network are derived from another master key than the one that there is now. "+
 			"Restore Secret %s in the controller's namespace from a backup; or raise spec.credentials.generation above %d, and the network gets new credentials by a roll", masterKeyName, highest)}
+	case lost != nil:
+		return record{published: lost.published}, nil
+	case reached > 0:
+		return record{fingerprint: k.fingerprint(), generations: generations{reached}, published: reached}, nil
 	}
-	return nil, nil
+	return record{}, nil
 }
 
 // wrote says whether a ConfigMap holds what the controller writes for the generations. Its annotation could be anybody's.
@@ -171,47 +193,41 @@ func joinWords(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
 }
 
-// standing are the key and the generations that stand, and what they mean to the nodes.
-func (c *Controller) standing(ctx context.Context, n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet, nodes []node) (masterKey, generations, error) {
+// standing is what a pass finds of the credentials of a network.
+type standing struct {
+	key masterKey
+	record
+	// ownLine is the rpcauth value that spec.secret gave before, empty if it gave none.
+	ownLine string
+}
+
+// whatStands is that of a network, and tells the nodes how they are asked.
+func (c *Controller) whatStands(ctx context.Context, n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet, nodes []node) (standing, error) {
 	key, err := c.masterKey(ctx)
 	if err != nil {
-		return nil, nil, err
+		return standing{}, err
 	}
-	standing, err := key.standing(n, config, set)
+	last, err := key.lastRecord(n, config, set)
 	if err != nil {
-		return nil, nil, err
+		return standing{}, err
 	}
-	key.authenticate(n, standing, nodes)
-	return key, standing, nil
+	key.authenticate(n, last.generations, nodes)
+	return standing{key: key, record: last, ownLine: key.keptLine(n, config, set)}, nil
 }
 
 // admit decides who gets in at the nodes from now on. Troubles with a Secret of the user's keep nobody else out.
-func (c *Controller) admit(ctx context.Context, n *Network, key masterKey, standing generations, config *corev1.ConfigMap, nodes []node, known *memory) (access, troubles) {
-	published, wanted := publishedBy(config), wantedGeneration(n)
-	next := standing.next(wanted, false, false)
+func (c *Controller) admit(ctx context.Context, n *Network, now standing, nodes []node, known *memory) (access, troubles) {
+	wanted, published := wantedGeneration(n), now.published
+	accepted := now.generations.next(wanted, false, false)
 	var err error
 	switch {
-	case len(next) == 1:
-		published, err = c.publish(ctx, n, key, next[0], published, known)
-	case len(standing) == 2 && standing.adoptedBy(nodes):
-		if published == 0 { // the record was removed by hand; without the new Secret applications would be locked out
-			published = standing[0]
-		}
-		published, err = c.publish(ctx, n, key, standing[1], published, known)
-		next = standing.next(wanted, true, c.restarted(n, standing[1], known))
+	case len(accepted) == 1:
+		published, err = c.publish(ctx, n, now.key, accepted, published, known)
+	case len(now.generations) == 2 && now.generations.adoptedBy(nodes):
+		published, err = c.publish(ctx, n, now.key, accepted, published, known)
+		// Where the Secret was never made, applications have none of the old credentials.
+		accepted = accepted.next(wanted, true, published == 0 || c.restarted(n, accepted[1], known))
 	}
-	line, ownErr := c.ownLine(ctx, n, key, config, known)
-	return key.access(n.UID, next, line, published), troubles{ownErr, err}
-}
-
-// publishedBy is the generation that the Secret for applications was made with, 0 if that is not recorded.
-func publishedBy(config *corev1.ConfigMap) int64 {
-	if config == nil {
-		return 0
-	}
-	generation, err := strconv.ParseInt(config.Annotations[annotationPublished], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return generation
+	line, ownErr := c.ownLine(ctx, n, now.key, now.ownLine, known)
+	return now.key.access(n, accepted, line, published), troubles{ownErr, err}
 }

@@ -53,21 +53,17 @@ func TestRotationStep(t *testing.T) {
 func TestWhatStands(t *testing.T) {
 	otherKey := append(masterKey{1}, testKey[1:]...)
 	config := func(key masterKey, g ...int64) *corev1.ConfigMap {
-		return configMap(network(3), key.access(network(3).UID, g, "", 1))
+		return configMap(network(3), key.access(network(3), g, "", 1))
 	}
 	set := func(key masterKey, g ...int64) *appsv1.StatefulSet {
-		return statefulSet(network(3), "image", 0, key.access(network(3).UID, g, "", 1))
-	}
-	annotated := func(c *corev1.ConfigMap, key, value string) *corev1.ConfigMap {
-		c.Annotations[key] = value
-		return c
+		return statefulSet(network(3), "image", 0, key.access(network(3), g, "", 1))
 	}
 	const lost = "lost"
 	for name, row := range map[string]struct {
-		config *corev1.ConfigMap
-		set    *appsv1.StatefulSet
-		wanted int64
-		want   string
+		config         *corev1.ConfigMap
+		set            *appsv1.StatefulSet
+		wanted, status int64
+		want           string
 	}{
 		"a new network":                         {want: ""},
 		"children from before there was a key":  {config: &corev1.ConfigMap{}, set: &appsv1.StatefulSet{}, want: ""},
@@ -78,6 +74,15 @@ func TestWhatStands(t *testing.T) {
 		"no generations":                        {config: annotated(config(testKey, 1), annotationGenerations, ""), set: set(testKey, 1), want: "1"},
 		"a fingerprint by hand":                 {config: annotated(config(testKey, 1), annotationFingerprint, "00"), set: set(testKey, 1), want: "1"},
 		"no fingerprint":                        {config: annotated(config(testKey, 1), annotationFingerprint, ""), set: set(testKey, 1), want: "1"},
+
+		"an old ConfigMap is put back":                       {config: config(testKey, 1), set: set(testKey, 2), wanted: 2, status: 2, want: "2"},
+		"that of the middle of the rotation":                 {config: config(testKey, 1, 2), set: set(testKey, 2), wanted: 2, status: 2, want: "2"},
+		"old ones of all are put back":                       {config: config(testKey, 1), set: set(testKey, 1, 2), wanted: 3, status: 2, want: "2"},
+		"an old one is put back in the middle of a rotation": {config: config(testKey, 1, 2), set: set(testKey, 2, 3), wanted: 3, status: 2, want: "2,3"},
+		"all were deleted, and the status tells":             {wanted: 3, status: 2, want: "2"},
+		"a status that lags behind":                          {config: config(testKey, 2), set: set(testKey, 2), wanted: 2, status: 1, want: "2"},
+		"the status of a rotation":                           {config: config(testKey, 1, 2), set: set(testKey, 1, 2), wanted: 2, status: 1, want: "1,2"},
+		"a network that was restored without its status":     {config: config(testKey, 2), set: set(testKey, 2), wanted: 2, want: "2"},
 
 		"another key":                                     {config: config(otherKey, 1), set: set(otherKey, 1), want: lost},
 		"another key, no ConfigMap":                       {set: set(otherKey, 1), want: lost},
@@ -91,9 +96,9 @@ func TestWhatStands(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
-			n.Spec.Credentials.Generation = row.wanted
-			standing, err := testKey.standing(n, row.config, row.set)
-			got := standing.String()
+			n.Spec.Credentials.Generation, n.Status.Credentials.Generation = row.wanted, row.status
+			last, err := testKey.lastRecord(n, row.config, row.set)
+			got := last.generations.String()
 			if _, is := errors.AsType[keyLostError](err); is {
 				got = lost
 			}
@@ -102,6 +107,47 @@ func TestWhatStands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Which generation applications have is found out where the record of it can be, and never thought newer than it is.
+func TestWhatApplicationsHave(t *testing.T) {
+	otherKey := append(masterKey{1}, testKey[1:]...)
+	config := func(key masterKey, published int64, g ...int64) *corev1.ConfigMap {
+		return configMap(network(3), key.access(network(3), g, "", published))
+	}
+	set := statefulSet(network(3), "image", 0, testKey.access(network(3), generations{2, 3}, "", 3))
+	unrecorded := config(testKey, 2, 1, 2)
+	delete(unrecorded.Annotations, annotationPublished)
+	for name, row := range map[string]struct {
+		config         *corev1.ConfigMap
+		set            *appsv1.StatefulSet
+		wanted, status int64
+		want           int64
+	}{
+		"a new network":                    {want: 0},
+		"what the ConfigMap says":          {config: config(testKey, 3, 2, 3), set: set, want: 3},
+		"it was never made":                {config: config(testKey, 0, 2), want: 0},
+		"the record was removed by hand":   {config: unrecorded, want: 1},
+		"there is no ConfigMap":            {set: set, want: 2},
+		"an old ConfigMap is put back":     {config: config(testKey, 1, 1), set: set, status: 2, want: 2},
+		"old ones of all are put back":     {config: config(testKey, 1, 1), set: set, status: 3, want: 3},
+		"that of the key which is lost":    {config: config(otherKey, 1, 1), wanted: 2, want: 1},
+		"no number":                        {config: annotated(config(testKey, 3, 2, 3), annotationPublished, "x"), want: 2},
+		"less than that it was never made": {config: annotated(config(testKey, 3, 2, 3), annotationPublished, "-1"), want: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := network(3)
+			n.Spec.Credentials.Generation, n.Status.Credentials.Generation = row.wanted, row.status
+			if last, err := testKey.lastRecord(n, row.config, row.set); err != nil || last.published != row.want {
+				t.Errorf("%d, %v; want %d", last.published, err, row.want)
+			}
+		})
+	}
+}
+
+func annotated(c *corev1.ConfigMap, key, value string) *corev1.ConfigMap {
+	c.Annotations[key] = value
+	return c
 }
 
 func TestWhichCredentialsANodeIsAskedWith(t *testing.T) {
@@ -159,7 +205,7 @@ func TestTheGenerationInUse(t *testing.T) {
 				nodes[i].accepts = parseGenerations(pod)
 			}
 			n := network(int32(len(row.pods)))
-			a := testKey.access(n.UID, parseGenerations(row.accepted), "", row.published)
+			a := testKey.access(n, parseGenerations(row.accepted), "", row.published)
 			if got := a.inUse(nodes); got != row.want {
 				t.Errorf("%d, want %d", got, row.want)
 			}
@@ -180,7 +226,7 @@ func TestARotationLocksNobodyOut(t *testing.T) {
 
 // rotate plays a network that rolls pods one after the other to the wanted generation, which rises again at a turn.
 func rotate(t *testing.T, n *Network, wanted int64, again int) {
-	config := configMap(n, testKey.access(n.UID, generations{wanted - 1}, "", wanted-1))
+	config := configMap(n, testKey.access(n, generations{wanted - 1}, "", wanted-1))
 	nodes := meshed(3)
 	read := slices.Repeat([]generations{{wanted - 1}}, len(nodes)) // what each bitcoind read at its start
 	for i := range nodes {
@@ -192,10 +238,11 @@ func rotate(t *testing.T, n *Network, wanted int64, again int) {
 			wanted++
 		}
 		n.Spec.Credentials.Generation = wanted
-		standing, err := testKey.standing(n, config, nil)
+		last, err := testKey.lastRecord(n, config, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		standing := last.generations
 		testKey.authenticate(n, standing, nodes)
 		for i, node := range nodes {
 			if !slices.ContainsFunc(read[i], func(g int64) bool { return node.as == testKey.credentials(rpcUser, n.UID, g) }) {
@@ -210,7 +257,9 @@ func rotate(t *testing.T, n *Network, wanted int64, again int) {
 			secret = standing[1] // the user has deleted it, and applications have it before a pod is restarted
 		}
 		next := standing.next(wanted, adopted, adopted)
-		config = configMap(n, testKey.access(n.UID, next, "", secret))
+		a := testKey.access(n, next, "", secret)
+		config = configMap(n, a)
+		n.Status.Credentials.Generation = a.inUse(nodes)
 		// One pod gets the new template, and one restarts in place: it keeps its annotations, and reads the configuration.
 		for i := len(nodes) - 1; i >= 0; i-- {
 			if !slices.Equal(nodes[i].accepts, next) {

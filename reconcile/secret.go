@@ -48,7 +48,7 @@ const auditsToRestart = 2
 type publication struct {
 	network    types.UID
 	generation int64
-	// waits: the user was told to delete the Secret of another generation.
+	// waits: the user was told that there is another Secret of that name, which only they may delete.
 	waits bool
 }
 
@@ -61,10 +61,12 @@ func (c *Controller) restarted(n *Network, generation int64, known *memory) bool
 	return known.published == publication{network: n.UID, generation: generation} && c.clock.Since(known.publishedAt) >= auditsToRestart*c.options.Resync
 }
 
-// publish makes the Secret for applications with credentials of the given generation. before is the generation that it was
-// made with as far as is recorded, 0 if nothing is; publish returns what is to be recorded now. A Secret that exists
-// already is the right one if it was made for this generation. If it was made for another one the user has to delete it.
-func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, generation, before int64, known *memory) (now int64, err error) {
+// publish makes the Secret for applications with credentials of the newest of the accepted generations. before is the
+// generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
+// already is the right one if it was made for this generation. If it was made for another one the user has to delete it, and
+// if it never was it is somebody else's.
+func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, accepted generations, before int64, known *memory) (now int64, err error) {
+	generation := slices.Max(accepted)
 	this := publication{network: n.UID, generation: generation}
 	if known.published == this {
 		return generation, nil
@@ -77,7 +79,7 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 	switch {
 	case err == nil:
 		known.publishes(this, c.clock.Now())
-		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", rpcSecretName(n), generation, c.toRestart(before, generation))
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", rpcSecretName(n), generation, c.toRestart(before, accepted))
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
@@ -88,25 +90,27 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, gen
 	case before == generation:
 		known.publishes(this, c.clock.Now())
 		return generation, nil
-	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) >= predecessorGoes:
-		c.event(n, secretReference(n), corev1.EventTypeWarning, EventSecretExists, "Apply",
-			"Secret %s exists already and is left alone: if it isn't this network's, applications get no credentials until you delete it and restart the controller", rpcSecretName(n))
-		known.publishes(this, c.clock.Now())
-		return generation, nil
-	case before == 0:
+	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorGoes:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
-	if waits := (publication{n.UID, generation, true}); known.published != waits {
-		known.publishes(waits, c.clock.Now())
-		c.event(n, secretReference(n), corev1.EventTypeNormal, EventRotationWaits, "Apply", "%s", deleteToRotate(n, generation))
+	if told := (publication{n.UID, generation, true}); known.published != told {
+		known.publishes(told, c.clock.Now())
+		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteToRotate(n, generation)
+		if before == 0 {
+			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, notMadeHere(n)
+		}
+		c.event(n, secretReference(n), kind, reason, "Apply", "%s", note)
 	}
 	return before, nil
 }
 
 // toRestart is what is added to the news of a Secret: how long applications that have the one before are still served.
-func (c *Controller) toRestart(before, generation int64) string {
-	if before == 0 || before >= generation {
+func (c *Controller) toRestart(before int64, accepted generations) string {
+	switch {
+	case before == 0 || before == slices.Max(accepted):
 		return ""
+	case !slices.Contains(accepted, before): // since the key was lost
+		return "; restart what uses it"
 	}
 	return fmt.Sprintf("; restart what uses it: in %v at the earliest, those of generation %d are refused", auditsToRestart*c.options.Resync, before)
 }
@@ -114,6 +118,12 @@ func (c *Controller) toRestart(before, generation int64) string {
 // deleteToRotate says what has to be done for a Secret of another generation.
 func deleteToRotate(n *Network, generation int64) string {
 	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; then restart what uses it", rpcSecretName(n), generation)
+}
+
+// notMadeHere says what a Secret of somebody else's means.
+func notMadeHere(n *Network) string {
+	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, and no rotation waits for it. "+
+		"The controller makes the network's own as soon as whoever that one belongs to has moved or deleted it", rpcSecretName(n))
 }
 
 func secretReference(n *Network) *corev1.ObjectReference {

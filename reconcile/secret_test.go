@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,24 +25,28 @@ func TestPublish(t *testing.T) {
 	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 	const old = predecessorGoes
 	for name, row := range map[string]struct {
-		generation, before int64
-		age                time.Duration
-		answer             error
-		now                int64
-		err                string
-		event              string
-		again              int // requests of a second try
+		accepted string
+		before   int64
+		age      time.Duration
+		answer   error
+		now      int64
+		err      string
+		event    string
+		again    int // requests of a second try
 	}{
-		"a new network":                                  {generation: 1, now: 1, event: "Normal Created created Secret my-network-rpc with credentials of generation 1"},
-		"the controller was restarted":                   {generation: 1, before: 1, answer: taken, now: 1},
-		"it was deleted meanwhile":                       {generation: 1, before: 1, now: 1, event: "Normal Created created Secret my-network-rpc"},
-		"a predecessor's may still be there":             {generation: 1, answer: taken, now: 0, again: 1},
-		"somebody else's":                                {generation: 1, age: old, answer: taken, now: 1, event: "Warning SecretExists Secret my-network-rpc exists already"},
-		"a rotation waits for the user":                  {generation: 2, before: 1, age: old, answer: taken, now: 1, event: "Normal RotationWaits delete Secret my-network-rpc", again: 1},
-		"a rotation goes on":                             {generation: 2, before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2; restart what uses it: in 1m0s at the earliest, those of generation 1 are refused"},
-		"a quota":                                        {generation: 1, answer: quota, now: 0, err: "exceeded quota", again: 1},
-		"the namespace goes":                             {generation: 1, answer: terminating, now: 0, again: 1},
-		"the apiserver is busy, which nobody is told of": {generation: 1, answer: apierrors.NewServerTimeout(secrets.GroupResource(), "create", 1), err: "create Secret default/my-network-rpc", again: 1},
+		"a new network":                                    {accepted: "1", now: 1, event: "Normal Created created Secret my-network-rpc with credentials of generation 1"},
+		"the controller was restarted":                     {accepted: "1", before: 1, answer: taken, now: 1},
+		"it was deleted meanwhile":                         {accepted: "1", before: 1, now: 1, event: "Normal Created created Secret my-network-rpc"},
+		"a predecessor's may still be there":               {accepted: "1", answer: taken, now: 0, again: 1},
+		"somebody else's":                                  {accepted: "1", age: old, answer: taken, now: 0, event: "Warning SecretExists Secret my-network-rpc is not known to be this network's", again: 1},
+		"somebody else's in a rotation":                    {accepted: "1,2", age: old, answer: taken, now: 0, event: "Warning SecretExists Secret my-network-rpc is not known to be this network's", again: 1},
+		"somebody else's has gone":                         {accepted: "1", age: old, now: 1, event: "Normal Created created Secret my-network-rpc with credentials of generation 1"},
+		"the key was lost, and the old generation with it": {accepted: "2", before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2; restart what uses it"},
+		"a rotation waits for the user":                    {accepted: "1,2", before: 1, age: old, answer: taken, now: 1, event: "Normal RotationWaits delete Secret my-network-rpc", again: 1},
+		"a rotation goes on":                               {accepted: "1,2", before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2; restart what uses it: in 1m0s at the earliest, those of generation 1 are refused"},
+		"a quota":                                          {accepted: "1", answer: quota, now: 0, err: "exceeded quota", again: 1},
+		"the namespace goes":                               {accepted: "1", answer: terminating, now: 0, again: 1},
+		"the apiserver is busy, which nobody is told of":   {accepted: "1", answer: apierrors.NewServerTimeout(secrets.GroupResource(), "create", 1), err: "create Secret default/my-network-rpc", again: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
@@ -54,11 +59,11 @@ func TestPublish(t *testing.T) {
 			var known memory
 			n := network(1)
 			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
-			got, err := c.publish(t.Context(), n, testKey, row.generation, row.before, &known)
+			got, err := c.publish(t.Context(), n, testKey, parseGenerations(row.accepted), row.before, &known)
 			if got != row.now || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
 				t.Errorf("%d, %v; want %d, %q", got, err, row.now, row.err)
 			}
-			if _, _ = c.publish(t.Context(), n, testKey, row.generation, got, &known); len(client.Actions()) != 1+row.again {
+			if _, _ = c.publish(t.Context(), n, testKey, parseGenerations(row.accepted), got, &known); len(client.Actions()) != 1+row.again {
 				t.Errorf("%d requests in two tries, want %d", len(client.Actions()), 1+row.again)
 			}
 			for _, action := range client.Actions() {
@@ -71,7 +76,7 @@ func TestPublish(t *testing.T) {
 			for event := range recorder.Events {
 				told = append(told, event)
 			}
-			if text := strings.Join(told, "\n"); !strings.HasPrefix(text, row.event) || (row.event == "") != (text == "") || len(told) > 1 {
+			if text := strings.Join(told, "\n"); !strings.HasPrefix(text, row.event) || (row.event == "") != (text == "") || strings.Contains(text, "refused") != strings.Contains(row.event, "refused") || len(told) > 1 {
 				t.Errorf("events are %q, want one, %q", told, row.event)
 			}
 		})
@@ -86,7 +91,7 @@ func TestApplicationsHaveTimeToRestart(t *testing.T) {
 	n := network(1)
 	publish := func(known *memory, before, want int64) {
 		t.Helper()
-		if now, err := c.publish(t.Context(), n, testKey, 2, before, known); now != want || err != nil {
+		if now, err := c.publish(t.Context(), n, testKey, generations{1, 2}, before, known); now != want || err != nil {
 			t.Fatalf("%d, %v; want %d", now, err, want)
 		}
 	}
@@ -117,6 +122,51 @@ func TestApplicationsHaveTimeToRestart(t *testing.T) {
 	passing.SetTime(passing.Now().Add(time.Hour))
 	if c.restarted(n, 2, &waits) {
 		t.Error("applications can't have what is in no Secret")
+	}
+}
+
+// Passes over a network in the middle of a rotation, whose nodes all accept both generations.
+func TestASecondRollGivesApplicationsTime(t *testing.T) {
+	taken := apierrors.NewAlreadyExists(secrets.GroupResource(), "my-network-rpc")
+	const resync, old = 30 * time.Second, predecessorGoes
+	for name, row := range map[string]struct {
+		standing  string
+		published int64
+		answer    error
+		later     []time.Duration
+		want      []string // what is accepted after each pass, and for which generation the Secret was made
+	}{
+		"it waits until the Secret is made anew":     {"1,2", 1, taken, []time.Duration{0, 10 * resync}, []string{"1,2 1", "1,2 1"}},
+		"and then until applications have restarted": {"1,2", 1, nil, []time.Duration{0, resync, resync - 1, 1}, []string{"1,2 2", "1,2 2", "1,2 2", "2 2"}},
+		"the controller was restarted meanwhile":     {"1,2", 2, taken, []time.Duration{0, 2*resync - 1, 1}, []string{"1,2 2", "1,2 2", "2 2"}},
+		"the Secret is somebody else's":              {"1,2", 0, taken, []time.Duration{0}, []string{"2 0"}},
+		"the first roll waits for nothing":           {"1", 1, taken, []time.Duration{0}, []string{"1,2 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+			client.PrependReactor("create", "secrets", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				return true, action.(clienttesting.CreateAction).GetObject(), row.answer
+			})
+			passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
+			c := &Controller{client: client, events: events.NewFakeRecorder(10), clock: passing, options: Options{Resync: resync}}
+			n := network(2)
+			n.CreationTimestamp = metav1.NewTime(passing.Now().Add(-old))
+			n.Spec.Credentials.Generation = 2
+			now := standing{key: testKey, record: record{testKey.fingerprint(), parseGenerations(row.standing), row.published}}
+			nodes := meshed(2)
+			for i := range nodes {
+				nodes[i].accepts = now.generations
+			}
+			var known memory
+			for i, later := range row.later {
+				passing.SetTime(passing.Now().Add(later))
+				a, troubles := c.admit(t.Context(), n, now, nodes, &known)
+				if got := fmt.Sprint(a.generations, " ", a.published); got != row.want[i] || errors.Join(troubles...) != nil {
+					t.Fatalf("pass %d: %s, %v; want %s", i, got, troubles, row.want[i])
+				}
+				now.generations, now.published = a.generations, a.published
+			}
+		})
 	}
 }
 

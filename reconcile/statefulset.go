@@ -59,6 +59,9 @@ func statefulSet(n *Network, image string, partition int32, a access) *appsv1.St
 	metadata := childMeta(n, statefulSetName(n))
 	template := podTemplate(n, image, a)
 	metadata.Annotations = map[string]string{annotationNodeImage: image, annotationTemplateHash: templateHash(template)}
+	if a.ownUser != "" {
+		metadata.Annotations[annotationOwnUser] = a.ownUser
+	}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: metadata,

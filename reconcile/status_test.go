@@ -193,7 +193,7 @@ func TestConditions(t *testing.T) {
 			want:  []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
-			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{access: testKey.access("", generations{1, 2}, "", 1)}},
+			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{access: testKey.access(network(3), generations{1, 2}, "", 1)}},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
 				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods are updated",

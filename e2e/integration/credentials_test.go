@@ -28,9 +28,8 @@ import (
 const masterKey = "bitcoin-controller-master-key"
 
 var (
-	secrets      = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
-	quotas       = schema.GroupVersionResource{Version: "v1", Resource: "resourcequotas"}
-	roleBindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"}
+	secrets = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+	quotas  = schema.GroupVersionResource{Version: "v1", Resource: "resourcequotas"}
 )
 
 func readSecret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
@@ -548,6 +547,67 @@ func (n network) renewWith(t *testing.T, c **controller, password *string) {
 	})
 }
 
+// configuration is the ConfigMap of the nodes, as a patch that puts it back.
+func (n network) configuration(t *testing.T) string {
+	t.Helper()
+	u, err := client.Resource(configMaps).Namespace(n.namespace).Get(t.Context(), "my-network-config", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return asJSON(t, map[string]any{"metadata": map[string]any{"annotations": u.GetAnnotations()}, "data": u.Object["data"]})
+}
+
+// configured waits until that is the configuration.
+func (n network) configured(t *testing.T, want string) {
+	t.Helper()
+	eventually(t, "configured", func() error {
+		if got := n.configuration(t); got != want {
+			return fmt.Errorf("it is %s", got)
+		}
+		return nil
+	})
+}
+
+func TestAnOldConfigMapUndoesNoRotation(t *testing.T) {
+	c := startController(t)
+	n := newNetwork(t, 2)
+	n.meshed(t, 2)
+	user, old, err := n.application(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := n.configuration(t)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
+	n.says(t, reconcile.ConditionReconciling, reconcile.ReasonRollingOut, "delete Secret my-network-rpc")
+	n.renews(t)
+	n.generation(t, 2)
+	n.lacks(t, reconcile.ConditionReconciling)
+	second, before := n.configuration(t), n.uids(t)
+
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			c.stop()
+		}
+		merge(t, configMaps, n.namespace, "my-network-config", first)
+		if restarted {
+			c = startController(t)
+		}
+		n.configured(t, second)
+		n.audited(t, 2)
+		n.configured(t, second)
+	}
+	if after := n.uids(t); !slices.Equal(before, after) {
+		t.Error("pods were replaced")
+	}
+	for i := range 2 {
+		if err := n.call(t.Context(), i, user, old); !errors.Is(err, rpc.ErrUnauthorized) {
+			t.Errorf("node %d accepts the first password again: %v", i, err)
+		}
+	}
+	n.generation(t, 2)
+	n.lacks(t, reconcile.ConditionReconciling)
+}
+
 func podReady(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
 }
@@ -600,16 +660,10 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 	n.meshed(t, 2)
 	n.lacks(t, reconcile.ConditionReconciling)
 
-	// Nothing restarts because of what becomes of the Secret.
+	// Nothing restarts because the Secret can't be read.
 	before := n.uids(t)
-	n.setOwnUser(t, "bc-user", "")
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretInvalid, "BC_RPC_PASSWORD is empty")
-	deleteSecret(t, n.namespace, "bitcoin-default-secret")
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretNotFound, "")
-	if err := client.Resource(roleBindings).Namespace(n.namespace).Delete(t.Context(), "bitcoin-controller-secret", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "")
+	merge(t, roles, n.namespace, "bitcoin-controller-secret", "{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [another], verbs: [get]}]}")
+	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "the user that it gave before is still let in")
 	c.stop()
 	again := startController(t)
 	n.audited(t, 2)
@@ -619,18 +673,68 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 	n.accepts(t, 1, "bc-user", later)
 	n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
 
+	// Whatever takes the user away does so for good, even while the Secret can't be read.
+	letsIn := n.configuration(t)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: another}}")
+	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretNotFound, "Secret another does not exist")
+	n.refuses(t, 2, "bc-user", later)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: bitcoin-default-secret}}")
+	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "--resource-name=bitcoin-default-secret")
+	n.lacks(t, reconcile.ConditionReconciling)
+	keepsOut, before := n.configuration(t), n.uids(t)
+	merge(t, configMaps, n.namespace, "my-network-config", letsIn)
+	n.configured(t, keepsOut)
+	n.audited(t, 2)
+	n.configured(t, keepsOut)
+	if after := n.uids(t); !slices.Equal(before, after) {
+		t.Error("pods were replaced for an old ConfigMap")
+	}
+	n.refuses(t, 2, "bc-user", later)
+	applySample(t, n.namespace, "secret-role.yaml")
+	n.accepts(t, 0, "bc-user", later)
+	n.lacks(t, reconcile.ConditionReconciling)
+	deleteSecret(t, n.namespace, "bitcoin-default-secret")
+	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretNotFound, "")
+	n.refuses(t, 2, "bc-user", later)
+	createSecret(t, n.namespace, "bitcoin-default-secret", map[string]string{"BC_RPC_USER": "bc-user", "BC_RPC_PASSWORD": later})
+	n.accepts(t, 0, "bc-user", later)
+	n.lacks(t, reconcile.ConditionReconciling)
 	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: null}}")
 	n.lacks(t, reconcile.ConditionStalled)
-	eventually(t, "the user has gone", func() error {
-		for i := range 2 {
-			if err := n.call(t.Context(), i, "bc-user", later); !errors.Is(err, rpc.ErrUnauthorized) {
+	n.refuses(t, 2, "bc-user", later)
+	n.tellsNothing(t, c, weak, strong, later)
+	n.tellsNothing(t, again, weak, strong, later)
+}
+
+func TestAnotherSecretEndsTheUserOfTheOneBefore(t *testing.T) {
+	startController(t)
+	const leaked = "canary-leaked-and-long"
+	n := network{namespace: newNamespace(t), name: "my-network"}
+	applySample(t, n.namespace, "secret-role.yaml")
+	merge(t, roles, n.namespace, "bitcoin-controller-secret", "{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [another], verbs: [get]}]}")
+	createSecret(t, n.namespace, "another", map[string]string{"BC_RPC_USER": "bc-user", "BC_RPC_PASSWORD": leaked})
+	n.create(t, 2)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: another}}")
+	n.accepts(t, 0, "bc-user", leaked)
+	n.meshed(t, 2)
+	n.lacks(t, reconcile.ConditionReconciling)
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: bitcoin-default-secret}}") // which nobody lets it read
+	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "--resource-name=bitcoin-default-secret")
+	n.refuses(t, 2, "bc-user", leaked)
+	n.meshed(t, 2)
+}
+
+// refuses waits until no node lets that user in any more.
+func (n network) refuses(t *testing.T, nodes int, user, password string) {
+	t.Helper()
+	eventually(t, "nodes refuse "+user, func() error {
+		for i := range nodes {
+			if err := n.call(t.Context(), i, user, password); !errors.Is(err, rpc.ErrUnauthorized) {
 				return fmt.Errorf("node %d answers: %v", i, err)
 			}
 		}
 		return nil
 	})
-	n.tellsNothing(t, c, weak, strong, later)
-	n.tellsNothing(t, again, weak, strong, later)
 }
 
 func TestTheSampleOfAnOwnUserWorks(t *testing.T) {
