@@ -145,8 +145,10 @@ func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
 	return r.partition, ""
 }
 
-// outdated says whether there is a pod, and not as wanted now.
-func (r rollout) outdated(n node) bool { return n.revision != "" && n.revision != r.revision }
+// outdated says whether there is a pod, and not as wanted now, as far as that is known.
+func (r rollout) outdated(n node) bool {
+	return n.revision != "" && r.revision != "" && n.revision != r.revision
+}
 
 // done says whether every wanted pod is there and as wanted.
 func (r rollout) done(nodes []node) bool {

@@ -105,7 +105,8 @@ func TestWhereARollStands(t *testing.T) {
 		revisions [3]string // "" where there is no pod
 		want      string
 	}{
-		"the pods of a new network are yet to come": {live: made(1, 0, "", 0)},
+		"the pods of a new network are yet to come":            {live: made(1, 0, "", 0)},
+		"they are faster in our caches than their revision is": {live: made(1, 0, "", 0), revisions: [3]string{"a", "a", "a"}},
 		"some have":         {live: made(1, 1, "a", 0), revisions: [3]string{"a"}},
 		"all have":          {live: made(1, 1, "a", 0), revisions: [3]string{"a", "a", "a"}},
 		"a pod is replaced": {live: made(1, 1, "a", 0), revisions: [3]string{"a", "", "a"}},
