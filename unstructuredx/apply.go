@@ -102,9 +102,9 @@ func (a Applier) needsOverwrite(change Change) bool {
 	return !sealed || slices.ContainsFunc(change.Differences, func(d Difference) bool { return d.Surplus })
 }
 
-// overwrite makes the object, but for its metadata, as intended by a patch, which can take away what others own. Then it gives up what we own by
-// that patch: two owners of a field, even if both are us, have to leave it out for it to go. The object is without our hash
-// until it is applied, so that an overwrite that got stuck is begun anew.
+// overwrite makes the object, but for its metadata, as intended by a patch, which can take away what others own. Then it
+// gives up what we own by that patch: two owners of a field, even if both are us, have to leave it out for it to go. The
+// object is without our hash until it is applied, so that an overwrite that got stuck is begun anew.
 func (a Applier) overwrite(ctx context.Context, client dynamic.ResourceInterface, change Change) error {
 	patch := mergePatch(change.live.Object, change.body.Object)
 	patch["metadata"] = map[string]any{"uid": change.live.GetUID(), "annotations": map[string]any{a.HashAnnotation: nil}}
