@@ -139,7 +139,8 @@ const blockTime = time.Second
 // difference is what the chains of a network had when they were first seen to differ, so that a block on its way isn't
 // reported as a disagreement. It can be lost at any time: then a difference is reported a second later.
 type difference struct {
-	since time.Time
+	// began is when the nodes were last seen to agree no longer, since when they differ as they do now.
+	began, since time.Time
 	// tips are those of the nodes that did not have the highest one.
 	tips map[int32]string
 }
@@ -163,18 +164,25 @@ func (d *difference) settle(nodes []node, c *chain, now time.Time) {
 		}
 	}
 	if !same {
-		*d = difference{since: now, tips: current}
+		*d = difference{began: d.began, since: now, tips: current}
+	}
+	if d.began.IsZero() {
+		d.began = now
 	}
 	c.pending = !lasting || !slices.ContainsFunc(nodes, func(n node) bool { return n.tip == c.tip && asked(n) })
 }
 
 // toAsk are the nodes to be asked again, those that differ and one of those that have the highest tip, and when: a second
-// after the difference was first seen, and then, as long as it is the same, after twice the time each.
+// after the difference was first seen, and then, as long as it is the same, after twice the time each. In the first second
+// they are asked twice more, for one that has just come up gets a short chain in no time.
 func (d *difference) toAsk(nodes []node, c chain, now time.Time) (ordinals []int32, when time.Time) {
 	highest := slices.IndexFunc(nodes, func(n node) bool { return n.tip == c.tip })
-	when = d.since.Add(blockTime)
-	if !c.pending {
+	when = now.Add(max(now.Sub(d.began), firstRetry))
+	switch settled := d.since.Add(blockTime); {
+	case !c.pending:
 		when = now.Add(now.Sub(d.since))
+	case settled.Before(when):
+		when = settled
 	}
 	return slices.Concat(c.behind, c.apart, []int32{int32(highest)}), when
 }

@@ -497,6 +497,32 @@ func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
 	}
 }
 
+// A node that has just come up has no part of the chain, and is not usable before it has.
+func TestANewcomerWithTheChainIsReadySoon(t *testing.T) {
+	w := newWorld(t, 2)
+	w.allReady()
+	c := w.controller()
+	w.fakes[0].Mine(101)
+	w.judged(c.rest(t, w))
+	w.net.SetBlockDelay(200 * time.Millisecond)
+	w.network.Spec.Nodes++
+	w.add(t)
+	w.ready(2)
+	since := w.clock.Now()
+	var ready []string
+	for w.clock.Now().Sub(since) < 2*time.Second {
+		f, again := c.pass(t, w)
+		w.judged(f)
+		is := meta.FindStatusCondition(w.network.Status.Conditions, ConditionReady)
+		ready = append(ready, fmt.Sprint(w.clock.Now().Sub(since), " ", is.Reason))
+		w.time.Advance(again)
+		w.advance(again)
+	}
+	if len(ready) < 2 || ready[0] != "0s NodesBehind" || ready[1] != "250ms Ready" {
+		t.Errorf("it is %q", ready)
+	}
+}
+
 func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 	w := newWorld(t, 3)
 	w.allReady()
@@ -510,12 +536,13 @@ func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 		t.Errorf("a block that may be on its way is reported: %+v", f.chain)
 	}
 	seen := w.clock.Now()
-	for _, after := range []time.Duration{1, 2, 4, 8, 16} {
+	const quarter = blockTime / 4
+	for _, after := range []time.Duration{quarter, 2 * quarter, blockTime, 2 * blockTime, 4 * blockTime, 8 * blockTime, 16 * blockTime} {
 		w.advance(again)
 		before := w.trips()
 		f, again = c.pass(t, w)
-		if got := w.clock.Now().Sub(seen); got != after*time.Second || f.chain.pending || !slices.Equal(f.chain.behind, []int32{1, 2}) {
-			t.Errorf("after %s, want %d s: %+v", got, after, f.chain)
+		if got := w.clock.Now().Sub(seen); got != after || f.chain.pending != (after < blockTime) || !slices.Equal(f.chain.behind, []int32{1, 2}) {
+			t.Errorf("after %s, want %s: %+v", got, after, f.chain)
 		}
 		w.asked(t, before, 2, 1, 1) // node 0 for the hash of the lower block, too
 	}
