@@ -62,10 +62,15 @@ func useCLI(t *testing.T, n network) {
 			t.Errorf("bitcoin-cli %v getblockcount: %q, %v", flags, out, err)
 		}
 	}
-	// Another node's name resolves: its bitcoind answers, if only that the cookie is not its own.
-	if out, err := n.cli(t.Context(), 0, "-rpcconnect="+n.podName(1)+"."+n.name+"-svc", "getblockcount"); err == nil || !strings.Contains(err.Error(), "Authorization failed") {
-		t.Errorf("asking node 1 by its name: %q, %v", out, err)
-	}
+	// Another node's name resolves: its bitcoind answers, if only that the cookie is not its own. A cluster that has just been
+	// made may know no names yet.
+	eventually(t, "node 1 answers by its name", func(ctx context.Context) error {
+		out, err := n.cli(ctx, 0, "-rpcconnect="+n.podName(1)+"."+n.name+"-svc", "getblockcount")
+		if err == nil || !strings.Contains(err.Error(), "Authorization failed") {
+			return fmt.Errorf("it says %q, %v", out, err)
+		}
+		return nil
+	})
 }
 
 func mineChain(t *testing.T, n network) {
