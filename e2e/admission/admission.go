@@ -27,6 +27,7 @@ type Judge interface {
 func Test(t *testing.T, judge Judge) {
 	t.Run("refused", func(t *testing.T) { testRefused(t, judge) })
 	t.Run("refused lines of config", func(t *testing.T) { testRefusedConfig(t, judge) })
+	t.Run("malformed lines of config", func(t *testing.T) { testMalformedConfig(t, judge) })
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, judge) })
 	t.Run("changed", func(t *testing.T) { testChanged(t, judge) })
 	t.Run("status", func(t *testing.T) { testStatus(t, judge) })
@@ -95,49 +96,58 @@ func testRefused(t *testing.T, judge Judge) {
 }
 
 func testRefusedConfig(t *testing.T, judge Judge) {
-	const form = "each line of config must be name=value, a comment or empty"
 	owned := func(what string) string {
 		return `config must not hold "` + what + `": the controller sets that itself`
 	}
 	for name, row := range map[string]struct{ config, want string }{
-		"a user of its own":                  {"rpcuser=x", owned("rpcuser=")},
-		"the end of all users":               {"norpcauth=1", owned("norpcauth=")},
-		"a whitelist":                        {"rpcwhitelist=bitcoin-controller:stop", owned("rpcwhitelist=")},
-		"RPC for everybody":                  {"rpcallowip=::/0", owned("rpcallowip=")},
-		"no RPC":                             {"server=0", owned("server=")},
-		"no RPC, put otherwise":              {"noserver=1", owned("noserver=")},
-		"another chain":                      {"chain=main", owned("chain=")},
-		"no chain":                           {"regtest=0", owned("regtest=")},
-		"the test network":                   {"testnet=1", owned("testnet=")},
-		"the newer test network":             {"testnet4=1", owned("testnet4=")},
-		"signet":                             {"signet=1", owned("signet=")},
-		"a signet's challenge":               {"signetchallenge=51", owned("signetchallenge=")},
-		"a port":                             {"port=1", owned("port=")},
-		"a port with a section":              {"regtest.port=1", owned("regtest.port=")},
-		"a negated port with a section":      {"main.noport=1", owned("main.noport=")},
-		"an address":                         {"bind=127.0.0.1", owned("bind=")},
-		"no listening":                       {"listen=0", owned("listen=")},
-		"no listening, put otherwise":        {"nolisten=1", owned("nolisten=")},
-		"fixed peers":                        {"connect=10.0.0.1", owned("connect=")},
-		"no peers":                           {"noconnect=1", owned("noconnect=")},
-		"another directory":                  {"datadir=/tmp", owned("datadir=")},
-		"another directory of blocks":        {"blocksdir=/tmp", owned("blocksdir=")},
-		"another file":                       {"conf=/tmp/x", owned("conf=")},
-		"one more file":                      {"includeconf=/tmp/x", owned("includeconf=")},
-		"a file that wins over this one":     {"settings=x.json", owned("settings=")},
-		"in the background":                  {"daemon=1", owned("daemon=")},
-		"in the background, waited for":      {"daemonwait=1", owned("daemonwait=")},
-		"no network":                         {"networkactive=0", owned("networkactive=")},
-		"fewer connections":                  {"maxconnections=8", owned("maxconnections=")},
-		"a section":                          {"[main]", owned("[main]")},
-		"the section that it is in":          {"txindex=1\n[regtest]\n", owned("[regtest]")},
-		"a section behind spaces":            {" \t[main]", owned("[main]")},
-		"half a section":                     {"[main", owned("[main")},
-		"spaces around the name":             {" \trpcuser \t= x", owned("rpcuser \t=")},
-		"on the second line":                 {"txindex=1\nnorpcauth=1\ndebug=net", owned("norpcauth=")},
-		"after an empty line":                {"\n\nport=1", owned("port=")},
-		"after a comment":                    {"# harmless\nport=1", owned("port=")},
-		"a password":                         {"rpcpassword=hush", owned("rpcpassword=")},
+		"a user of its own":              {"rpcuser=x", owned("rpcuser=")},
+		"the end of all users":           {"norpcauth=1", owned("norpcauth=")},
+		"a whitelist":                    {"rpcwhitelist=bitcoin-controller:stop", owned("rpcwhitelist=")},
+		"RPC for everybody":              {"rpcallowip=::/0", owned("rpcallowip=")},
+		"no RPC":                         {"server=0", owned("server=")},
+		"no RPC, put otherwise":          {"noserver=1", owned("noserver=")},
+		"another chain":                  {"chain=main", owned("chain=")},
+		"no chain":                       {"regtest=0", owned("regtest=")},
+		"the test network":               {"testnet=1", owned("testnet=")},
+		"the newer test network":         {"testnet4=1", owned("testnet4=")},
+		"signet":                         {"signet=1", owned("signet=")},
+		"a signet's challenge":           {"signetchallenge=51", owned("signetchallenge=")},
+		"a port":                         {"port=1", owned("port=")},
+		"a port with a section":          {"regtest.port=1", owned("regtest.port=")},
+		"a negated port with a section":  {"main.noport=1", owned("main.noport=")},
+		"an address":                     {"bind=127.0.0.1", owned("bind=")},
+		"no listening":                   {"listen=0", owned("listen=")},
+		"no listening, put otherwise":    {"nolisten=1", owned("nolisten=")},
+		"fixed peers":                    {"connect=10.0.0.1", owned("connect=")},
+		"no peers":                       {"noconnect=1", owned("noconnect=")},
+		"another directory":              {"datadir=/tmp", owned("datadir=")},
+		"another directory of blocks":    {"blocksdir=/tmp", owned("blocksdir=")},
+		"another file":                   {"conf=/tmp/x", owned("conf=")},
+		"one more file":                  {"includeconf=/tmp/x", owned("includeconf=")},
+		"a file that wins over this one": {"settings=x.json", owned("settings=")},
+		"in the background":              {"daemon=1", owned("daemon=")},
+		"in the background, waited for":  {"daemonwait=1", owned("daemonwait=")},
+		"no network":                     {"networkactive=0", owned("networkactive=")},
+		"fewer connections":              {"maxconnections=8", owned("maxconnections=")},
+		"a section":                      {"[main]", owned("[main]")},
+		"the section that it is in":      {"txindex=1\n[regtest]\n", owned("[regtest]")},
+		"a section behind spaces":        {" \t[main]", owned("[main]")},
+		"half a section":                 {"[main", owned("[main")},
+		"spaces around the name":         {" \trpcuser \t= x", owned("rpcuser \t=")},
+		"on the second line":             {"txindex=1\nnorpcauth=1\ndebug=net", owned("norpcauth=")},
+		"after an empty line":            {"\n\nport=1", owned("port=")},
+		"after a comment":                {"# harmless\nport=1", owned("port=")},
+		"a password":                     {"rpcpassword=hush", owned("rpcpassword=")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answered(t, judge.Create(parse(t, configured(row.config))), row.want)
+		})
+	}
+}
+
+func testMalformedConfig(t *testing.T, judge Judge) {
+	const form = "each line of config must be name=value, a comment or empty"
+	for name, row := range map[string]struct{ config, want string }{
 		"a carriage return":                  {"txindex=1\rrpcuser=x", "control characters"},
 		"a line as on Windows":               {"txindex=1\r\n", "control characters"},
 		"a zero byte":                        {"txindex=1\x00", "control characters"},
