@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,8 +22,8 @@ const (
 	testPassword = "correct horse battery staple"
 )
 
-// soon is how long a call that must not hang may take before a test fails.
-const soon = 5 * time.Second
+// soon is how long a call that must not hang may take before a test fails: machines are busy.
+const soon = time.Minute
 
 func TestNewClientRefuses(t *testing.T) {
 	for name, cfg := range map[string]Config{
@@ -144,7 +145,11 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(tc.handler)
 			t.Cleanup(srv.Close)
-			c := newTestClient(t, Config{URL: srv.URL, Timeout: 200 * time.Millisecond, MaxBody: 64 << 10, MaxValues: 1000})
+			timeout := soon
+			if slices.Contains(tc.want, ErrTimeout) {
+				timeout = 200 * time.Millisecond
+			}
+			c := newTestClient(t, Config{URL: srv.URL, Timeout: timeout, MaxBody: 64 << 10, MaxValues: 1000})
 			begin := time.Now()
 			n, err := c.GetBlockCount(t.Context())
 			for _, want := range tc.want {
@@ -163,14 +168,9 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 }
 
 func TestRefusedIsUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	c := newTestClient(t, Config{URL: "http://" + l.Addr().String()})
+	c := newTestClient(t, Config{URL: "http://127.0.0.1:1"}) // nobody listens
 	call := GetBlockCountCall(new(int64))
-	err = c.Batch(t.Context(), call)
+	err := c.Batch(t.Context(), call)
 	for _, want := range []error{ErrUnreachable, syscall.ECONNREFUSED} {
 		if !errors.Is(err, want) || !errors.Is(call.Err, want) {
 			t.Errorf("batch %v, call %v, want %v", err, call.Err, want)
@@ -210,18 +210,19 @@ func TestCallersContext(t *testing.T) {
 }
 
 func TestTheNextCallWorksAfterATimeout(t *testing.T) {
-	first := true
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if first {
-			first = false
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), `"id":1,`) {
 			hang(w, r)
 			return
 		}
 		io.WriteString(w, `{"jsonrpc":"2.0","result":7,"id":2}`)
 	}))
 	defer srv.Close()
-	c := newTestClient(t, Config{URL: srv.URL, Timeout: 100 * time.Millisecond})
-	if _, err := c.GetBlockCount(t.Context()); !errors.Is(err, ErrTimeout) {
+	c := newTestClient(t, Config{URL: srv.URL, Timeout: soon})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.GetBlockCount(ctx); !errors.Is(err, ErrTimeout) {
 		t.Fatalf("first call: %v, want ErrTimeout", err)
 	}
 	if n, err := c.GetBlockCount(t.Context()); err != nil || n != 7 {

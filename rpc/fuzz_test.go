@@ -28,6 +28,9 @@ func addTranscripts(f *testing.F) {
 // only if it is JSON, with status 200, of our id and with a result.
 func FuzzReply(f *testing.F) {
 	addTranscripts(f)
+	// What is there twice counts as what it is last, whatever it was before.
+	f.Add(200, []byte(`{"id":"x","id":1,"result":7}`))
+	f.Add(200, []byte(`{"error":{"data":1e999},"error":null,"id":1,"result":7}`))
 	c := newTestClient(f, Config{URL: "http://127.0.0.1:1"})
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for _, call := range []*Call{
@@ -42,12 +45,8 @@ func FuzzReply(f *testing.F) {
 				}
 				continue
 			}
-			var reply struct {
-				ID     int
-				Result json.RawMessage // not any: JSON has numbers that a float64 has not
-				Error  any
-			}
-			if status != http.StatusOK || json.Unmarshal(body, &reply) != nil || reply.ID != 1 || reply.Error != nil {
+			var reply struct{ ID, Result, Error json.RawMessage } // not any: JSON has numbers that a float64 has not
+			if status != http.StatusOK || json.Unmarshal(body, &reply) != nil || string(reply.ID) != "1" || reply.Result == nil || !isNull(reply.Error) {
 				t.Errorf("%s: status %d and %q taken for good", call.Method, status, body)
 			}
 		}

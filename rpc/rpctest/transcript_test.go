@@ -138,7 +138,7 @@ func wrongPassword(s *stage) { s.password = "wrong" }
 // eventually polls in real time, with a deadline.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !cond() {
 		select {
 		case <-deadline:
