@@ -90,8 +90,8 @@ func (p *meshing) inParallel(ctx context.Context, busy func(node, *view) bool, d
 					err = do(ctx, client, &e)
 				}
 				e.err = err
-				<-slots
 				p.end(r, e)
+				<-slots // not before that: one that has answered must not pass for one that doesn't
 			})
 		}
 	})
