@@ -631,6 +631,16 @@ func (n network) accepts(t *testing.T, ordinal int, user, password string) {
 	eventually(t, fmt.Sprintf("node %d accepts %s", ordinal, user), func() error { return n.call(t.Context(), ordinal, user, password) })
 }
 
+// allowsAnother lets the controller read the Secret another, and no longer that of the samples.
+func (n network) allowsAnother(t *testing.T) {
+	t.Helper()
+	merge(t, roles, n.namespace, "bitcoin-controller-secret", "{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [another], verbs: [get]}]}")
+	// No test has it try in vain: see allGranted.
+	if err := untilAllowed(t.Context(), true, systemNamespace, "{verb: get, resource: secrets, name: another, namespace: "+n.namespace+"}"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 	c := startController(t)
 	const weak, strong, later = "canary-1", "canary-2-long-enough", "canary-3-long-enough:with#signs"
@@ -662,7 +672,7 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 
 	// Nothing restarts because the Secret can't be read.
 	before := n.uids(t)
-	merge(t, roles, n.namespace, "bitcoin-controller-secret", "{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [another], verbs: [get]}]}")
+	n.allowsAnother(t)
 	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "the user that it gave before is still let in")
 	c.stop()
 	again := startController(t)
@@ -711,7 +721,7 @@ func TestAnotherSecretEndsTheUserOfTheOneBefore(t *testing.T) {
 	const leaked = "canary-leaked-and-long"
 	n := network{namespace: newNamespace(t), name: "my-network"}
 	applySample(t, n.namespace, "secret-role.yaml")
-	merge(t, roles, n.namespace, "bitcoin-controller-secret", "{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [another], verbs: [get]}]}")
+	n.allowsAnother(t)
 	createSecret(t, n.namespace, "another", map[string]string{"BC_RPC_USER": "bc-user", "BC_RPC_PASSWORD": leaked})
 	n.create(t, 2)
 	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: another}}")

@@ -73,12 +73,5 @@ func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 	n.tells(t, "Warning DriftReverted: StatefulSet my-network-sts was changed by somebody else; put it back")
 	n.meshed(t, 3)
 
-	_, node := n.bitcoind(t, 0)
-	asked(t, node, 2)
-	before := n.told(t)
-	written := c.requests(n).events
-	asked(t, node, 3)
-	if after := n.told(t); len(after) != len(before) || c.requests(n).events != written {
-		t.Errorf("three idle audits told of something: %v, before %v", after, before)
-	}
+	n.idle(t, c, 3) // of events, too
 }

@@ -47,6 +47,7 @@ func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
 	second.says(t, standingBy)
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
+	n.idle(t, first, 2)
 
 	first.stop()
 	if now := leader(t); now == holder {
@@ -84,8 +85,7 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 			if row.change != "" {
 				n.create(t, 3)
 				n.meshed(t, 3)
-				_, node := n.bitcoind(t, 0)
-				asked(t, node, 2) // what the last events still cause
+				n.idle(t, first, 2)
 			}
 			before := first.requests(n).writes
 			first.cut(row.writes)

@@ -112,10 +112,14 @@ func install(ctx context.Context) error {
 	if err := applyKustomization(ctx, "../../manifests"); err != nil {
 		return err
 	}
-	return poll(ctx, func() error {
+	err := poll(ctx, func() error {
 		_, err := client.Resource(reconcile.Resource).List(ctx, metav1.ListOptions{})
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return granted(ctx, systemNamespace)
 }
 
 // counter counts the controller's requests to the apiserver by namespace, watches apart, and events by themselves: other

@@ -3,19 +3,26 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 )
 
-var roles = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}
+var (
+	roles         = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}
+	accessReviews = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "subjectaccessreviews"}
+)
 
 // installNamespaced installs manifests/namespaced for a new namespace, as its comment says.
 func installNamespaced(t *testing.T) string {
@@ -37,7 +44,42 @@ func installNamespaced(t *testing.T) string {
 	if err := applyKustomization(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
+	if err := granted(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
 	return namespace
+}
+
+// granted waits until the rules hold that were installed in the namespace: the apiserver goes by what its caches have.
+func granted(ctx context.Context, namespace string) error {
+	for _, attributes := range []string{ // one of each Role
+		"{verb: list, group: " + reconcile.Group + ", resource: bitcoinnetworks, namespace: " + namespace + "}",
+		"{verb: get, resource: secrets, name: " + masterKey + ", namespace: " + namespace + "}",
+	} {
+		if err := untilAllowed(ctx, true, namespace, attributes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// untilAllowed waits until the controller that is installed in the namespace is allowed something, or no longer is.
+func untilAllowed(ctx context.Context, want bool, namespace, attributes string) error {
+	review := &unstructured.Unstructured{}
+	text := "{apiVersion: authorization.k8s.io/v1, kind: SubjectAccessReview, spec: {user: '" + audit.Controller(namespace) + "', resourceAttributes: " + attributes + "}}"
+	if err := yaml.Unmarshal([]byte(text), &review.Object); err != nil {
+		return err
+	}
+	return poll(ctx, func() error {
+		answer, err := client.Resource(accessReviews).Create(ctx, review, metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		if allowed, _, err := unstructured.NestedBool(answer.Object, "status", "allowed"); allowed != want || err != nil {
+			return fmt.Errorf("%s in %s is allowed: %v (%v)", attributes, namespace, allowed, err)
+		}
+		return nil
+	})
 }
 
 // TestAControllerOfOneNamespaceStaysThere has only the Roles of that namespace, where it still can do everything.
@@ -114,6 +156,14 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 		"{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [bitcoin-controller-master-key], verbs: [get, list, watch]}]}")
 	withoutRules := installNamespaced(t)
 	merge(t, roles, withoutRules, "bitcoin-controller", "{rules: []}")
+	for from, attributes := range map[string]string{
+		namespace:    "{verb: create, group: coordination.k8s.io, resource: leases, namespace: " + namespace + "}",
+		withoutRules: "{verb: list, group: " + reconcile.Group + ", resource: bitcoinnetworks, namespace: " + withoutRules + "}",
+	} {
+		if err := untilAllowed(t.Context(), false, from, attributes); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, row := range map[string]struct {
 		token  string
 		change func(*reconcile.Options)

@@ -98,12 +98,7 @@ func TestAnIdleNetworkWithEverythingCausesNoWrites(t *testing.T) {
 	c := startController(t)
 	n := newNetworkOf(t, everything)
 	n.meshed(t, 3)
-	n.audited(t, 4) // what the last events still cause, and a status that was put off
-	before := c.requests(n)
-	n.audited(t, 3)
-	if now := c.requests(n); now != before {
-		t.Errorf("requests to the apiserver went from %+v to %+v in three audits", before, now)
-	}
+	n.idle(t, c, 3)
 }
 
 func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
@@ -115,7 +110,7 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 			first := startControllerOf(t, "example.com/bitcoind:1")
 			n := newNetworkOf(t, spec)
 			image := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image
-			n.audited(t, 2)
+			n.idle(t, first, 2)
 			first.stop()
 			second := startControllerOf(t, "example.com/bitcoind:2")
 			n.audited(t, 2)
@@ -216,6 +211,20 @@ func (n network) audited(t *testing.T, times int) {
 		}
 		if now < before+times {
 			return fmt.Errorf("%d of %d times", now-before, times)
+		}
+		return nil
+	})
+}
+
+// idle waits until so many audits have passed without a request about the network: what the last events still cause comes
+// before, and a status that was put off.
+func (n network) idle(t *testing.T, c *controller, audits int) {
+	t.Helper()
+	eventually(t, "idle", func() error {
+		before := c.requests(n)
+		n.audited(t, audits)
+		if now := c.requests(n); now != before {
+			return fmt.Errorf("requests to the apiserver went from %+v to %+v in %d audits", before, now, audits)
 		}
 		return nil
 	})
