@@ -28,6 +28,8 @@ const (
 	// changesPerBatch bounds how long a batch can take: so many dials, and as many removals.
 	changesPerBatch = 16
 	changeTimeout   = readTimeout + changesPerBatch*dialTimeout
+	// newsAge is how old the news may be by which entries are dropped. Within it all nodes have answered, or failed.
+	newsAge = 2 * readTimeout
 )
 
 // Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost much. An
@@ -148,14 +150,22 @@ func (p *meshing) meshNode(ctx context.Context, client bitcoind, e *exchange) er
 }
 
 // dropSurplus removes what the topology no longer wants as soon as all that it wants is connected, by dials that have
-// lasted. Whoever has not been asked in this pass is asked first: a network must not be split because of old news.
+// lasted. Whoever has not been asked for that is asked first: a network must not be split because of old news. If a node
+// takes longer than the pass waits, the next one goes on.
 func (p *meshing) dropSurplus(ctx context.Context) {
 	excess := func(of node, v *view) bool { return !surplus(p.wanted, p.members, of.ordinal, v.peers).none() }
 	some := slices.ContainsFunc(p.nodes, func(of node) bool { v := p.known.of[of.ordinal]; return v != nil && excess(of, v) })
-	if !some || p.unasked || p.known.asking() || !p.wanted.lasts(p.nodes, p.known) {
+	if !some || !p.wanted.lasts(p.nodes, p.known) {
+		p.known.dropping = time.Time{}
 		return
 	}
-	older := func(_ node, v *view) bool { return v.peers != nil && v.at.Before(p.now) }
+	if p.unasked || p.known.asking() {
+		return
+	}
+	if p.known.dropping.IsZero() || p.now.Sub(p.known.dropping) > newsAge {
+		p.known.dropping = p.now
+	}
+	older := func(_ node, v *view) bool { return v.peers != nil && v.at.Before(p.known.dropping) }
 	p.inParallel(ctx, older, func(ctx context.Context, client bitcoind, e *exchange) error { return p.look(ctx, client, e.view) })
 	if p.unasked || p.known.asking() {
 		return

@@ -14,6 +14,8 @@ type memory struct {
 	// audit is when all nodes are to be asked again, whatever happens before.
 	audit time.Time
 	of    map[int32]*view
+	// dropping is since when nodes are asked whether what the topology no longer wants may go; zero if nothing is to.
+	dropping time.Time
 	// late are the rounds of which not all nodes have answered yet.
 	late []*round
 	pods map[int32]observedPod

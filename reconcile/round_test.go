@@ -288,3 +288,59 @@ func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 		t.Errorf("%d pairs are connected", edges)
 	}
 }
+
+// slowly makes passes, none of which waits for the given node, until the time given has passed or done says so. Passes without
+// end at one time fail the test.
+func (c *watcher) slowly(t *testing.T, w *world, ordinal int, d time.Duration, done func() bool) {
+	t.Helper()
+	known := c.memories.of(c.key)
+	passes := 0
+	for end := w.clock.Now().Add(d); w.clock.Now().Before(end) && !done(); passes++ {
+		if passes == 200 {
+			t.Fatalf("it is asked again and again: %d round trips to each node", w.trips())
+		}
+		_, release := c.hold(w, ordinal)
+		_, again := c.pass(t, w)
+		release()
+		if len(known.late) > 0 { // the answer has woken the network
+			again = time.Millisecond
+		}
+		w.advance(again)
+	}
+}
+
+func TestANodeThatIsAlwaysSlowIsTriedWithBackoff(t *testing.T) {
+	w := newWorld(t, 1)
+	w.add(t, full)
+	w.add(t)
+	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, TopologyRing // 0 dials 1, which has no room
+	w.allReady()
+	c := w.controller()
+	c.slowly(t, w, 0, 2*time.Minute, func() bool { return false })
+	// As any other: after 0.25, 0.5, 1, 2, 4, 8 and 16 s, and then every half minute.
+	onetries := w.fakes[0].Stats().Calls["addnode"] - 1 // an add
+	if onetries < 1+7+2 || onetries > 1+7+4 {
+		t.Errorf("node 0 dialled %d times in two minutes", onetries)
+	}
+	if asked, most := w.trips()[0], 1+2*onetries+5; asked > most {
+		t.Errorf("node 0: %d round trips, at most %d are of use", asked, most)
+	}
+}
+
+func TestANodeThatIsAlwaysSlowDoesNotHaveAllAskedAgainAndAgain(t *testing.T) {
+	w := newWorld(t, 6)
+	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.allReady()
+	c := w.controller()
+	c.rest(t, w)
+	w.advance(time.Second)
+	w.network.Spec.Topology.Type = TopologyRing
+	before := w.trips()
+	c.slowly(t, w, 0, time.Minute, func() bool { return w.net.Edges() == 6 })
+	w.holds(t, c.rest(t, w))
+	for ordinal, now := range w.trips() {
+		if asked := now - before[ordinal]; asked > 8 { // to dial, to confirm that, for the news, to drop, and at audits
+			t.Errorf("node %d: %d round trips", ordinal, asked)
+		}
+	}
+}

@@ -71,7 +71,8 @@ type view struct {
 // try is what has been tried to connect one node to another.
 type try struct {
 	count int
-	// next is when to look whether it is connected now, and if it isn't, to try again, but not before again.
+	// next is when to look whether it is connected now, and if it isn't, to try again, but not before again. It is zero once
+	// that was looked at, and what is left is to try again.
 	next, again time.Time
 	// nudged: what was down a moment ago and is dialled again shows as connected before the other end has said a word.
 	// One that hangs up on us - it is full, or its network is off - would seem connected after every try.
@@ -88,7 +89,7 @@ func (v *view) next() time.Time {
 	}
 	next := v.due
 	for _, t := range v.tries {
-		if next.IsZero() || t.next.Before(next) {
+		if !t.next.IsZero() && (next.IsZero() || t.next.Before(next)) {
 			next = t.next
 		}
 	}
@@ -128,7 +129,10 @@ func (v *view) patient(todo changes, now time.Time) changes {
 func (v *view) conclude(todo changes, now time.Time) {
 	for ip, t := range v.tries {
 		switch {
-		case now.Before(t.next) || slices.Contains(todo.nudge, ip):
+		case now.Before(t.next):
+		case slices.Contains(todo.nudge, ip): // in this pass or, if that goes on without this node, in the next one
+			t.next = time.Time{}
+			v.tries[ip] = t
 		case t.nudged && !t.seen && v.peers[ip]:
 			again := t.count > 1
 			v.tries[ip] = try{count: t.count, next: now.Add(confirm), again: now.Add(confirm), nudged: again, seen: true}
