@@ -136,7 +136,12 @@ func (m mesher) connectAll(ctx context.Context, wanted mesh, nodes []node, known
 
 // plan is what to change at a node now.
 func (p *meshing) plan(of node, v *view) changes {
-	return v.patient(plan(p.wanted, p.nodes, p.members, of.ordinal, v.peers), p.now)
+	return v.sparing(v.patient(plan(p.wanted, p.nodes, p.members, of.ordinal, v.peers), p.now))
+}
+
+// surplus is what to remove at a node when all that is wanted is connected.
+func (p *meshing) surplus(of node, v *view) changes {
+	return v.sparing(surplus(p.wanted, p.members, of.ordinal, v.peers))
 }
 
 func (p *meshing) meshNode(ctx context.Context, client bitcoind, e *exchange) error {
@@ -153,7 +158,7 @@ func (p *meshing) meshNode(ctx context.Context, client bitcoind, e *exchange) er
 // lasted. Whoever has not been asked for that is asked first: a network must not be split because of old news. If a node
 // takes longer than the pass waits, the next one goes on.
 func (p *meshing) dropSurplus(ctx context.Context) {
-	excess := func(of node, v *view) bool { return !surplus(p.wanted, p.members, of.ordinal, v.peers).none() }
+	excess := func(of node, v *view) bool { return !p.surplus(of, v).none() }
 	some := slices.ContainsFunc(p.nodes, func(of node) bool { v := p.known.of[of.ordinal]; return v != nil && excess(of, v) })
 	if !some || !p.wanted.lasts(p.nodes, p.known) {
 		p.known.dropping = time.Time{}
@@ -175,7 +180,7 @@ func (p *meshing) dropSurplus(ctx context.Context) {
 		return
 	}
 	p.inParallel(ctx, excess, func(ctx context.Context, client bitcoind, e *exchange) error {
-		return p.changeAll(ctx, client, e, surplus(p.wanted, p.members, e.of.ordinal, e.view.peers))
+		return p.changeAll(ctx, client, e, p.surplus(e.of, e.view))
 	})
 }
 
@@ -232,8 +237,9 @@ func (q *question) answer(asked time.Time) (answer, error) {
 	case !isHash(q.chain.BestBlockHash):
 		return answer{}, fmt.Errorf("getblockchaininfo: %w: the best block's hash is not 64 hexadecimal digits in lower case", rpc.ErrBadReply)
 	}
+	peers, users := listedPeers(q.added)
 	return answer{
-		at: asked, peers: listedPeers(q.added),
+		at: asked, peers: peers, users: users,
 		release: q.network.Release(), height: q.chain.Blocks, tip: q.chain.BestBlockHash,
 	}, nil
 }

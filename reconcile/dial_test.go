@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -594,4 +595,40 @@ func TestOldNewsSplitNoNetwork(t *testing.T) {
 	}
 	c.mesh.connect = connectRPC
 	w.holds(t, c.rest(t, w))
+}
+
+// bitcoind takes no second entry for the same address and port.
+func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
+	w := newWorld(t, 4)
+	w.network.Spec.Topology.Type = TopologyFullMesh
+	client, err := connectRPC(w.ips[0], testCredentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own []string
+	for _, ip := range w.ips[1:] {
+		own = append(own, netip.AddrPortFrom(ip, p2pPort).String())
+		if err := client.Batch(t.Context(), rpc.AddNodeCall(own[len(own)-1], rpc.Add)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.allReady()
+	c := w.controller()
+	if f := c.rest(t, w); f.unconnected() != 0 || w.net.Edges() != 6 {
+		t.Errorf("%d pairs are not connected, %d really are", f.unconnected(), w.net.Edges())
+	}
+	before := w.trips()
+	for range 10 {
+		c.pass(t, w)
+	}
+	w.asked(t, before, 0, 0, 0, 0)
+
+	w.network.Spec.Topology.Type = TopologyRing // which does not want 0-2
+	c.rest(t, w)
+	w.network.Spec.Nodes = 3
+	w.fakes[3].Stop()
+	c.rest(t, w)
+	if got := w.fakes[0].Added(); !slices.Equal(got, own) {
+		t.Errorf("it lists %v, want %v", got, own)
+	}
 }

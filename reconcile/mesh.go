@@ -3,6 +3,7 @@ package reconcile
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -122,16 +123,30 @@ func (m mesh) lasts(nodes []node, known *memory) bool {
 	return !slices.ContainsFunc(m.edges, func(e edge) bool { return !holds(e.low, e.high) && !holds(e.high, e.low) })
 }
 
-// listedPeers are the entries of ours in a node's list of added nodes, and whether each is connected. Entries with a port,
-// a zone or a host name are the users' own, and so are addresses that we would spell in another way: they are not touched.
-func listedPeers(added []rpc.AddedNode) map[netip.Addr]bool {
-	listed := make(map[netip.Addr]bool, len(added))
+// listedPeers tells of each address in a node's list of added nodes whether it is connected, and which of them are in entries
+// of the users' own: those with a port, or that we would spell in another way. These are not touched, but bitcoind adds no
+// entry of ours beside one for the same port. What has a zone, a host name or another port is no address of a node.
+func listedPeers(added []rpc.AddedNode) (listed map[netip.Addr]bool, users map[netip.Addr]struct{}) {
+	listed, users = make(map[netip.Addr]bool, len(added)), map[netip.Addr]struct{}{}
+	ours := map[netip.Addr]struct{}{}
 	for _, entry := range added {
-		if ip, err := netip.ParseAddr(entry.Address); err == nil && ip.Zone() == "" && ip.String() == entry.Address {
-			listed[ip] = entry.Connected
+		ip, err := netip.ParseAddr(entry.Address)
+		if withPort, errPort := netip.ParseAddrPort(entry.Address); errPort == nil && withPort.Port() == p2pPort {
+			ip, err = withPort.Addr(), nil
+		}
+		if err != nil || ip.Zone() != "" {
+			continue
+		}
+		ip = ip.Unmap()
+		listed[ip] = listed[ip] || entry.Connected
+		if ip.String() == entry.Address {
+			ours[ip] = struct{}{}
+		} else {
+			users[ip] = struct{}{}
 		}
 	}
-	return listed
+	maps.DeleteFunc(users, func(ip netip.Addr, _ struct{}) bool { _, both := ours[ip]; return both })
+	return listed, users
 }
 
 // calls is the batch that makes the changes. A dial is `onetry` before `add`: onetry connects within the call, while the

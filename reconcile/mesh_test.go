@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
@@ -65,8 +66,25 @@ func TestPlan(t *testing.T) {
 			added: []rpc.AddedNode{
 				connectedTo("10.244.0.11"), connectedTo("10.244.0.12"),
 				notConnectedTo("10.9.9.9:18444"), notConnectedTo("node.example.com"), notConnectedTo("FD00:0::99"),
-				notConnectedTo("fe80::99%eth0"),
+				notConnectedTo("fe80::99%eth0"), notConnectedTo("::ffff:10.9.9.9"), notConnectedTo("[fe80::99%eth0]:18444"),
 			},
+		},
+		"so does one for the node itself": {
+			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12"), notConnectedTo("10.244.0.10:18444")},
+		},
+		"one for another node serves as ours": {
+			added: []rpc.AddedNode{connectedTo("10.244.0.11:18444"), notConnectedTo("::ffff:10.244.0.12")},
+			want:  changes{nudge: []netip.Addr{address(2)}},
+		},
+		"but not if it is for another port": {
+			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12:18445")},
+			want:  changes{dial: []netip.Addr{address(2)}},
+		},
+		"an entry of ours goes though there is a user's own beside it, as an old bitcoind has it": {
+			added: []rpc.AddedNode{
+				connectedTo("10.244.0.11"), connectedTo("10.244.0.12"), notConnectedTo("10.244.0.99"), connectedTo("10.244.0.99:18444"),
+			},
+			want: changes{remove: []netip.Addr{netip.MustParseAddr("10.244.0.99")}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,8 +92,11 @@ func TestPlan(t *testing.T) {
 			if row.change != nil {
 				row.change(nodes)
 			}
-			got := plan(topologyOf(network(3)).mesh(), nodes, membersOf(nodes), 0, listedPeers(row.added))
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			var v view
+			v.peers, v.users = listedPeers(row.added)
+			p := &meshing{wanted: topologyOf(network(3)).mesh(), nodes: nodes, members: membersOf(nodes)}
+			got := p.plan(nodes[0], &v)
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(changes{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

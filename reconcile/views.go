@@ -42,6 +42,8 @@ type answer struct {
 	at time.Time
 	// peers tells of each entry of the node's own list whether that connection is up; nil if the node did not tell.
 	peers map[netip.Addr]bool
+	// users are those of the peers whose entries are users' own.
+	users map[netip.Addr]struct{}
 	// release, height and tip are of the node's bitcoind and its chain; tip is empty if the node did not tell.
 	release string
 	height  int64
@@ -120,6 +122,12 @@ func (v *view) note(said answer) {
 // patient leaves out the nudges whose time has not come again.
 func (v *view) patient(todo changes, now time.Time) changes {
 	todo.nudge = slices.DeleteFunc(todo.nudge, func(ip netip.Addr) bool { return now.Before(v.tries[ip].again) })
+	return todo
+}
+
+// sparing leaves out the removals of entries that are users' own.
+func (v *view) sparing(todo changes) changes {
+	todo.remove = slices.DeleteFunc(todo.remove, func(ip netip.Addr) bool { _, users := v.users[ip]; return users })
 	return todo
 }
 
