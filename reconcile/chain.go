@@ -24,6 +24,9 @@ type chain struct {
 	apart []int32
 	// pending: there is a difference that may be only a block on its way. What was reported before still stands.
 	pending bool
+	// moving: that has been so for longer than a block takes, for blocks come faster than nodes can be asked. What is reported
+	// of heights is what was seen; the verdict of before still stands.
+	moving bool
 }
 
 func (c chain) synced() bool { return len(c.behind)+len(c.apart) == 0 }
@@ -133,14 +136,19 @@ func addHashes(ctx context.Context, client bitcoind, heights []int64, hashes map
 	return failures(calls, nil)
 }
 
+// calm is for how long nodes must have differed in the same way, or not at all, for another difference to be looked at again
+// as soon as it may have settled. Where many blocks are mined, each look finds another one.
+const calm = 8 * time.Second
+
 // blockTime is how long a block may take to reach all nodes before a difference is worth a word.
 const blockTime = time.Second
 
 // difference is what the chains of a network had when they were first seen to differ, so that a block on its way isn't
 // reported as a disagreement. It can be lost at any time: then a difference is reported a second later.
 type difference struct {
-	// began is when the nodes were last seen to agree no longer, since when they differ as they do now.
-	began, since time.Time
+	// began is when the nodes were last seen to agree no longer, since when they differ as they do now, and before when they
+	// began to differ in another way.
+	began, since, before time.Time
 	// tips are those of the nodes that did not have the highest one.
 	tips map[int32]string
 }
@@ -164,24 +172,26 @@ func (d *difference) settle(nodes []node, c *chain, now time.Time) {
 		}
 	}
 	if !same {
-		*d = difference{began: d.began, since: now, tips: current}
+		*d = difference{began: d.began, before: d.since, since: now, tips: current}
 	}
 	if d.began.IsZero() {
 		d.began = now
 	}
 	c.pending = !lasting || !slices.ContainsFunc(nodes, func(n node) bool { return n.tip == c.tip && asked(n) })
+	c.moving = c.pending && now.Sub(d.began) > blockTime
 }
 
 // toAsk are the nodes to be asked again, those that differ and one of those that have the highest tip, and when: a second
-// after the difference was first seen, and then, as long as it is the same, after twice the time each. In the first second
-// they are asked twice more, for one that has just come up gets a short chain in no time.
+// after the difference was first seen, and then after twice the time each. In the first second they are asked twice more, for
+// one that has just come up gets a short chain in no time.
 func (d *difference) toAsk(nodes []node, c chain, now time.Time) (ordinals []int32, when time.Time) {
 	highest := slices.IndexFunc(nodes, func(n node) bool { return n.tip == c.tip })
 	when = now.Add(max(now.Sub(d.began), firstRetry))
+	soon := now.Sub(d.began) < blockTime || d.since.Sub(d.before) >= calm
 	switch settled := d.since.Add(blockTime); {
 	case !c.pending:
 		when = now.Add(now.Sub(d.since))
-	case settled.Before(when):
+	case soon && settled.Before(when):
 		when = settled
 	}
 	return slices.Concat(c.behind, c.apart, []int32{int32(highest)}), when

@@ -42,10 +42,14 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
 	if f.chain.pending {
-		status.Height, status.Tips = n.Status.Height, n.Status.Tips
+		status.Tips = n.Status.Tips
+	}
+	onItsWay := f.chain.pending && !f.chain.moving
+	if onItsWay {
+		status.Height = n.Status.Height
 	}
 	for i, node := range f.nodes {
-		item := nodeStatus(n, node, f.chain.pending)
+		item := nodeStatus(n, node, onItsWay)
 		item.Edges = each[i]
 		status.Nodes = append(status.Nodes, item)
 		if node.reason != ReasonPodMissing && node.reason != ReasonPodRefused {
@@ -65,7 +69,7 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 
 // nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain, if it tells one,
 // is left as reported before.
-func nodeStatus(n *Network, node node, pending bool) NodeStatus {
+func nodeStatus(n *Network, node node, onItsWay bool) NodeStatus {
 	item := NodeStatus{
 		Ordinal:       node.ordinal,
 		Ready:         node.ready,
@@ -80,7 +84,7 @@ func nodeStatus(n *Network, node node, pending bool) NodeStatus {
 	if node.ip.IsValid() {
 		item.IP = node.ip.String()
 	}
-	if before := int(node.ordinal); pending && node.tip != "" && before < len(n.Status.Nodes) {
+	if before := int(node.ordinal); onItsWay && node.tip != "" && before < len(n.Status.Nodes) {
 		item.Height, item.BestBlockHash = n.Status.Nodes[before].Height, n.Status.Nodes[before].BestBlockHash
 	}
 	return item
@@ -204,12 +208,12 @@ func chainVerdict(before NetworkStatus, nodes []node, c chain) verdict {
 	return syncedVerdict(nodes, c)
 }
 
-// followed says whether all nodes that are ready had the common chain of that status, and have it still. One that is new, or
-// has lost its chain, is to get more than a block.
+// followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still. One
+// that is new, or has lost its chain, is to get more than a block.
 func followed(status NetworkStatus, nodes []node) bool {
 	for i, n := range nodes {
 		known := i < len(status.Nodes) && status.Nodes[i].BestBlockHash != ""
-		if n.ready && (!known || n.tip == "" || n.height < status.Height) {
+		if n.ready && (!known || n.tip == "" || n.height < status.Nodes[i].Height) {
 			return false
 		}
 	}

@@ -679,3 +679,47 @@ func BenchmarkPassOverAThousandNodes(b *testing.B) {
 		c.pass(b, w)
 	}
 }
+
+// Where blocks come faster than nodes can be asked, each look finds a difference, and another one than the last.
+func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.T) {
+	const nodes = 12
+	w := newWorld(t, nodes)
+	w.allReady()
+	c := w.controller()
+	w.judged(c.rest(t, w))
+	known := c.memories.of(c.key)
+	before, audits := w.net.Stats().RoundTrips, 0
+	// reason is Ready's, a fifth of a second and a block later.
+	reason := func() string {
+		w.fakes[0].Mine(1)
+		w.advance(200 * time.Millisecond)
+		w.time.Advance(200 * time.Millisecond)
+		if now := w.clock.Now(); !now.Before(known.next()) {
+			if !now.Before(known.audit) {
+				audits++
+			}
+			f, _ := c.pass(t, w)
+			w.judged(f)
+		}
+		return meta.FindStatusCondition(w.network.Status.Conditions, ConditionReady).Reason
+	}
+	w.net.SetBlockDelay(300 * time.Millisecond)
+	for since := w.clock.Now(); w.clock.Now().Sub(since) < 5*time.Minute; {
+		if now := reason(); now != ReasonReady {
+			t.Fatalf("%s after %s", now, w.clock.Now().Sub(since))
+		}
+	}
+	// At an audit, a second later, for hashes both times, and more often in the beginning.
+	if trips, most := w.net.Stats().RoundTrips-before, (2*audits+8)*(nodes+1); trips > most {
+		t.Errorf("%d round trips in %d audits, want at most %d", trips, audits, most)
+	}
+	if told, mined := w.network.Status.Height, w.fakes[0].Height(); told < mined*3/4 {
+		t.Errorf("the status has height %d when %d blocks are mined", told, mined)
+	}
+	w.net.SetBlockDelay(time.Hour) // all but one get no more blocks
+	for stuck := w.clock.Now(); reason() != ReasonNodesBehind; {
+		if after := w.clock.Now().Sub(stuck); after > 40*time.Second {
+			t.Fatalf("nodes that stay behind are not told of after %s", after)
+		}
+	}
+}
