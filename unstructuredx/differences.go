@@ -38,8 +38,17 @@ var wholes = map[string]bool{"selector": true, "podSelector": true, "ingress": t
 // closed are the lists that nobody else may add to: one more container in a pod is not what was asked for.
 var closed = map[string]bool{"containers": true, "ports": true, "volumes": true, "volumeMounts": true, "env": true}
 
-// rivals are fields that the apiserver doesn't take together with the one that is intended.
-var rivals = map[string]string{"maxUnavailable": "minAvailable", "clusterIP": "externalName"}
+// rivals are fields that the apiserver doesn't take together with the one that is intended, or that would make something
+// else of it: a command with arguments does other work, and pods that count from another ordinal are others.
+var rivals = map[string][]string{
+	"maxUnavailable": {"minAvailable"},
+	"clusterIP":      {"externalName"},
+	"replicas":       {"ordinals"},
+	"containers":     {"initContainers", "hostNetwork"},
+	"command":        {"args"},
+	"env":            {"envFrom"},
+	"startupProbe":   {"livenessProbe", "lifecycle"},
+}
 
 func compare(found *[]Difference, path []string, live, intent any) {
 	switch want := intent.(type) {
@@ -73,8 +82,10 @@ func compareMap(found *[]Difference, path []string, live, intent map[string]any)
 		case !wholes[key]:
 			compare(found, below, value, item)
 		}
-		if rival, there := live[rivals[key]]; there {
-			add(found, append(path, rivals[key]), rival, true)
+		for _, rival := range rivals[key] {
+			if value, there := live[rival]; there {
+				add(found, append(path, rival), value, true)
+			}
 		}
 	}
 }
@@ -144,8 +155,10 @@ func mergePatch(live, intent map[string]any) map[string]any {
 		default:
 			patch[key] = want
 		}
-		if _, there := live[rivals[key]]; there {
-			patch[rivals[key]] = nil
+		for _, rival := range rivals[key] {
+			if _, there := live[rival]; there {
+				patch[rival] = nil
+			}
 		}
 	}
 	return patch
