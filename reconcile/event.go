@@ -40,11 +40,16 @@ func (c *Controller) event(n *Network, child runtime.Object, kind, reason, actio
 		APIVersion: networkKind.GroupVersion().String(), Kind: networkKind.Kind,
 		Namespace: n.Namespace, Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
 	}
-	note := fmt.Sprintf(format, arguments...)
-	if len(note) > noteLimit {
-		note = strings.ToValidUTF8(note[:noteLimit-len("...")], "") + "..." // the cut may go through a character
-	}
+	note := beginning(fmt.Sprintf(format, arguments...), noteLimit)
 	c.events.Eventf(network, child, kind, reason, action, "%s", note)
+}
+
+// beginning is that of a text, which has no more bytes than the limit.
+func beginning(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit-len("...")], "") + "..." // the cut may go through a character
 }
 
 // transitions tells what the difference between two statuses means.

@@ -67,6 +67,10 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 	return status
 }
 
+// messageLimit is in bytes. The words of a scheduler or a webhook for each of a thousand nodes would be more than etcd takes
+// as one object, 1.5 MiB, and then nothing would be reported at all.
+const messageLimit = 500
+
 // nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain, if it tells one,
 // is left as reported before.
 func nodeStatus(n *Network, node node, onItsWay bool) NodeStatus {
@@ -79,7 +83,7 @@ func nodeStatus(n *Network, node node, onItsWay bool) NodeStatus {
 		Height:        node.height,
 		BestBlockHash: node.tip,
 		Reason:        node.reason,
-		Message:       node.message,
+		Message:       beginning(node.message, messageLimit),
 	}
 	if node.ip.IsValid() {
 		item.IP = node.ip.String()

@@ -1,11 +1,14 @@
 package reconcile
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -398,5 +401,26 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 				t.Errorf("node 2 tells no chain, but %+v", item)
 			}
 		})
+	}
+}
+
+func TestTheStatusOfTheLargestNetworkFitsIntoAnObject(t *testing.T) {
+	n := network(1000)
+	n.Name = strings.Repeat("n", 48)
+	nodes := meshed(1000)
+	for i := range nodes {
+		nodes[i].reason, nodes[i].message = ReasonPodRefused, "admission webhook denied the request: "+strings.Repeat("ä", 5000)
+	}
+	status := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: synced}, time.Unix(1e9, 0))
+	text, err := json.Marshal(status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The apiserver adds who owns each field: some 250 bytes a node.
+	if size := len(text) + 250*len(nodes); size > 1536*1024 {
+		t.Errorf("the status takes %d bytes", size)
+	}
+	if said := status.Nodes[7].Message; !strings.HasPrefix(said, "admission webhook denied the request: ä") || !utf8.ValidString(said) {
+		t.Errorf("the message of a node is %q", said)
 	}
 }
