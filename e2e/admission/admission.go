@@ -116,6 +116,7 @@ func testRefusedConfig(t *testing.T, judge Judge) {
 		"a port with a section":          {"regtest.port=1", owned("regtest.port=")},
 		"a negated port with a section":  {"main.noport=1", owned("main.noport=")},
 		"an address":                     {"bind=127.0.0.1", owned("bind=")},
+		"an address of friends":          {"whitebind=noban@127.0.0.1:18555", owned("whitebind=")},
 		"no listening":                   {"listen=0", owned("listen=")},
 		"no listening, put otherwise":    {"nolisten=1", owned("nolisten=")},
 		"fixed peers":                    {"connect=10.0.0.1", owned("connect=")},
