@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -185,8 +186,14 @@ func scope(live, intent *unstructured.Unstructured) string {
 	if was, is := number(live, "spec", "replicas"), number(intent, "spec", "replicas"); was != is {
 		text += fmt.Sprintf(", scaled from %d to %d nodes", was, is)
 	}
-	partition := []string{"spec", "updateStrategy", "rollingUpdate", "partition"}
-	if was, is := number(live, partition...), number(intent, partition...); is < was {
+	partition := func(u *unstructured.Unstructured) int {
+		value, _ := strconv.Atoi(u.GetAnnotations()[annotationPartition]) // 0 in objects that have no such annotation
+		return value
+	}
+	switch was, is := partition(live), partition(intent); {
+	case is == int(onlyMissing) && is < was:
+		text += ", rolled out to the nodes that have no pod"
+	case is < was:
 		text += fmt.Sprintf(", rolled out to the nodes from %d on", is)
 	}
 	return text

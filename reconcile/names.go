@@ -22,6 +22,8 @@ const (
 	annotationIntentHash   = Group + "/intent-hash"
 	annotationConfigHash   = Group + "/config-hash"
 	annotationTemplateHash = Group + "/template-hash"
+	// annotationPartition is on the StatefulSet: see livePartition.
+	annotationPartition = Group + "/partition"
 	// annotationFingerprint and annotationGenerations are on the ConfigMap and on pods: see record.
 	annotationFingerprint = Group + "/key-fingerprint"
 	annotationGenerations = Group + "/credentials"

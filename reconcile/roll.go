@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,21 @@ import (
 // one ordinal at a time. The StatefulSet controller alone would look at readiness only, and wait for ever for a pod that is
 // broken. Where a roll stands is told by the StatefulSet and its pods; nothing is remembered.
 
+// onlyMissing is the partition of a roll that makes pods which are missing, and replaces none. A StatefulSet has no such
+// partition: it has another strategy for that.
+const onlyMissing int32 = -1
+
+// updateStrategy is that of a roll which has got to the partition.
+func updateStrategy(partition int32) appsv1.StatefulSetUpdateStrategy {
+	if partition == onlyMissing {
+		return appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
+	}
+	return appsv1.StatefulSetUpdateStrategy{
+		Type:          appsv1.RollingUpdateStatefulSetStrategyType,
+		RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},
+	}
+}
+
 // brokenAfter is how long a pod may be down before it counts as broken. Others wait for a pod that is only restarting, but
 // not for one that needs the very roll to get well.
 const brokenAfter = time.Minute
@@ -25,7 +41,7 @@ type rollout struct {
 	observed bool
 	// revision is that of the pods as wanted now, by their controller-revision-hash label.
 	revision string
-	// partition is the lowest ordinal that may have it; 0 when nothing is held back.
+	// partition is the lowest ordinal that may have it; 0 when nothing is held back, or onlyMissing.
 	partition int32
 }
 
@@ -47,7 +63,12 @@ func partitionOf(n *Network, live *appsv1.StatefulSet, template corev1.PodTempla
 	}
 }
 
+// livePartition is the one that the StatefulSet was applied with. Its strategy might have been changed by hand, which is to
+// be put back: pods would go that are held back.
 func livePartition(live *appsv1.StatefulSet) int32 {
+	if applied, err := strconv.ParseInt(live.Annotations[annotationPartition], 10, 32); err == nil && int32(applied) >= onlyMissing {
+		return int32(applied)
+	}
 	if rolling := live.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
 		return *rolling.Partition
 	}
@@ -86,7 +107,7 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 		return ""
 	}
 	updated := 0
-	for _, n := range nodes[min(int(r.partition), len(nodes)):] {
+	for _, n := range nodes[min(max(int(r.partition), 0), len(nodes)):] {
 		if n.revision == r.revision {
 			updated++
 		}
@@ -112,8 +133,11 @@ func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition i
 		return partition, waitsFor
 	}
 	next := min(r.partition, int32(len(nodes))) - 1
-	for _, updated := range nodes[next+1:] {
-		if waitsFor := r.unwell(updated, m, nodes, c); waitsFor != "" {
+	for _, n := range nodes {
+		if n.ordinal <= next && n.revision != r.revision { // below only a detour has updated any
+			continue
+		}
+		if waitsFor := r.unwell(n, m, nodes, c); waitsFor != "" {
 			return r.partition, waitsFor
 		}
 	}
@@ -129,18 +153,24 @@ func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition i
 }
 
 // detour is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller creates no pod,
-// and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is now. When it is there,
-// the others, among which their chain may be, are held back again.
+// and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is now. In the
+// moment in which it can be, one above it would be replaced, maybe the last that has the chain: where there is such a one,
+// only those that are missing are made. When nobody is refused any more, the others are held back again.
 func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
+	held := int32(0) // those below are to be held back
 	for _, n := range nodes {
-		if n.reason == ReasonPodRefused {
-			return min(r.partition, n.ordinal), n.name
+		if r.outdated(n) && n.reason != ReasonPodTerminating {
+			held = n.ordinal + 1
 		}
 	}
-	for _, n := range slices.Backward(nodes) {
-		if n.ordinal > r.partition && r.outdated(n) && n.reason != ReasonPodTerminating {
-			return n.ordinal + 1, ""
-		}
+	refused := slices.IndexFunc(nodes, func(n node) bool { return n.reason == ReasonPodRefused })
+	switch {
+	case refused >= 0 && held > min(r.partition, int32(refused)):
+		return onlyMissing, nodes[refused].name
+	case refused >= 0:
+		return min(r.partition, int32(refused)), nodes[refused].name
+	case r.partition == onlyMissing || held > r.partition+1:
+		return held, ""
 	}
 	return r.partition, ""
 }

@@ -57,16 +57,25 @@ func TestRolloutStep(t *testing.T) {
 		"what is rolled out isn't known yet":                      {unobserved: true, partition: 4, want: 4},
 		"what is rolled out isn't known yet, all look updated":    {unobserved: true, partition: 4, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 4},
 		"a pod is missing, and may come yet":                      {partition: 4, change: map[int]change{1: missing}, want: 4, waitsFor: "my-network-sts-1"},
-		"a pod is refused: it is its turn":                        {partition: 4, change: map[int]change{1: refused}, want: 1, waitsFor: "my-network-sts-1"},
+		"a pod is refused: it is its turn":                        {partition: 4, change: map[int]change{1: refused}, want: onlyMissing, waitsFor: "my-network-sts-1"},
+		"the highest is refused, and nobody is above it":          {partition: 4, change: map[int]change{3: refused}, want: 3, waitsFor: "my-network-sts-3"},
+		"the refused one is waited for":                           {partition: onlyMissing, change: map[int]change{0: refused, 1: of("old"), 2: of("old"), 3: of("new")}, want: onlyMissing, waitsFor: "my-network-sts-0"},
+		"the last of the others is going":                         {partition: onlyMissing, change: map[int]change{0: refused, 1: of("new"), 2: of("new"), 3: func(n *node) { unready(ReasonPodTerminating)(n); n.revision = "old" }}, want: onlyMissing, waitsFor: "my-network-sts-0"},
 		"all are refused: the lowest has to come first":           {partition: 4, change: map[int]change{0: refused, 1: refused, 2: refused, 3: refused}, want: 0, waitsFor: "my-network-sts-0"},
 		"the newcomers are refused":                               {partition: 4, change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
-		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: 1, waitsFor: "my-network-sts-1"},
-		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: 1, waitsFor: "my-network-sts-1"},
+		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: onlyMissing, waitsFor: "my-network-sts-1"},
+		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: onlyMissing, waitsFor: "my-network-sts-1"},
 		"an updated pod is refused that is not the next one":      {partition: 1, change: map[int]change{3: refused}, want: 1, waitsFor: "my-network-sts-3"},
-		"a refused pod has come, and the others are held back":    {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
+		"a refused pod has come, and the others are held back":    {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
+		"it has come while another one is missing":                {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: missing}, want: 3},
+		"it has come, and there are no others":                    {partition: onlyMissing, change: map[int]change{0: of("new"), 1: missing, 2: missing, 3: missing}, want: 0},
+		"it has come, and all are updated":                        {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 0},
+		"all look outdated, and nothing is held back":             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
 		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
 		"or has gone":                                             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
 		"from there on it goes as ever":                           {partition: 4, change: map[int]change{0: of("new")}, want: 3},
+		"the one that was refused has no chain yet":               {partition: 4, change: map[int]change{0: func(n *node) { n.revision, n.tip = "new", "other" }}, want: 4, waitsFor: "my-network-sts-0: it does not have the others' chain"},
+		"an outdated one is behind, which is no reason to wait":   {partition: 4, change: map[int]change{0: func(n *node) { n.tip = "other" }}, want: 3},
 		"the pod whose turn it is hasn't gone yet":                {partition: 3, change: map[int]change{3: of("old")}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
 		"another pod shuts down":                                  {partition: 3, change: map[int]change{0: func(n *node) { unready(ReasonPodTerminating)(n); n.downSince = now.Add(5 * time.Minute) }}, want: 3, waitsFor: "my-network-sts-0"},
 		"another pod doesn't get to its end":                      {partition: 3, change: map[int]change{0: func(n *node) { unready(ReasonPodTerminating)(n); n.downSince = now.Add(-time.Hour) }}, want: 2},
@@ -76,7 +85,7 @@ func TestRolloutStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			nodes := meshed(4)
 			for i := range nodes {
-				if nodes[i].revision = "new"; int32(i) < row.partition {
+				if nodes[i].revision = "new"; int32(i) < row.partition || row.partition == onlyMissing {
 					nodes[i].revision = "old"
 				}
 				if change := row.change[i]; change != nil {
@@ -89,6 +98,31 @@ func TestRolloutStep(t *testing.T) {
 			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(topologyOf(network(4)).mesh(), nodes, row.chain, now)
 			if got != row.want || waitsFor != row.waitsFor {
 				t.Errorf("partition %d, waits for %q; want %d, %q", got, waitsFor, row.want, row.waitsFor)
+			}
+		})
+	}
+}
+
+// What somebody else makes of the strategy while a roll is held up must not let it go on.
+func TestTheLivingPartition(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(*appsv1.StatefulSet)
+		want   int32
+	}{
+		"as it was applied":            {func(*appsv1.StatefulSet) {}, 2},
+		"another partition":            {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = updateStrategy(0) }, 2},
+		"another strategy":             {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = updateStrategy(onlyMissing) }, 2},
+		"only pods that are missing":   {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "-1" }, onlyMissing},
+		"no annotation":                {func(s *appsv1.StatefulSet) { delete(s.Annotations, annotationPartition) }, 2},
+		"no annotation nor partition":  {func(s *appsv1.StatefulSet) { s.Annotations, s.Spec.UpdateStrategy = nil, updateStrategy(onlyMissing) }, 0},
+		"an annotation that can't be":  {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "-2" }, 2},
+		"an annotation of other words": {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "all" }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := statefulSet(network(3), "image", 2, access{})
+			row.change(set)
+			if got := livePartition(set); got != row.want {
+				t.Errorf("%d, want %d", got, row.want)
 			}
 		})
 	}
@@ -118,6 +152,7 @@ func TestWhereARollStands(t *testing.T) {
 		"the last one is left":                                   {live: made(5, 5, "b", 0), revisions: [3]string{"a", "b", "b"}, want: "2 of 3 pods are updated"},
 		"all are updated":                                        {live: made(5, 5, "b", 0), revisions: [3]string{"b", "b", "b"}},
 		"yet another template, and nobody has seen it, either":   {live: made(6, 5, "b", 3), revisions: [3]string{"a", "b", "b"}, want: "0 of 3 pods are updated"},
+		"only the missing ones are made":                         {live: made(6, 6, "b", onlyMissing), revisions: [3]string{"a", "", "b"}, want: "1 of 3 pods are updated"},
 		"a template that was changed and changed back meanwhile": {live: made(6, 5, "b", 3), revisions: [3]string{"b", "b", "b"}, want: "0 of 3 pods are updated"},
 	} {
 		t.Run(name, func(t *testing.T) {

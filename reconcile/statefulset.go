@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -58,7 +59,9 @@ func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) 
 func statefulSet(n *Network, image string, partition int32, a access) *appsv1.StatefulSet {
 	metadata := childMeta(n, statefulSetName(n))
 	template := podTemplate(n, image, a)
-	metadata.Annotations = map[string]string{annotationNodeImage: image, annotationTemplateHash: templateHash(template)}
+	metadata.Annotations = map[string]string{
+		annotationNodeImage: image, annotationTemplateHash: templateHash(template), annotationPartition: strconv.Itoa(int(partition)),
+	}
 	if a.ownUser != "" {
 		metadata.Annotations[annotationOwnUser] = a.ownUser
 	}
@@ -66,13 +69,10 @@ func statefulSet(n *Network, image string, partition int32, a access) *appsv1.St
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: metadata,
 		Spec: appsv1.StatefulSetSpec{
-			Replicas:    new(n.Spec.Nodes),
-			ServiceName: serviceName(n),
-			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{
-				Type:          appsv1.RollingUpdateStatefulSetStrategyType,
-				RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},
-			},
-			Selector: &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
+			Replicas:       new(n.Spec.Nodes),
+			ServiceName:    serviceName(n),
+			UpdateStrategy: updateStrategy(partition),
+			Selector:       &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
 			// No node needs another one to start.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 

@@ -67,25 +67,27 @@ func TestARollMendsPodsThatAreRefused(t *testing.T) {
 	for name, row := range map[string]struct {
 		run     int  // nodes when pods begin to be refused
 		deleted bool // then the first of them is, else there are to be three
+		height  int64
 	}{
-		"none was ever created":                    {},
-		"a network was to grow":                    {run: 1},
-		"a pod of a lower ordinal than the others": {run: 3, deleted: true},
+		"none was ever created":                       {},
+		"a network was to grow":                       {run: 1, height: 7},
+		"a pod of a lower ordinal than the others":    {run: 3, deleted: true, height: 7},
+		"a pod of a lower one than the last is there": {run: 2, deleted: true, height: 7},
 	} {
 		t.Run(name, func(t *testing.T) {
 			startController(t)
-			n := network{namespace: newNamespace(t), name: "my-network"}
+			n, nodes := network{namespace: newNamespace(t), name: "my-network"}, 3
 			n.createOf(t, fmt.Sprintf("{nodes: %d, resources: {limits: {memory: 128Mi}}}", row.run))
 			n.meshed(t, row.run)
-			height := 0
-			if row.run == 1 {
+			if row.height > 0 { // which only those that are there have: there are no volumes
 				_, node := n.bitcoind(t, 0)
-				node.Mine(7)
-				height = 7
+				node.Mine(int(row.height))
+				n.height(t, row.run, row.height)
 			}
 			limits := schema.GroupVersionResource{Version: "v1", Resource: "limitranges"}
 			n.restrict(t, limits, `{apiVersion: v1, kind: LimitRange, metadata: {name: tight}, spec: {limits: [{type: Container, max: {memory: 1Mi}}]}}`)
 			if row.deleted {
+				nodes = row.run
 				if err := client.Resource(pods).Namespace(n.namespace).Delete(t.Context(), "my-network-sts-0", metav1.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
@@ -97,20 +99,37 @@ func TestARollMendsPodsThatAreRefused(t *testing.T) {
 
 			merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {resources: {limits: {memory: 512Ki}}}}")
 			eventually(t, "rolled out", func() error {
-				for i := range 3 {
+				for i := range nodes {
 					pod, node, err := n.find(t.Context(), i)
 					if err != nil {
 						return err
 					}
-					if limit := pod.Spec.Containers[0].Resources.Limits.Memory().String(); limit != "512Ki" || node.Height() != int64(height) {
-						return fmt.Errorf("%s has the limit %s, and height %d of %d", pod.Name, limit, node.Height(), height)
+					if limit := pod.Spec.Containers[0].Resources.Limits.Memory().String(); limit != "512Ki" || node.Height() != row.height {
+						return fmt.Errorf("%s has the limit %s, and height %d of %d", pod.Name, limit, node.Height(), row.height)
 					}
 				}
 				return nil
 			})
-			n.meshed(t, 3)
+			n.meshed(t, nodes)
 		})
 	}
+}
+
+// height waits until that many nodes have a chain of the height.
+func (n network) height(t *testing.T, nodes int, want int64) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("height %d", want), func() error {
+		for i := range nodes {
+			_, node, err := n.find(t.Context(), i)
+			if err == nil && node.Height() != want {
+				err = fmt.Errorf("node %d has height %d", i, node.Height())
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // restrict creates an object that keeps pods out.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -145,6 +146,34 @@ func TestABrokenPodStopsARollAndTheNextRollMendsIt(t *testing.T) {
 	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:3}}")
 	n.rolls(t, "example.com/bitcoind:3", "example.com/bitcoind:3", "example.com/bitcoind:3")
 	n.meshed(t, 3)
+}
+
+// Whatever somebody makes of how pods are updated, those that are held back stay: one may go before it is put back.
+func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
+	for name, patch := range map[string]string{
+		"the partition": "{spec: {updateStrategy: {rollingUpdate: {partition: 0}}}}",
+		"the strategy":  "{spec: {updateStrategy: {type: OnDelete, rollingUpdate: null}}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			startController(t)
+			n := newNetwork(t, 4)
+			n.meshed(t, 4)
+			kubelet.Break("example.com/broken:1", rpctest.Hang)
+			merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/broken:1}}")
+			n.node(t, 3, reconcile.ReasonRPCUnreachable, "")
+			before := n.kept(t, statefulSets, "my-network-sts")
+			merge(t, statefulSets, n.namespace, "my-network-sts", patch)
+			n.tells(t, "Warning DriftReverted: StatefulSet my-network-sts was changed by somebody else; put it back")
+			n.audited(t, 3)
+			if diff := cmp.Diff(before, n.kept(t, statefulSets, "my-network-sts")); diff != "" {
+				t.Errorf("it was not put back: %s", diff)
+			}
+			images, err := n.images(t.Context(), 4)
+			if err != nil || images[0] != "example.com/bitcoind:1" || images[1] != "example.com/bitcoind:1" {
+				t.Errorf("the images are %q, %v", images, err)
+			}
+		})
+	}
 }
 
 func TestAnUnchangedSpecNeverRestartsAPod(t *testing.T) {
