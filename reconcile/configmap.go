@@ -75,7 +75,8 @@ func bitcoinConf(n *Network, a access) string {
 		"rpcbind=0.0.0.0",
 		"rpcallowip=0.0.0.0/0",
 	)
-	if config := strings.TrimSpace(n.Spec.Config); config != "" {
+	// What else counts as a space elsewhere is part of a name to bitcoind, and to admission, which has judged the lines.
+	if config := strings.Trim(n.Spec.Config, " \t\n"); config != "" {
 		lines = append(lines, "# From spec.config:", config)
 	}
 	return strings.Join(lines, "\n") + "\n"
