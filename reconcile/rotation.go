@@ -86,36 +86,50 @@ func recordOf(annotations map[string]string) record {
 	return r
 }
 
+// upTo leaves out generations that nobody has wanted yet: somebody has made them up, say to make a rotation impossible.
+func (r record) upTo(wanted int64) record {
+	if r.generations != nil && slices.Max(r.generations) > wanted {
+		r.generations = nil
+	}
+	return r
+}
+
 // lastRecord tells what the nodes' configuration accepts now; its generations are nil if that is nothing of this key's yet.
 // It is the ConfigMap's, or if that is gone, was changed by hand or is an old one put back, the StatefulSet's. Old is what
-// accepts a generation that the status says no node accepts any more: whoever may edit ConfigMaps may not edit the status,
-// and shall not undo a rotation. If both objects are of another key, the error is a keyLostError until the user agrees to
-// new credentials by a generation above any that there was.
+// a rotation has left behind: by the StatefulSet, which is written after the ConfigMap, or by the status, that no node accepts
+// it any more. Whoever may edit ConfigMaps may not edit these, and shall not undo a rotation. If both objects are of another
+// key, the error is a keyLostError until the user agrees to new credentials by a generation above any that there was.
 func (k masterKey) lastRecord(n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) (record, error) {
+	wanted := wantedGeneration(n)
 	var records []record
 	if config != nil {
-		if r := recordOf(config.Annotations); r.fingerprint != k.fingerprint() || k.wrote(n, r.generations, config) {
+		if r := recordOf(config.Annotations); r.fingerprint != k.fingerprint() {
+			records = append(records, r.upTo(wanted))
+		} else if k.wrote(n, r.generations, config) {
 			records = append(records, r)
 		}
 	}
 	if set != nil {
-		records = append(records, recordOf(set.Spec.Template.Annotations))
+		records = append(records, recordOf(set.Spec.Template.Annotations).upTo(wanted))
 	}
 	reached := n.Status.Credentials.Generation // 0 if the network is new, or was restored without its status
+	var last record
 	var lost *record
 	highest := max(reached, 1)
 	for _, r := range records {
 		switch {
 		case r.fingerprint == k.fingerprint():
-			if r.generations != nil && r.generations[0] >= reached {
-				return r, nil
+			if r.generations != nil && r.generations[0] >= reached && slices.Compare(last.generations, r.generations) < 0 {
+				last = r
 			}
 		case r.fingerprint != "":
 			lost, highest = cmp.Or(lost, &r), slices.Max(append(r.generations, highest))
 		}
 	}
 	switch {
-	case lost != nil && wantedGeneration(n) <= highest:
+	case last.generations != nil:
+		return last, nil
+	case lost != nil && wanted <= highest:
 		return record{}, keyLostError{fmt.Sprintf("the RPC passwords of this network are derived from another master key than the one that there is now. "+
 			"Restore Secret %s in the controller's namespace from a backup; or raise spec.credentials.generation above %d, and the network gets new credentials by a roll", masterKeyName, highest)}
 	case lost != nil:

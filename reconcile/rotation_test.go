@@ -3,9 +3,11 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -69,7 +71,7 @@ func TestWhatStands(t *testing.T) {
 		"children from before there was a key":  {config: &corev1.ConfigMap{}, set: &appsv1.StatefulSet{}, want: ""},
 		"what the ConfigMap says":               {config: config(testKey, 1), set: set(testKey, 1), want: "1"},
 		"the ConfigMap is written first":        {config: config(testKey, 1, 2), set: set(testKey, 1), want: "1,2"},
-		"without it the StatefulSet tells":      {set: set(testKey, 1, 2), want: "1,2"},
+		"without it the StatefulSet tells":      {set: set(testKey, 1, 2), wanted: 2, want: "1,2"},
 		"generations by hand without the lines": {config: annotated(config(testKey, 1), annotationGenerations, "7"), set: set(testKey, 1), want: "1"},
 		"no generations":                        {config: annotated(config(testKey, 1), annotationGenerations, ""), set: set(testKey, 1), want: "1"},
 		"a fingerprint by hand":                 {config: annotated(config(testKey, 1), annotationFingerprint, "00"), set: set(testKey, 1), want: "1"},
@@ -79,6 +81,12 @@ func TestWhatStands(t *testing.T) {
 		"that of the middle of the rotation":                 {config: config(testKey, 1, 2), set: set(testKey, 2), wanted: 2, status: 2, want: "2"},
 		"old ones of all are put back":                       {config: config(testKey, 1), set: set(testKey, 1, 2), wanted: 3, status: 2, want: "2"},
 		"an old one is put back in the middle of a rotation": {config: config(testKey, 1, 2), set: set(testKey, 2, 3), wanted: 3, status: 2, want: "2,3"},
+		"one of before it, the old one being dropped":        {config: config(testKey, 1), set: set(testKey, 2), wanted: 2, status: 1, want: "2"},
+		"one of its middle, the old one being dropped":       {config: config(testKey, 1, 2), set: set(testKey, 2), wanted: 2, status: 1, want: "2"},
+		"one of before it, both being accepted":              {config: config(testKey, 1), set: set(testKey, 1, 2), wanted: 2, status: 1, want: "1,2"},
+		"a StatefulSet of before it":                         {config: config(testKey, 2), set: set(testKey, 1, 2), wanted: 2, status: 1, want: "2"},
+		"a generation that nobody wanted":                    {set: set(testKey, math.MaxInt64), wanted: 2, status: 1, want: "1"},
+		"such one beside the wanted one":                     {set: set(testKey, 2, 3), wanted: 2, status: 1, want: "1"},
 		"all were deleted, and the status tells":             {wanted: 3, status: 2, want: "2"},
 		"a status that lags behind":                          {config: config(testKey, 2), set: set(testKey, 2), wanted: 2, status: 1, want: "2"},
 		"the status of a rotation":                           {config: config(testKey, 1, 2), set: set(testKey, 1, 2), wanted: 2, status: 1, want: "1,2"},
@@ -93,6 +101,7 @@ func TestWhatStands(t *testing.T) {
 		"another key, and the user agrees":                {config: config(otherKey, 1), set: set(otherKey, 1), wanted: 2, want: ""},
 		"another key, agreed in the middle of a rotation": {config: config(otherKey, 1, 2), set: set(otherKey, 1), wanted: 3, want: ""},
 		"agreed, and the ConfigMap is written":            {config: config(testKey, 2), set: set(otherKey, 1), wanted: 2, want: "2"},
+		"made up ones that nobody wanted":                 {config: config(otherKey, math.MaxInt64), set: set(otherKey, math.MaxInt64), wanted: 2, want: ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
@@ -128,8 +137,8 @@ func TestWhatApplicationsHave(t *testing.T) {
 		"what the ConfigMap says":          {config: config(testKey, 3, 2, 3), set: set, want: 3},
 		"it was never made":                {config: config(testKey, 0, 2), want: 0},
 		"the record was removed by hand":   {config: unrecorded, want: 1},
-		"there is no ConfigMap":            {set: set, want: 2},
-		"an old ConfigMap is put back":     {config: config(testKey, 1, 1), set: set, status: 2, want: 2},
+		"there is no ConfigMap":            {set: set, wanted: 3, want: 2},
+		"an old ConfigMap is put back":     {config: config(testKey, 1, 1), set: set, wanted: 3, status: 2, want: 2},
 		"old ones of all are put back":     {config: config(testKey, 1, 1), set: set, status: 3, want: 3},
 		"that of the key which is lost":    {config: config(otherKey, 1, 1), wanted: 2, want: 1},
 		"no number":                        {config: annotated(config(testKey, 3, 2, 3), annotationPublished, "x"), want: 2},
@@ -273,4 +282,24 @@ func rotate(t *testing.T, n *Network, wanted int64, again int) {
 		}
 	}
 	t.Errorf("not done after 40 turns: %v of %d", config.Annotations[annotationGenerations], wanted)
+}
+
+// What the status says no node accepts any more is what an old ConfigMap is told by. Whoever may edit pods can have one tell
+// of an older generation, and shall not make that old ConfigMap good again.
+func TestTheGenerationOfTheStatusNeverFalls(t *testing.T) {
+	n, nodes := network(2), meshed(2)
+	n.Spec.Credentials.Generation, n.Status.Credentials.Generation = 2, 2
+	for i := range nodes {
+		nodes[i].accepts = generations{2}
+	}
+	nodes[1].accepts = generations{1}
+	f := found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: synced, applied: applied{access: testKey.access(n, generations{2}, "", 2)}}
+	n.Status = statusOf(n, f, time.Unix(1, 0))
+	if got := n.Status.Credentials.Generation; got != 2 {
+		t.Errorf("the status says %d", got)
+	}
+	old := configMap(n, testKey.access(n, generations{1}, "", 1))
+	if last, err := testKey.lastRecord(n, old, nil); err != nil || last.generations.String() != "2" {
+		t.Errorf("nodes would accept %v again, %v", last.generations, err)
+	}
 }

@@ -60,7 +60,7 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 		}
 	}
 	if f.access.generations != nil {
-		status.Credentials.Generation = f.access.inUse(f.nodes)
+		status.Credentials.Generation = max(status.Credentials.Generation, f.access.inUse(f.nodes)) // see lastRecord
 		f.roll = joinWords(f.access.rotation(n, f.nodes), f.roll)
 	}
 	setConditions(&status, n, f, now)
