@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
@@ -35,7 +36,7 @@ var (
 )
 
 const (
-	// indexController finds pods by the UID of their controller, indexAddress those that claim an address, and indexMachine
+	// indexController finds pods by their controller, see ownerKey, indexAddress those that claim an address, and indexMachine
 	// those that run on the machine of an address.
 	indexController = "controller"
 	indexAddress    = "address"
@@ -99,19 +100,23 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 		}
 		c.written[resource] = cache.NewIntegerResourceVersionMutationCache(klog.Background(), informer.GetStore(), informer.GetIndexer(), writesAreNewer, false)
 	}
-	if err := c.informers[pods].AddIndexers(cache.Indexers{indexController: controllerUID, indexAddress: claimedAddress, indexMachine: machineAddress}); err != nil {
+	if err := c.informers[pods].AddIndexers(cache.Indexers{indexController: controllerKey, indexAddress: claimedAddress, indexMachine: machineAddress}); err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
 	}
 	return c, nil
 }
 
-func controllerUID(object any) ([]string, error) {
+// ownerKey is of an owner and the namespace of what it owns, which is its own: an owner reference to an object of another
+// namespace is about none, though it stands until garbage collection has seen it.
+func ownerKey(namespace string, owner types.UID) string { return namespace + "/" + string(owner) }
+
+func controllerKey(object any) ([]string, error) {
 	metadata, err := meta.Accessor(object)
 	if err != nil {
 		return nil, err
 	}
 	if controller := metav1.GetControllerOfNoCopy(metadata); controller != nil {
-		return []string{string(controller.UID)}, nil
+		return []string{ownerKey(metadata.GetNamespace(), controller.UID)}, nil
 	}
 	return nil, nil
 }
@@ -306,9 +311,9 @@ func (c *caches) wrote(object *unstructured.Unstructured, resource schema.GroupV
 	c.written[resource].Mutation(object)
 }
 
-// podsOf returns the pods whose controller has the given UID.
-func (c *caches) podsOf(controller string) ([]*unstructured.Unstructured, error) {
-	found, err := c.informers[pods].GetIndexer().ByIndex(indexController, controller)
+// podsOf returns the pods that the given object controls.
+func (c *caches) podsOf(controller metav1.Object) ([]*unstructured.Unstructured, error) {
+	found, err := c.informers[pods].GetIndexer().ByIndex(indexController, ownerKey(controller.GetNamespace(), controller.GetUID()))
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func (c *Controller) observe(n *Network, parent *unstructured.Unstructured, know
 	if parent == nil {
 		return nodes, nil
 	}
-	found, err := c.caches.podsOf(string(parent.GetUID()))
+	found, err := c.caches.podsOf(parent)
 	if err != nil {
 		return nil, fmt.Errorf("find pods of %s: %w", parent.GetName(), err)
 	}

@@ -284,3 +284,24 @@ func TestTheFirstOtherPod(t *testing.T) {
 		})
 	}
 }
+
+// An owner reference is about an object of the same namespace, whatever UID it has: who may create pods elsewhere, or says so
+// of one until garbage collection deletes it, has no part in the network.
+func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
+	elsewhere := podOf("honest", "10.0.0.9", "Running")
+	elsewhere.SetNamespace("another")
+	elsewhere.SetUID("another")
+	n := network(1)
+	n.Name = "honest"
+	for range 20 { // in whichever order they are found
+		c := &Controller{caches: unwatched(t)}
+		fill(t, c.caches, pods, podOf("honest", "10.0.0.2", "Running"), elsewhere)
+		nodes, err := c.observe(n, setOf("honest"), &memory{pods: map[int32]observedPod{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := nodes[0].ip.String(); got != "10.0.0.2" {
+			t.Fatalf("the node has the address %s", got)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -207,6 +208,45 @@ spec:
 	asked(t, node, 2)
 	if trap.connections() > 0 {
 		t.Errorf("%d connections", trap.connections())
+	}
+}
+
+// An owner reference tells no namespace, and garbage collection, which deletes pods whose owner is elsewhere, comes after others
+// have seen them, and can be held up.
+func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
+	c := startController(t)
+	n, elsewhere := newNetwork(t, 2), newNetwork(t, 1)
+	n.meshed(t, 2)
+	elsewhere.meshed(t, 1)
+	set, err := client.Resource(statefulSets).Namespace(n.namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, impostor := elsewhere.bitcoind(t, 0)
+	unready := func() (count int) {
+		for _, entry := range c.logs.FilterMessage("network is not ready").All() {
+			if entry.ContextMap()["network"] == n.namespace+"/"+n.name {
+				count++
+			}
+		}
+		return count
+	}
+	before := unready()
+	t.Cleanup(func() {
+		_, err := client.Resource(pods).Namespace(elsewhere.namespace).Patch(context.Background(), "my-network-sts-0", types.MergePatchType, []byte(`{"metadata": {"finalizers": null}}`), metav1.PatchOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	merge(t, pods, elsewhere.namespace, "my-network-sts-0", fmt.Sprintf(
+		"{metadata: {finalizers: [example.com/stays], ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: my-network-sts, uid: %s, controller: true}]}}", set.GetUID()))
+	n.audited(t, 10)
+	n.meshed(t, 2)
+	if now := unready(); now != before {
+		t.Errorf("the network was not ready %d times", now-before)
+	}
+	if refused := impostor.Stats().Unauthorized; refused > 0 {
+		t.Errorf("another network's node was sent this one's password %d times", refused)
 	}
 }
 
