@@ -199,8 +199,8 @@ func scope(live, intent *unstructured.Unstructured) string {
 	return text
 }
 
-// live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache doesn't know is asked of
-// the apiserver: an object of somebody else has no label of ours, and a forced apply would take it over.
+// live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache doesn't
+// know is asked of the apiserver: an object of somebody else has no label of ours, and a forced apply would take it over.
 func (c *Controller) live(ctx context.Context, n *Network, child child) (*unstructured.Unstructured, error) {
 	key := cache.MetaObjectToName(child.object)
 	found, err := c.caches.get(child.resource, key)

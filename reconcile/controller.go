@@ -190,8 +190,8 @@ func (c *Controller) untilAnswered(ctx context.Context, ask func(context.Context
 	})
 }
 
-// work makes one pass over the next network in the queue; false means that the queue was shut down. Only here is the
-// queue touched after a pass, and only here are errors logged.
+// work makes one pass over the next network in the queue; false means that the queue was shut down. Only here is the queue
+// told what came of a pass, and only here is its error logged.
 func (c *Controller) work(ctx context.Context) bool {
 	key, shutdown := c.queue.Get()
 	if shutdown {

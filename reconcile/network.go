@@ -168,7 +168,8 @@ const (
 	ConditionMeshed = "Meshed"
 	// ConditionChainSynced is True when all nodes that are ready have the same chain, Unknown when one doesn't tell its own.
 	ConditionChainSynced = "ChainSynced"
-	// ConditionReconciling is True while the network isn't Ready and the controller or the cluster is at it.
+	// ConditionReconciling is True while something is missing, or is being replaced in a network that is Ready, and the
+	// controller or the cluster is at it.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when somebody has to do something first.
 	ConditionStalled = "Stalled"
@@ -192,8 +193,8 @@ const (
 	ReasonTipsDiverged = "TipsDiverged"
 	// ReasonNodesBehind: some nodes lack blocks that others have had for a second.
 	ReasonNodesBehind = "NodesBehind"
-	// ReasonNodesNotAnswering: some pods are ready, but the controller can't ask their bitcoind; its node's message says why.
-	// Nothing is known of their chain.
+	// ReasonNodesNotAnswering: some nodes are ready, but don't tell the controller their chain, or how it relates to the
+	// others'; their own messages say why.
 	ReasonNodesNotAnswering = "NodesNotAnswering"
 
 	// ReasonPredecessorGoes: a child of a deleted network of the same name is yet to go. It is a reason of Reconciling alone.

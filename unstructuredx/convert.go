@@ -1,5 +1,6 @@
 // Package unstructuredx is the edge between typed Kubernetes objects and the dynamic client: objects are read once with
-// [Into], written once with [Intent] and an [Applier], and trimmed before they enter a cache.
+// [Into], written once with [Intent] and an [Applier], and trimmed before they enter a cache. A lock for leader election and
+// a sink for events are here, too: client-go has none for dynamic clients.
 package unstructuredx
 
 import (

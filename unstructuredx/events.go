@@ -44,7 +44,8 @@ func (s EventSink) Patch(ctx context.Context, event *eventsv1.Event, data []byte
 	})
 }
 
-// write returns the errors of the apiserver as they are, but for events that go with their namespace: the broadcaster looks at them to decide whether to try again.
+// write returns the errors of the apiserver as they are, but for events that go with their namespace: the broadcaster looks
+// at them to decide whether to try again.
 func (s EventSink) write(event *eventsv1.Event, do func(dynamic.ResourceInterface, *unstructured.Unstructured) (*unstructured.Unstructured, error)) (*eventsv1.Event, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
 	if err != nil {

@@ -104,9 +104,6 @@ func (cp *ControlPlane) runAPIServer(binary, etcdURL, port string) error {
 // Kubeconfig is the path of a kubeconfig file for an administrator.
 func (cp *ControlPlane) Kubeconfig() string { return cp.path("kubeconfig") }
 
-// Logs is the directory with a log file of each component.
-func (cp *ControlPlane) Logs() string { return cp.dir }
-
 // AuditLog is the path of the log with the requests of all service accounts.
 func (cp *ControlPlane) AuditLog() string { return cp.path("audit.log") }
 

@@ -121,8 +121,9 @@ func TestAnAddressThatTwoPodsClaimIsNotDialled(t *testing.T) {
 	}
 }
 
-// What the design can't exclude: an address that is no other pod's and of no special kind, such as another Service's. What listens there, always at the
-// port of bitcoind's RPC, gets the password of the network that the pod belongs to, which lets in nobody anywhere else.
+// What the design can't exclude: an address that is no other pod's and of no special kind, such as another Service's. What
+// listens there, always at the port of bitcoind's RPC, gets the password of the network that the pod belongs to, which lets
+// in nobody anywhere else.
 func TestWhoListensAtAForgedAddressGetsThatNetworksPasswordOnly(t *testing.T) {
 	traps := newTraps(t, freeLoopback(), freeLoopback())
 	startController(t)

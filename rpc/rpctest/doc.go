@@ -9,7 +9,8 @@
 //
 // What it does is held to bitcoind in two ways: exchanges recorded from Knots
 // 29.5 (rpc/testdata/transcripts), and Conformance, which was run against Knots
-// 29.5 too, and not against Core 31. Not modelled: gossip, banning, eviction of inbound peers, wallets,
-// transactions, and what differs in replies between versions beyond Flavour. A
-// disconnection shows at once, where bitcoind takes up to 50 ms.
+// 29.5 too, and not against Core 31. Not modelled: gossip, banning, eviction of
+// inbound peers, wallets, transactions, and what differs in replies between
+// versions beyond Flavour. A disconnection shows at once, where bitcoind takes
+// up to 50 ms.
 package rpctest
