@@ -39,15 +39,21 @@ var wholes = map[string]bool{"selector": true, "podSelector": true, "ingress": t
 var closed = map[string]bool{"containers": true, "ports": true, "volumes": true, "volumeMounts": true, "env": true}
 
 // rivals are fields that the apiserver doesn't take together with the one that is intended, or that would make something
-// else of it: a command with arguments does other work, and pods that count from another ordinal are others.
+// else of it: a command with arguments does other work, pods that count from another ordinal are others, and a container that
+// is another user than its pod's may be root.
 var rivals = map[string][]string{
 	"maxUnavailable": {"minAvailable"},
 	"clusterIP":      {"externalName"},
 	"replicas":       {"ordinals"},
-	"containers":     {"initContainers", "hostNetwork"},
+	"containers":     {"initContainers", "hostNetwork", "hostPID", "hostIPC"},
+	"containerPort":  {"hostPort"},
 	"command":        {"args"},
 	"env":            {"envFrom"},
 	"startupProbe":   {"livenessProbe", "lifecycle"},
+
+	"allowPrivilegeEscalation": {"privileged", "runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "seLinuxOptions", "appArmorProfile", "procMount"},
+	"drop":                     {"add"},
+	"runAsNonRoot":             {"sysctls", "seLinuxOptions", "appArmorProfile"},
 }
 
 func compare(found *[]Difference, path []string, live, intent any) {
