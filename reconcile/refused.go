@@ -10,6 +10,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
@@ -35,6 +36,8 @@ type refusals struct {
 	next time.Time
 	// words are why a pod is missing, by its name; those under "" are of any that is not told of by name.
 	words map[string]string
+	// leaving is the name of a pod that can't be made before another one of that name has shut down.
+	leaving string
 }
 
 // explainMissing gives the nodes without a pod the apiserver's words, if it has refused them.
@@ -54,11 +57,14 @@ func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []nod
 		known.next = now.Add(createdWithin)
 	case !now.Before(known.next):
 		known.next = now.Add(c.options.Resync)
-		if known.words, err = c.readRefusals(ctx, n); err != nil {
+		if err := c.readRefusals(ctx, n, missing[0].name, known); err != nil {
 			return err
 		}
 	}
 	for _, node := range missing {
+		if node.name == known.leaving {
+			node.message = "another pod of that name, which is not this network's, is still shutting down"
+		}
 		if words := known.of(node.name); words != "" {
 			node.reason, node.message = ReasonPodRefused, words
 		}
@@ -73,12 +79,38 @@ func (r *refusals) of(pod string) string {
 	return r.words[""]
 }
 
-// readRefusals reads what the StatefulSet controller was answered when it tried to create pods.
-func (c *Controller) readRefusals(ctx context.Context, n *Network) (map[string]string, error) {
+// readRefusals finds out what the StatefulSet controller was answered when it tried to create pods, of which lowest is the
+// first that is missing.
+func (c *Controller) readRefusals(ctx context.Context, n *Network, lowest string, known *refusals) error {
+	known.words, known.leaving = nil, ""
 	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
 	if err != nil || set == nil {
-		return nil, err
+		return err
 	}
+	if known.words, err = c.toldRefusals(ctx, n, set); err != nil || known.words[lowest] != "" {
+		return err
+	}
+	// That there is a pod of that name already, it tells nobody. Kubernetes:
+	// pkg/controller/statefulset/stateful_pod_control.go CreateStatefulPod.
+	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, lowest).String()
+	list, err := c.client.Resource(pods).Namespace(n.Namespace).List(ctx, metav1.ListOptions{FieldSelector: byName})
+	if err != nil {
+		return fmt.Errorf("list pods called %s: %w", lowest, err)
+	}
+	for i := range list.Items {
+		switch pod := &list.Items[i]; {
+		case controlledBy(pod, set.GetUID()): // which the cache doesn't know yet
+		case pod.GetDeletionTimestamp() != nil:
+			known.leaving = lowest
+		default:
+			known.words[lowest] = "there is a pod of that name, which does not belong to this network: delete it, or choose another name for the network"
+		}
+	}
+	return nil
+}
+
+// toldRefusals reads what the StatefulSet controller tells of.
+func (c *Controller) toldRefusals(ctx context.Context, n *Network, set *unstructured.Unstructured) (map[string]string, error) {
 	about := fields.Set{"regarding.uid": string(set.GetUID()), "reason": "FailedCreate"}
 	list, err := c.client.Resource(clusterEvents).Namespace(n.Namespace).List(ctx, metav1.ListOptions{FieldSelector: about.String()})
 	if err != nil {

@@ -7,6 +7,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+	testingclock "k8s.io/utils/clock/testing"
 )
 
 func TestWhyPodsAreRefused(t *testing.T) {
@@ -70,5 +76,50 @@ func TestWhyPodsAreRefused(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// Words of old would make a pod that is only being replaced a refused one, for which a roll leaves its order.
+func TestWhyPodsAreMissingIsAskedOnceAnAuditAndForgotten(t *testing.T) {
+	passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
+	asked := 0
+	client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{clusterEvents: "EventList", pods: "PodList"})
+	client.PrependReactor("list", "events", func(clienttesting.Action) (bool, runtime.Object, error) {
+		asked++
+		told := intentOf(t, &eventsv1.Event{
+			EventTime: metav1.MicroTime{Time: passing.Now()}, Note: "create Pod my-network-sts-0 in StatefulSet my-network-sts failed error: exceeded quota",
+		})
+		return true, &unstructured.UnstructuredList{Items: []unstructured.Unstructured{*told}}, nil
+	})
+	caches := unwatched(t)
+	fill(t, caches, statefulSets, setOf("my-network"))
+	c := &Controller{caches: caches, client: client, clock: passing, options: Options{Resync: 30 * time.Second}}
+	var known refusals
+	for _, step := range []struct {
+		what  string
+		after time.Duration
+		there bool
+		want  NodeReason
+		asked int
+	}{
+		{what: "it may be about to come", want: ReasonPodMissing},
+		{what: "there is time yet", after: createdWithin - time.Second, want: ReasonPodMissing},
+		{what: "it did not come", after: time.Second, want: ReasonPodRefused, asked: 1},
+		{what: "until the next audit that stands", after: 29 * time.Second, want: ReasonPodRefused, asked: 1},
+		{what: "which asks once more", after: time.Second, want: ReasonPodRefused, asked: 2},
+		{what: "it comes", after: time.Second, there: true, asked: 2},
+		{what: "it is gone again, and may be about to come", after: time.Second, want: ReasonPodMissing, asked: 2},
+	} {
+		passing.SetTime(passing.Now().Add(step.after))
+		nodes := readyNodes(1)
+		if !step.there {
+			nodes[0] = node{name: "my-network-sts-0", reason: ReasonPodMissing, message: "the pod does not exist yet"}
+		}
+		if err := c.explainMissing(t.Context(), network(1), nodes, &known); err != nil {
+			t.Fatal(err)
+		}
+		if nodes[0].reason != step.want || asked != step.asked {
+			t.Errorf("%s: %q, asked %d times; want %q, %d", step.what, nodes[0].reason, asked, step.want, step.asked)
+		}
 	}
 }

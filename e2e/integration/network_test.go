@@ -55,6 +55,25 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 	}
 }
 
+func TestANetworkIsScaledWhileItIsBeingScaledOrRolled(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 3)
+	n.meshed(t, 3)
+	scale := func(counts ...int) {
+		t.Helper()
+		for _, nodes := range counts {
+			n.answers(t, fmt.Sprintf("{spec: {nodes: %d}}", nodes))
+		}
+	}
+	scale(7, 1, 5, 0, 3)
+	n.meshed(t, 3)
+	const other = "example.com/bitcoind:2"
+	n.answers(t, "{spec: {image: "+other+"}}")
+	scale(6, 2, 4)
+	n.rolls(t, other, other, other, other)
+	n.meshed(t, 4)
+}
+
 func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 	c := startController(t)
 	n := newNetwork(t, 3)
@@ -510,6 +529,27 @@ func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
 			n.meshed(t, 1)
 		})
 	}
+}
+
+// A node that starts reads whatever configuration there is: none is to start while that is not the wanted one.
+func TestAConfigurationThatCanNotBeWrittenRestartsNobody(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 2)
+	n.meshed(t, 2)
+	before := n.kept(t, statefulSets, "my-network-sts")
+	merge(t, configMaps, n.namespace, "my-network-config", "{immutable: true}")
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {config: txindex=1}}")
+	n.condition(t, metav1.ConditionFalse, reconcile.ReasonApplyFailed)
+	n.audited(t, 2)
+	if diff := cmp.Diff(before, n.kept(t, statefulSets, "my-network-sts")); diff != "" {
+		t.Errorf("the pods are to be replaced: %s", diff)
+	}
+	n.loses(t, configMaps, "my-network-config")
+	n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+	if conf := n.configuration(t); !strings.Contains(conf, "txindex=1") {
+		t.Errorf("it was made anew as %s", conf)
+	}
+	n.meshed(t, 2)
 }
 
 func TestANetworkThatIsMadeAnewStartsAnew(t *testing.T) {

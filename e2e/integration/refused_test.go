@@ -63,6 +63,22 @@ func TestPodsThatAdmissionRefusesSayWhy(t *testing.T) {
 	n.meshed(t, 2)
 }
 
+func TestAPodInTheWayIsTold(t *testing.T) {
+	startController(t)
+	n := network{namespace: newNamespace(t), name: "my-network"}
+	n.restrict(t, pods, `{apiVersion: v1, kind: Pod, metadata: {name: my-network-sts-1, finalizers: [example.com/not-yet]}, spec: {containers: [{name: a, image: "a:1"}]}}`)
+	defer merge(t, pods, n.namespace, "my-network-sts-1", "{metadata: {finalizers: null}}")
+	n.create(t, 2)
+	n.node(t, 1, reconcile.ReasonPodRefused, "there is a pod of that name, which does not belong to this network: delete it")
+	n.tells(t, "Warning PodRefused: my-network-sts-1 can't be created: there is a pod of that name")
+	if err := client.Resource(pods).Namespace(n.namespace).Delete(t.Context(), "my-network-sts-1", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.node(t, 1, reconcile.ReasonPodMissing, "another pod of that name, which is not this network's, is still shutting down")
+	merge(t, pods, n.namespace, "my-network-sts-1", "{metadata: {finalizers: null}}")
+	n.meshed(t, 2)
+}
+
 func TestARollMendsPodsThatAreRefused(t *testing.T) {
 	for name, row := range map[string]struct {
 		run     int  // nodes when pods begin to be refused

@@ -35,7 +35,9 @@ func (n network) images(ctx context.Context, nodes int) ([]string, error) {
 		if _, err := fmt.Sscanf(pod.Name, n.name+"-sts-%d", &ordinal); err != nil {
 			return nil, err
 		}
-		images[ordinal] = pod.Spec.Containers[0].Image
+		if ordinal < nodes { // else it is leaving
+			images[ordinal] = pod.Spec.Containers[0].Image
+		}
 	}
 	return images, nil
 }
