@@ -66,6 +66,7 @@ func (e predecessorError) Error() string {
 
 // applied is what children were brought to; nothing of it is known if none was touched.
 type applied struct {
+	// image is empty if the StatefulSet could not be applied: the next pass goes by what the status says of it.
 	image  string
 	access access
 	// troubles keep no child from being applied.
@@ -90,17 +91,22 @@ func (c *Controller) apply(ctx context.Context, n *Network, lives children, node
 		return applied{}, err
 	}
 	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
-	var troubles troubles
-	t.access, troubles = c.admit(ctx, n, standing, nodes, known)
+	var done applied
+	t.access, done.troubles = c.admit(ctx, n, standing, nodes, known)
 	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
+	done.access = t.access
 	var failed []error
 	for _, child := range desired(n, t) {
 		if child.resource == statefulSets && failed[0] != nil { // the first is the ConfigMap
 			continue
 		}
-		failed = append(failed, c.applyChild(ctx, n, child, lives.of[child.resource]))
+		err := c.applyChild(ctx, n, child, lives.of[child.resource])
+		if child.resource == statefulSets && err == nil {
+			done.image = t.image
+		}
+		failed = append(failed, err)
 	}
-	return applied{image: t.image, access: t.access, troubles: troubles}, errors.Join(failed...)
+	return done, errors.Join(failed...)
 }
 
 // children are those of a network as last seen.

@@ -30,12 +30,12 @@ const (
 	shutdownSeconds = 600
 )
 
-// nodeImage is the image of the nodes: that of the spec; else the one that the living StatefulSet was made for, so that a
-// controller with another default restarts no node; if there is none any more, the one that the status tells; else the
-// default. What the StatefulSet was made for is in an annotation: its template might have been changed by hand, which is to
-// be put back.
+// nodeImage is the image of the nodes: that of the spec; else the one that the status tells, so that a controller with another
+// default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is none, the
+// default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might the annotation
+// that tells what it was made for: nobody but the controller may write the status.
 func nodeImage(n *Network, live *appsv1.StatefulSet, fallback string) string {
-	image := n.Spec.Image
+	image := cmp.Or(n.Spec.Image, n.Status.Image)
 	if live != nil {
 		image = cmp.Or(image, live.Annotations[annotationNodeImage])
 		for _, c := range live.Spec.Template.Spec.Containers {
@@ -44,7 +44,7 @@ func nodeImage(n *Network, live *appsv1.StatefulSet, fallback string) string {
 			}
 		}
 	}
-	return cmp.Or(image, n.Status.Image, fallback)
+	return cmp.Or(image, fallback)
 }
 
 // intoStatefulSet is nil if u is.

@@ -39,7 +39,7 @@ func TestNodeImage(t *testing.T) {
 		},
 		"so does a StatefulSet that was deleted by hand, but what it had": {status: "controller:1", want: "controller:1"},
 		"unless the network wants another, then as well":                  {wanted: "user:1", status: "controller:1", want: "user:1"},
-		"what the StatefulSet was made for counts more":                   {live: made("controller:1"), status: "user:1", want: "controller:1"},
+		"what the StatefulSet says it was made for by hand doesn't count": {live: made("hand:1"), status: "controller:1", want: "controller:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)

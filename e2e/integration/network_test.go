@@ -330,6 +330,7 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 		"replicas":                  {statefulSets, "my-network-sts", "{spec: {replicas: 4}}"},
 		"the time to shut down":     {statefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}"},
 		"the image":                 {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/image, value: "by-hand:1"}]`},
+		"what it was made for":      {statefulSets, "my-network-sts", "{metadata: {annotations: {" + reconcile.Group + "/node-image: by-hand:1}}}"},
 		"a port of the container":   {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/ports/0/containerPort, value: 18555}]`},
 		"the container's name":      {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/name, value: other}]`},
 		"one more container":        {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/-, value: {name: other, image: "by-hand:1"}}]`},

@@ -137,6 +137,21 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 	}
 }
 
+// What the apiserver refused is not what a network keeps that wants no image in particular.
+func TestAnImageThatWasRefusedIsNotKept(t *testing.T) {
+	startController(t)
+	n := newNetwork(t, 1)
+	image := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: refused:1, resources: {requests: {example.com/gpu: 2}, limits: {example.com/gpu: 1}}}}")
+	if now := n.condition(t, metav1.ConditionFalse, reconcile.ReasonApplyFailed).Status.Image; now != image {
+		t.Errorf("while it is refused, the status says that the image is %s", now)
+	}
+	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: null, resources: null}}")
+	if now := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image; now != image {
+		t.Errorf("then it is %s, not %s", now, image)
+	}
+}
+
 func TestAnotherImageIsRolledOutAndKept(t *testing.T) {
 	startController(t)
 	n := newNetwork(t, 2)
