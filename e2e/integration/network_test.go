@@ -151,17 +151,19 @@ func TestLeaversAreForgottenBeforeTheyGo(t *testing.T) {
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
 	leaver, _ := n.bitcoind(t, 2)
-	finalizers := func(list string) {
-		t.Helper()
-		merge(t, pods, n.namespace, leaver.Name, "{metadata: {finalizers: "+list+"}}")
-	}
-	finalizers("[example.com/not-yet]")
-	defer finalizers("null")
+	n.finalizers(t, 2, "[example.com/not-yet]")
+	defer n.finalizers(t, 2, "null")
 	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
 	n.meshed(t, 2)
 	if now, err := client.Resource(pods).Namespace(n.namespace).Get(t.Context(), leaver.Name, metav1.GetOptions{}); err != nil || now.GetUID() != leaver.UID {
 		t.Errorf("the pod was gone before: %v", err)
 	}
+}
+
+// finalizers keeps a pod that is deleted from going, or with null no longer.
+func (n network) finalizers(t *testing.T, ordinal int, list string) {
+	t.Helper()
+	merge(t, pods, n.namespace, fmt.Sprintf("%s-sts-%d", n.name, ordinal), "{metadata: {finalizers: "+list+"}}")
 }
 
 func TestABitcoindThatForgotItsPeersIsMeshedAgain(t *testing.T) {
