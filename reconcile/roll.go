@@ -63,16 +63,21 @@ func partitionOf(n *Network, live *appsv1.StatefulSet, template corev1.PodTempla
 	}
 }
 
-// livePartition is the one that the StatefulSet was applied with. Its strategy might have been changed by hand, which is to
-// be put back: pods would go that are held back.
+// livePartition is the one that the StatefulSet was applied with, as its annotation says. Where its strategy says otherwise,
+// either was changed by hand, which is to be put back: the higher one counts, for no pod is to go that is held back.
 func livePartition(live *appsv1.StatefulSet) int32 {
-	if applied, err := strconv.ParseInt(live.Annotations[annotationPartition], 10, 32); err == nil && int32(applied) >= onlyMissing {
-		return int32(applied)
-	}
+	standing := int32(0)
 	if rolling := live.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
-		return *rolling.Partition
+		standing = *rolling.Partition
 	}
-	return 0
+	switch applied, err := strconv.ParseInt(live.Annotations[annotationPartition], 10, 32); {
+	case err != nil || int32(applied) < onlyMissing:
+		return standing
+	case int32(applied) == onlyMissing:
+		return onlyMissing
+	default:
+		return max(int32(applied), standing)
+	}
 }
 
 // roll takes the roll of the network one step further if it may, and returns where it stands, empty if there is none. It

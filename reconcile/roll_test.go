@@ -111,6 +111,7 @@ func TestTheLivingPartition(t *testing.T) {
 	}{
 		"as it was applied":            {func(*appsv1.StatefulSet) {}, 2},
 		"another partition":            {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = updateStrategy(0) }, 2},
+		"another annotation":           {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "0" }, 2},
 		"another strategy":             {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = updateStrategy(onlyMissing) }, 2},
 		"only pods that are missing":   {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "-1" }, onlyMissing},
 		"no annotation":                {func(s *appsv1.StatefulSet) { delete(s.Annotations, annotationPartition) }, 2},

@@ -170,6 +170,7 @@ func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 	for name, patch := range map[string]string{
 		"the partition": "{spec: {updateStrategy: {rollingUpdate: {partition: 0}}}}",
 		"the strategy":  "{spec: {updateStrategy: {type: OnDelete, rollingUpdate: null}}}",
+		"our note":      "{metadata: {annotations: {bitcoincontroller.christianb93.github.com/partition: '0'}}}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			startController(t)
