@@ -162,3 +162,30 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 		})
 	}
 }
+
+// What was read is good for an audit's time, but not for another network, spec or key.
+func TestWhenASecretIsReadAgain(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(n *Network, key *masterKey)
+		reads  int
+	}{
+		"nothing has changed": {func(*Network, *masterKey) {}, 1},
+		"another spec":        {func(n *Network, _ *masterKey) { n.Generation++ }, 2},
+		"another network":     {func(n *Network, _ *masterKey) { n.UID = "another" }, 2},
+		"another key":         {func(_ *Network, key *masterKey) { *key = append(masterKey{1}, testKey[1:]...) }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+			c := &Controller{client: client, clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)), options: Options{Resync: 30 * time.Second}}
+			n, key, known := network(1), testKey, memory{}
+			n.Spec.Secret = "own"
+			if err := c.lookAtOwnUser(t.Context(), n, key, &known); err != nil {
+				t.Fatal(err)
+			}
+			row.change(n, &key)
+			if err := c.lookAtOwnUser(t.Context(), n, key, &known); err != nil || len(client.Actions()) != row.reads {
+				t.Errorf("it was read %d times, want %d (%v)", len(client.Actions()), row.reads, err)
+			}
+		})
+	}
+}
