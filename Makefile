@@ -19,7 +19,7 @@ down: ## stop what `make demo` left running
 
 test: test-unit fuzz test-integration test-e2e ## all tests
 
-test-unit: ## tests that need nothing but Go
+test-unit: ## tests that need nothing but Go and a C compiler
 	@.ci/need gcc:build-essential  # the race detector needs a C compiler
 	go test -race ./...
 	go -C e2e/admission/inprocess test -count=1 ./...  # the cache would not see a changed CRD

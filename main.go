@@ -75,7 +75,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.Workers, "workers", 4, "`number` of networks worked on at the same time")
 	flags.DurationVar(&s.Resync, "resync", 30*time.Second, "how often to audit a network when nothing happens, and the longest `time` between retries")
 	flags.StringVar(&s.SystemNamespace, "system-namespace", ownNamespace(), "`namespace` of what belongs to the controller itself; by default the one it runs in")
-	flags.StringVar(&s.Namespace, "namespace", "", "the only `namespace` to work in, for which Roles there are enough; without it all, by ClusterRoles")
+	flags.StringVar(&s.Namespace, "namespace", "", "the only `namespace` to work in, for which Roles are enough; without it all, which takes ClusterRoles")
 	leaderElect := flags.Bool("leader-elect", true, "stand by while another controller is at work, as the Lease in --system-namespace says; turn it off (=false) only for one that is certain to be the only one")
 	flags.StringVar(&s.healthAddress, "health-address", ":8081", "`address` of /healthz and /readyz; empty for none")
 	flags.TextVar(&s.logLevel, "log-level", s.logLevel, "`level` of the log: debug, info, warn or error")
