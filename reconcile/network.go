@@ -139,8 +139,9 @@ type NodeReason string
 const (
 	// ReasonPodMissing: the StatefulSet has not created the pod yet.
 	ReasonPodMissing NodeReason = "PodMissing"
-	// ReasonPodRefused: the apiserver refuses to create the pod, say by quota or admission; the message has its words. The
-	// StatefulSet controller tries again after ever longer pauses, up to 17 minutes.
+	// ReasonPodRefused: the pod can't be created, as the apiserver refuses it, say by quota or admission, whose words the
+	// message has, or as a pod of somebody else has its name. The StatefulSet controller tries again after ever longer
+	// pauses, up to 17 minutes.
 	ReasonPodRefused NodeReason = "PodRefused"
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
 	// scheduler's words if any.
