@@ -332,6 +332,15 @@ func (c *controller) warnings(n network) []string {
 	return lines
 }
 
+// starved says whether the controller has told of nodes of the network that didn't answer in time. Where the fakes are well,
+// the machine was too busy for them, and whatever that led to is no fault.
+func (c *controller) starved(n network) bool {
+	return slices.ContainsFunc(c.logs.FilterMessage("network is not ready").All(), func(entry observer.LoggedEntry) bool {
+		fields := entry.ContextMap()
+		return fields["network"] == n.namespace+"/"+n.name && strings.Contains(fmt.Sprint(fields["message"]), "no answer in time")
+	})
+}
+
 // network is a BitcoinNetwork of the cluster.
 type network struct{ namespace, name string }
 
