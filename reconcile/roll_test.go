@@ -1,11 +1,22 @@
 package reconcile
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestRolloutStep(t *testing.T) {
@@ -98,6 +109,69 @@ func TestRolloutStep(t *testing.T) {
 			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(topologyOf(network(4)).mesh(), nodes, row.chain, now)
 			if got != row.want || waitsFor != row.waitsFor {
 				t.Errorf("partition %d, waits for %q; want %d, %q", got, waitsFor, row.want, row.waitsFor)
+			}
+		})
+	}
+}
+
+func TestWhatAnApplyHoldsBack(t *testing.T) {
+	n := network(3)
+	template := podTemplate(n, "image", access{})
+	other := podTemplate(n, "other", access{})
+	for name, row := range map[string]struct {
+		live     *appsv1.StatefulSet
+		template corev1.PodTemplateSpec
+		want     int32
+	}{
+		"nothing of a new one":                       {nil, template, 0},
+		"as much as before":                          {statefulSet(n, "image", 2, access{}), template, 2},
+		"all, when the template is another one":      {statefulSet(n, "image", 0, access{}), other, 3},
+		"all again, when that is so in a roll":       {statefulSet(n, "image", 1, access{}), other, 3},
+		"no more than there are":                     {statefulSet(network(7), "image", 7, access{}), template, 3},
+		"nothing that there is while one is refused": {statefulSet(n, "image", onlyMissing, access{}), template, onlyMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := partitionOf(n, row.live, row.template); got != row.want {
+				t.Errorf("%d, want %d", got, row.want)
+			}
+		})
+	}
+}
+
+// What children are to be isn't known if they could not be applied: a StatefulSet would lose its image.
+func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
+	for name, row := range map[string]struct {
+		applyErr error
+		rolls    bool
+	}{
+		"all is applied":           {nil, true},
+		"the master key is lost":   {keyLostError{"lost"}, false},
+		"another child is refused": {errors.New("exceeded quota"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := network(3)
+			set := statefulSet(n, "image", 3, accessOf(n))
+			set.UID, set.Status.UpdateRevision = "set", "new"
+			live := intentOf(t, set)
+			live.Object["status"] = map[string]any{"updateRevision": "new"}
+			caches := unwatched(t)
+			fill(t, caches, statefulSets, live)
+			writes := 0
+			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+			client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				writes++
+				return true, live.DeepCopy(), nil
+			})
+			c := &Controller{
+				caches: caches, client: client, log: zap.NewNop(), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
+				applier: unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: "none"}, memories: memories{all: map[cache.ObjectName]*memory{}},
+			}
+			f := found{mesh: topologyOf(n).mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", access: accessOf(n)}, applyErr: row.applyErr}
+			if _, err := c.roll(t.Context(), n, f); err != nil {
+				t.Fatal(err)
+			}
+			if (writes > 0) != row.rolls {
+				t.Errorf("%d writes", writes)
 			}
 		})
 	}

@@ -63,7 +63,11 @@ func TestWhatAnApplySends(t *testing.T) {
 					if sent = append(sent, apply); first && row.refused != nil {
 						return true, nil, row.refused
 					}
-					return true, objectOf(t, string(patch.GetPatch())), nil
+					body := objectOf(t, string(patch.GetPatch()))
+					if row.live != nil && body.GetUID() != row.live.GetUID() {
+						t.Errorf("the apply is tied to UID %q: it would take over what has come in the object's place", body.GetUID())
+					}
+					return true, body, nil
 				}
 				sent = append(sent, string(patch.GetPatch()))
 				patched := &unstructured.Unstructured{Object: map[string]any{"kind": "Service"}}

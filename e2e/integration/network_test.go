@@ -337,12 +337,15 @@ func TestChangesByHandArePutBack(t *testing.T) {
 	}
 }
 
-// Pods may be replaced meanwhile, even twice.
+// containers are those of a StatefulSet's template.
+const containers = "/spec/template/spec/containers"
+
+// Pods may be replaced meanwhile, even twice. What is put back of one network is bounded, so these have two.
 func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 	startControllerWith(t, func(o *reconcile.Options) { o.Resync = time.Hour })
 	n := newNetwork(t, 1)
 	n.meshed(t, 1)
-	const containers, volumes = "/spec/template/spec/containers", "/spec/template/spec/volumes"
+	const volumes = "/spec/template/spec/volumes"
 	n.putsBack(t, byHand{
 		"replicas":                  {statefulSets, "my-network-sts", "{spec: {replicas: 4}}"},
 		"the time to shut down":     {statefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}"},
@@ -350,24 +353,32 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 		"what it was made for":      {statefulSets, "my-network-sts", "{metadata: {annotations: {" + reconcile.Group + "/node-image: by-hand:1}}}"},
 		"a port of the container":   {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/ports/0/containerPort, value: 18555}]`},
 		"the container's name":      {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/name, value: other}]`},
-		"one more container":        {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/-, value: {name: other, image: "by-hand:1"}}]`},
-		"a container before it":     {statefulSets, "my-network-sts", `{spec: {template: {spec: {initContainers: [{name: first, image: "by-hand:1"}]}}}}`},
-		"arguments":                 {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/args, value: [-norpcauth=1]}]`},
-		"variables of a ConfigMap":  {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/envFrom, value: [{configMapRef: {name: other, optional: true}}]}]`},
-		"a probe that kills":        {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/livenessProbe, value: {tcpSocket: {port: 1}}}]`},
-		"a hook":                    {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/lifecycle, value: {postStart: {exec: {command: [x]}}}}]`},
-		"the machine's network":     {statefulSets, "my-network-sts", "{spec: {template: {spec: {hostNetwork: true}}}}"},
-		"a port of the machine":     {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/ports/0/hostPort, value: 18444}]`},
-		"the machine's memory":      {statefulSets, "my-network-sts", "{spec: {template: {spec: {hostIPC: true}}}}"},
-		"a container as root":       {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/runAsUser, value: 0}, {op: add, path: ` + containers + `/0/securityContext/runAsNonRoot, value: false}]`},
-		"a capability":              {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/capabilities/add, value: [NET_ADMIN]}]`},
-		"every call of the kernel":  {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/seccompProfile, value: {type: Unconfined}}]`},
-		"other ordinals":            {statefulSets, "my-network-sts", "{spec: {ordinals: {start: 5}}}"},
 		"a variable from elsewhere": {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/env, value: [{name: HOME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]`},
 		"another probe":             {statefulSets, "my-network-sts", `[{op: remove, path: ` + containers + `/0/readinessProbe/exec}, {op: add, path: ` + containers + `/0/readinessProbe/tcpSocket, value: {port: 1}}]`},
 		"where a volume is mounted": {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/volumeMounts/2/mountPath, value: /b.conf}]`},
 		"what a volume is":          {statefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
 		"the name of a volume":      {statefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/2/name, value: other}]`},
+	})
+}
+
+func TestWhatIsAddedToPodsByHandIsTakenAway(t *testing.T) {
+	startControllerWith(t, func(o *reconcile.Options) { o.Resync = time.Hour })
+	n := newNetwork(t, 1)
+	n.meshed(t, 1)
+	n.putsBack(t, byHand{
+		"one more container":       {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/-, value: {name: other, image: "by-hand:1"}}]`},
+		"a container before it":    {statefulSets, "my-network-sts", `{spec: {template: {spec: {initContainers: [{name: first, image: "by-hand:1"}]}}}}`},
+		"arguments":                {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/args, value: [-norpcauth=1]}]`},
+		"variables of a ConfigMap": {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/envFrom, value: [{configMapRef: {name: other, optional: true}}]}]`},
+		"a probe that kills":       {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/livenessProbe, value: {tcpSocket: {port: 1}}}]`},
+		"a hook":                   {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/lifecycle, value: {postStart: {exec: {command: [x]}}}}]`},
+		"the machine's network":    {statefulSets, "my-network-sts", "{spec: {template: {spec: {hostNetwork: true}}}}"},
+		"a port of the machine":    {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/ports/0/hostPort, value: 18444}]`},
+		"the machine's memory":     {statefulSets, "my-network-sts", "{spec: {template: {spec: {hostIPC: true}}}}"},
+		"a container as root":      {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/runAsUser, value: 0}, {op: add, path: ` + containers + `/0/securityContext/runAsNonRoot, value: false}]`},
+		"a capability":             {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/capabilities/add, value: [NET_ADMIN]}]`},
+		"every call of the kernel": {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/seccompProfile, value: {type: Unconfined}}]`},
+		"other ordinals":           {statefulSets, "my-network-sts", "{spec: {ordinals: {start: 5}}}"},
 	})
 }
 
