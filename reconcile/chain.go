@@ -93,7 +93,8 @@ func (ask hashesAt) of(top node, below []node) (map[int64]string, error) {
 const hashesPerBatch = 256
 
 // hashesBy asks by RPC, all nodes together for no longer than one answer is waited for, and those that keep a pass waiting
-// already for a tenth of it. A node that no longer answers is to be asked again, to be left out if it still does not.
+// already for a tenth of it. A node that no longer answers is to be asked again, to be left out if it still does not, and so is
+// one whose chain has become shorter meanwhile: soon, but not at once, in case it says so whenever it is asked.
 func (m mesher) hashesBy(ctx context.Context, known *memory) hashesAt {
 	over := time.Now().Add(m.answerTime)
 	return func(of node, heights []int64) (map[int64]string, error) {
@@ -110,8 +111,8 @@ func (m mesher) hashesBy(ctx context.Context, known *memory) hashesAt {
 		hashes := make(map[int64]string, len(heights))
 		for some := range slices.Chunk(heights, hashesPerBatch) {
 			if err := addHashes(ctx, client, some, hashes); err != nil {
-				if errors.Is(err, rpc.ErrUnreachable) || errors.Is(err, rpc.ErrTimeout) {
-					known.of[of.ordinal].askAt(m.clock.Now())
+				if errors.Is(err, rpc.ErrUnreachable) || errors.Is(err, rpc.ErrTimeout) || errors.Is(err, rpc.ErrInvalidParam) {
+					known.of[of.ordinal].askAt(m.clock.Now().Add(firstRetry))
 				}
 				return nil, err
 			}

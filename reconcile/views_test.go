@@ -723,3 +723,49 @@ func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.
 		}
 	}
 }
+
+// unhashed is a node that fails when it is asked for hashes, and only then.
+type unhashed struct {
+	bitcoind
+	with error
+}
+
+func (u unhashed) Batch(ctx context.Context, calls ...*rpc.Call) error {
+	if calls[0].Method == "getblockhash" {
+		return u.with
+	}
+	return u.bitcoind.Batch(ctx, calls...)
+}
+
+func TestANodeThatTellsNoHashesIsAskedAgainSoonButNotAtOnce(t *testing.T) {
+	for name, row := range map[string]struct {
+		with error
+		soon bool
+	}{
+		"it has gone":             {rpc.ErrUnreachable, true},
+		"it hangs":                {rpc.ErrTimeout, true},
+		"its chain is shorter":    {rpc.ErrInvalidParam, true},
+		"it refuses the question": {rpc.ErrForbidden, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 3)
+			w.allReady()
+			c := w.controller()
+			c.rest(t, w)
+			w.net.SetBlockDelay(time.Hour)
+			w.fakes[0].Mine(1)
+			c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
+				client, err := connectRPC(ip, as)
+				return unhashed{client, row.with}, err
+			}
+			known := c.memories.of(c.key)
+			w.advance(time.Minute)
+			f := found{mesh: known.wanted(w.network), nodes: w.observe()}
+			c.connect(t.Context(), w.network, f, known)
+			chain, err := c.compare(t.Context(), f.nodes, known)
+			if again := known.next().Sub(w.clock.Now()); err == nil || !chain.pending || again < firstRetry || (again == firstRetry) != row.soon {
+				t.Errorf("looks again after %s; pending: %v, %v", again, chain.pending, err)
+			}
+		})
+	}
+}
