@@ -71,9 +71,11 @@ func bitcoinConf(n *Network, a access) string {
 		"# Without this, one rpcwhitelist line takes every method from all other users, the cookie's too.",
 		"rpcwhitelistdefault=0",
 		"[regtest]",
-		// rpcbind is ignored without rpcallowip.
-		"rpcbind=0.0.0.0",
+		// For bitcoin-cli; the command line adds the pod's own address, whichever family that is of. rpcbind is ignored
+		// without rpcallowip.
+		"rpcbind=127.0.0.1",
 		"rpcallowip=0.0.0.0/0",
+		"rpcallowip=::/0",
 	)
 	// What else counts as a space elsewhere is part of a name to bitcoind, and to admission, which has judged the lines.
 	if config := strings.Trim(n.Spec.Config, " \t\n"); config != "" {

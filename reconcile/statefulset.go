@@ -22,6 +22,9 @@ const (
 	home       = "/home/bitcoin"
 	dataDir    = home + "/.bitcoin"
 
+	// podIP is the variable with the pod's own address.
+	podIP = "POD_IP"
+
 	// nodeUser is any user but root. The data directory is made writable for it as a group.
 	nodeUser = 10001
 
@@ -182,8 +185,12 @@ func bitcoindContainer(n *Network, image string) corev1.Container {
 		Image:           image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		// The entrypoint of common images wants to be root first, to change the owner of the data directory.
-		Command: []string{"bitcoind"},
-		Env:     []corev1.EnvVar{{Name: "HOME", Value: home}},
+		// Its own address, for there is no line that means all addresses of whichever families the machine has.
+		Command: []string{"bitcoind", "-rpcbind=$(" + podIP + ")"},
+		Env: []corev1.EnvVar{
+			{Name: "HOME", Value: home},
+			{Name: podIP, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "status.podIP"}}},
+		},
 		Ports: []corev1.ContainerPort{
 			{Name: "p2p", ContainerPort: p2pPort, Protocol: corev1.ProtocolTCP},
 			{Name: "rpc", ContainerPort: rpcPort, Protocol: corev1.ProtocolTCP},

@@ -1,0 +1,90 @@
+package reconcile
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	testingclock "k8s.io/utils/clock/testing"
+)
+
+// run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the same
+// loopback interface, where one alone can have 127.0.0.1.
+func run(t *testing.T, program string, n *Network, ip netip.Addr) {
+	t.Helper()
+	dir := t.TempDir()
+	conf := bitcoinConf(n, accessOf(n))
+	if ip.Is4() {
+		conf = strings.Replace(conf, "rpcbind=127.0.0.1\n", "", 1)
+	}
+	if err := os.WriteFile(filepath.Join(dir, configFile), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-datadir=" + dir, "-bind=" + netip.AddrPortFrom(ip, p2pPort).String()}
+	for _, arg := range bitcoindContainer(n, "").Command[1:] {
+		args = append(args, strings.ReplaceAll(arg, "$("+podIP+")", ip.String()))
+	}
+	var log bytes.Buffer
+	bitcoind := exec.Command(program, args...)
+	bitcoind.Stdout, bitcoind.Stderr = &log, &log
+	if err := bitcoind.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = bitcoind.Process.Signal(syscall.SIGTERM) // that it has gone is seen below
+		_ = bitcoind.Wait()
+		if t.Failed() {
+			t.Logf("%s: %s", ip, lastWords(log.String()))
+		}
+	})
+}
+
+// TestBitcoindsOfEitherFamilyAreMeshed runs wherever BITCOIND names the program.
+func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
+	program := os.Getenv("BITCOIND")
+	if program == "" {
+		t.Skip("BITCOIND names no program")
+	}
+	n := network(2)
+	w := &world{
+		network: n, up: map[int32]nodeRun{}, clock: testingclock.NewFakePassiveClock(start),
+		as:    testKey.credentials(rpcUser, n.UID, 1),
+		queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[cache.ObjectName]()),
+		ips:   []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1")},
+	}
+	t.Cleanup(w.queue.ShutDown)
+	for _, ip := range w.ips {
+		run(t, program, n, ip)
+	}
+	w.allReady()
+	c := w.controller()
+	pass := func(what string, done func(found) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; {
+			f, again := c.pass(t, w)
+			if done(f) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("never: %s; the nodes are %+v", what, f.nodes)
+			}
+			time.Sleep(100 * time.Millisecond)
+			w.advance(again)
+		}
+	}
+	dialled := func(f found, from, to int) bool { return f.nodes[from].peers[w.ips[to]] }
+	pass("both have dialled each other", func(f found) bool { return dialled(f, 0, 1) && dialled(f, 1, 0) })
+
+	n.Spec.Nodes = 1
+	pass("the one that is left has forgotten the other", func(f found) bool {
+		return f.nodes[0].peers != nil && len(f.nodes[0].peers) == 0
+	})
+}
