@@ -206,7 +206,7 @@ summary=$'^(ok|FAIL|PASS|\\?) *\t|^(FAIL|PASS)$|^exit status '
 suite() {
   cd "$root"
   set +e
-  go test -count=1 -v -timeout 40m "${@:2}" 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
+  go test -count=1 -v -timeout 90m "${@:2}" 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
   exit "${PIPESTATUS[0]}"
 }
 
@@ -279,9 +279,15 @@ cluster_up() {
   kubectl_install
 }
 
-# cluster_create is for the paths in kind.yaml, which are relative to the working directory.
+# cluster_create is for the paths in kind.yaml, which are relative to the working directory. It tries twice, since kubeadm has
+# deadlines of its own, which a busy machine may miss.
 cluster_create() {
   cd "$root"
+  if kind create cluster "$@"; then
+    return
+  fi
+  echo "once more"
+  kind delete cluster --name "$cluster"
   kind create cluster "$@"
 }
 
@@ -437,7 +443,7 @@ controller_image_id() {
 controller_wait() {
   local started=$SECONDS
   say "waiting for the controller"
-  kubectl rollout status -n $namespace deployment/bitcoin-controller --timeout 120s >"$cache/log/$cluster-rollout.log" 2>&1 || return
+  kubectl rollout status -n $namespace deployment/bitcoin-controller --timeout 5m >"$cache/log/$cluster-rollout.log" 2>&1 || return
   say "waiting for the controller: $((SECONDS - started))s"
 }
 

@@ -68,7 +68,7 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 	c := w.controller()
 	pass := func(what string, done func(found) bool) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); ; {
+		for deadline := time.Now().Add(5 * time.Minute); ; {
 			f, again := c.pass(t, w)
 			if done(f) {
 				return

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -79,8 +80,11 @@ func TestARollLosesNoBlockAndKeepsTwoNodesUp(t *testing.T) {
 		ready, replaced := 0, 0
 		for i := range 3 {
 			pod, err := n.pod(ctx, i)
-			if err != nil {
+			if apierrors.IsNotFound(err) {
 				continue // it is being replaced
+			}
+			if err != nil {
+				return err
 			}
 			if isReady(pod) && pod.DeletionTimestamp == nil {
 				ready++

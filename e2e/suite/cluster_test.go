@@ -104,6 +104,11 @@ func namespace(t *testing.T) string {
 	name := fmt.Sprintf("e2e-%x", time.Now().UnixNano())
 	kubectl(t, "create", "namespace", name)
 	kubectl(t, "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+	// Without it no pod can be created, and the apiserver waits for it no longer than a second or two.
+	eventually(t, "the namespace has a service account", func(ctx context.Context) error {
+		_, err := run(ctx, "", "get", "serviceaccount", "--namespace", name, "default")
+		return err
+	})
 	t.Cleanup(func() {
 		if t.Failed() {
 			return // whoever looks for the reason needs it
@@ -309,7 +314,7 @@ func stopController(t *testing.T) (start func()) {
 			t.Error(err)
 		}
 	})
-	kubectl(t, "wait", "--namespace="+systemNamespace, "--for=delete", "pod", "--selector=app.kubernetes.io/name=bitcoin-controller", "--timeout=120s")
+	kubectl(t, "wait", "--namespace="+systemNamespace, "--for=delete", "pod", "--selector=app.kubernetes.io/name=bitcoin-controller", "--timeout="+patience.String())
 	return func() {
 		t.Helper()
 		if err := scale(t.Context(), "1"); err != nil {

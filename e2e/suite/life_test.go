@@ -52,7 +52,7 @@ func createThree(t *testing.T, n network) {
 	eventually(t, "network ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
 	t.Logf("measured: apply to pods ready %.1f s, to Ready (all nodes ready, all pairs connected) %.1f s", podsReady.Seconds(), time.Since(applied).Seconds())
 	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
-	kubectl(t, "wait", "--namespace", n.namespace, "btcnet/"+n.name, "--for=condition=Ready", "--timeout=60s")
+	kubectl(t, "wait", "--namespace", n.namespace, "btcnet/"+n.name, "--for=condition=Ready", "--timeout="+patience.String())
 	t.Log("\n" + kubectl(t, "get", "--namespace", n.namespace, "btcnet", "-o", "wide"))
 }
 

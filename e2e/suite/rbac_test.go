@@ -119,7 +119,7 @@ patches:
 func TestAPodThatQuotaRefusesIsExplained(t *testing.T) {
 	n := network{namespace: namespace(t), name: "my-network"}
 	kubectl(t, "create", "quota", "small", "--namespace", n.namespace, "--hard=pods=1")
-	kubectl(t, "wait", "quota/small", "--namespace", n.namespace, "--for=jsonpath={.status.used.pods}=0", "--timeout=60s")
+	kubectl(t, "wait", "quota/small", "--namespace", n.namespace, "--for=jsonpath={.status.used.pods}=0", "--timeout="+patience.String())
 	n.apply(t, 2)
 	eventually(t, "explained", func(ctx context.Context) error {
 		network, err := n.read(ctx)

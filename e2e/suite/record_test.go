@@ -166,15 +166,16 @@ func (r *recording) follow(ctx context.Context, pod *corev1.Pod, container, id s
 	// A container that goes has no log any more, some time before its pod has gone; and what broke off is read anew.
 	go func() {
 		_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-			err := r.readLog(ctx, source, address)
+			err := r.readLog(ctx, source, address, func() { r.miss(source+" "+key, nil) })
 			r.miss(source+" "+key, err)
 			return err == nil, nil
 		})
 	}()
 }
 
-// readLog records a log to its end, with lines of any length.
-func (r *recording) readLog(ctx context.Context, source, address string) error {
+// readLog records a log to its end, with lines of any length. It calls begun when the log is there, from its beginning: what
+// broke off before is missed no more, though the end of the log of a container that runs may never come.
+func (r *recording) readLog(ctx context.Context, source, address string, begun func()) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
@@ -191,6 +192,7 @@ func (r *recording) readLog(ctx context.Context, source, address string) error {
 		text, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
 		return errors.Join(fmt.Errorf("%s: %s", response.Status, text), err)
 	}
+	begun()
 	for lines := bufio.NewReader(response.Body); ; {
 		line, err := lines.ReadBytes('\n')
 		if len(line) > 0 {
