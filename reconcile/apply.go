@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -39,7 +40,7 @@ type terms struct {
 // desired are all children of the network, in the order in which they are created: pods need their configuration, and are
 // shielded from the start. There is at most one of each resource. Only the content depends on the terms, never which
 // children there are.
-func desired(n *Network, t terms) []child {
+func desired(n *api.Network, t terms) []child {
 	return []child{
 		{configMaps, configMap(n, t.access)},
 		{services, headlessService(n)},
@@ -76,7 +77,7 @@ type applied struct {
 // apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
 // them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
 // one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
-func (c *Controller) apply(ctx context.Context, n *Network, lives children, nodes []node, known *memory) (applied, error) {
+func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, nodes []node, known *memory) (applied, error) {
 	known.kept.next = time.Time{}
 	config, err := intoConfigMap(lives.of[configMaps])
 	if err != nil {
@@ -117,7 +118,7 @@ type children struct {
 	err error
 }
 
-func (c *Controller) lives(ctx context.Context, n *Network) children {
+func (c *Controller) lives(ctx context.Context, n *api.Network) children {
 	lives := children{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
 	var failed []error
 	for _, child := range desired(n, terms{}) {
@@ -129,7 +130,7 @@ func (c *Controller) lives(ctx context.Context, n *Network) children {
 	return lives
 }
 
-func (c *Controller) applyChild(ctx context.Context, n *Network, child child, live *unstructured.Unstructured) error {
+func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child, live *unstructured.Unstructured) error {
 	if live != nil && live.GetDeletionTimestamp() != nil {
 		return nil // the end of the deletion wakes the network
 	}
@@ -158,7 +159,7 @@ func (c *Controller) applyChild(ctx context.Context, n *Network, child child, li
 	return nil
 }
 
-func (c *Controller) tellApplied(n *Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
+func (c *Controller) tellApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
 	kind, object := applied.GetKind(), applied.GetName()
 	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object), zap.String("action", string(change.Action))}
 	c.log.Info("applied", fields...)
@@ -207,7 +208,7 @@ func scope(live, intent *unstructured.Unstructured) string {
 
 // live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache doesn't
 // know is asked of the apiserver: an object of somebody else has no label of ours, and a forced apply would take it over.
-func (c *Controller) live(ctx context.Context, n *Network, child child) (*unstructured.Unstructured, error) {
+func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*unstructured.Unstructured, error) {
 	key := cache.MetaObjectToName(child.object)
 	found, err := c.caches.get(child.resource, key)
 	if err == nil && found == nil {

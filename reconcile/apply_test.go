@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic/fake"
 	"sigs.k8s.io/yaml"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
@@ -27,7 +29,7 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.5"), corev1.ResourceMemory: resource.MustParse("1024Mi")},
 		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1.5Gi")},
 	}
-	n.Spec.Storage = &Storage{
+	n.Spec.Storage = &api.Storage{
 		Size: resource.MustParse("1024Mi"), StorageClassName: new("fast"),
 		WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 	}
@@ -60,9 +62,9 @@ func TestWhoseAChildIs(t *testing.T) {
 		owners []metav1.OwnerReference
 		want   error // of the StatefulSet; nil: it is the network's
 	}{
-		"the network's": {owners: []metav1.OwnerReference{*metav1.NewControllerRef(n, networkKind)}},
-		"that of a deleted network of the same name":  {[]metav1.OwnerReference{*metav1.NewControllerRef(namesake, networkKind)}, predecessorError{"StatefulSet", "my-network-sts"}},
-		"another network's":                           {[]metav1.OwnerReference{*metav1.NewControllerRef(other, networkKind)}, nameConflictError{"StatefulSet", "my-network-sts"}},
+		"the network's": {owners: []metav1.OwnerReference{*metav1.NewControllerRef(n, api.Kind)}},
+		"that of a deleted network of the same name":  {[]metav1.OwnerReference{*metav1.NewControllerRef(namesake, api.Kind)}, predecessorError{"StatefulSet", "my-network-sts"}},
+		"another network's":                           {[]metav1.OwnerReference{*metav1.NewControllerRef(other, api.Kind)}, nameConflictError{"StatefulSet", "my-network-sts"}},
 		"that of another kind's object with the name": {[]metav1.OwnerReference{stranger}, nameConflictError{"StatefulSet", "my-network-sts"}},
 		"nobody's": {nil, nameConflictError{"StatefulSet", "my-network-sts"}},
 	} {
@@ -84,7 +86,7 @@ func TestWhoseAChildIs(t *testing.T) {
 			if err := errors.Join(children.err, err); err != nil {
 				t.Fatal(err)
 			}
-			if nodes[0].reason == ReasonPodMissing {
+			if nodes[0].reason == api.ReasonPodMissing {
 				t.Error("its pod is not seen")
 			}
 		})

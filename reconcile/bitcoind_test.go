@@ -14,11 +14,13 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the same
 // loopback interface, where one alone can have 127.0.0.1.
-func run(t *testing.T, program string, n *Network, ip netip.Addr) {
+func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 	t.Helper()
 	dir := t.TempDir()
 	conf := bitcoinConf(n, accessOf(n))

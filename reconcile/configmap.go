@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -23,7 +24,7 @@ const (
 var rpcWhitelist = []string{"addnode", "disconnectnode", "getaddednodeinfo", "getblockchaininfo", "getblockhash", "getnetworkinfo"}
 
 // configMap holds the configuration of the network's nodes, the same for all of them.
-func configMap(n *Network, a access) *corev1.ConfigMap {
+func configMap(n *api.Network, a access) *corev1.ConfigMap {
 	metadata := childMeta(n, configMapName(n))
 	metadata.Annotations = a.configMapAnnotations()
 	return &corev1.ConfigMap{
@@ -43,7 +44,7 @@ func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
 
 // bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
 // lines come last: what is in the section of the chain wins over what is outside of it.
-func bitcoinConf(n *Network, a access) string {
+func bitcoinConf(n *api.Network, a access) string {
 	lines := []string{
 		"# Written by bitcoin-controller for BitcoinNetwork " + n.Name + "; changes by hand are put back.",
 		// Not chain=regtest: with it `bitcoin-cli -regtest` is an error.
@@ -85,7 +86,7 @@ func bitcoinConf(n *Network, a access) string {
 }
 
 // configHash changes when nodes have to be restarted to read their configuration.
-func configHash(n *Network, a access) string {
+func configHash(n *api.Network, a access) string {
 	sum := sha256.Sum256([]byte(bitcoinConf(n, a)))
 	return hex.EncodeToString(sum[:8])
 }

@@ -1,3 +1,5 @@
+// Package reconcile turns BitcoinNetworks into running networks of bitcoind. A pass over one network reads as follows:
+// observe it, apply the children that it wants, mesh the nodes that are ready, report its status. Each step has a file.
 package reconcile
 
 import (
@@ -23,6 +25,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -83,7 +86,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	broadcaster := events.NewBroadcaster(unstructuredx.EventSink{Client: client})
 	return &Controller{
 		broadcaster: broadcaster,
-		events:      broadcaster.NewRecorder(runtime.NewScheme(), Group+"/controller"),
+		events:      broadcaster.NewRecorder(runtime.NewScheme(), api.Group+"/controller"),
 		memories:    memories{all: map[cache.ObjectName]*memory{}},
 		warnings:    warnings{last: map[cache.ObjectName]string{}},
 		client:      client,
@@ -153,16 +156,16 @@ func (c *Controller) workAll(ctx context.Context) {
 // preflight turns the mistakes of an installation into sentences; informers would log them for ever.
 func (c *Controller) preflight(ctx context.Context) error {
 	err := c.untilAnswered(ctx, func(ctx context.Context) error {
-		_, err := c.client.Resource(Resource).Namespace(c.options.Namespace).List(ctx, metav1.ListOptions{Limit: 1})
+		_, err := c.client.Resource(api.Resource).Namespace(c.options.Namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		switch {
 		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-			return mistake{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", Resource.GroupResource(), err)}
+			return mistake{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err) && c.options.Namespace == "":
-			return mistake{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", Resource.GroupResource(), err)}
+			return mistake{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err):
-			return mistake{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", Resource.GroupResource(), c.options.Namespace, err)}
+			return mistake{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", api.Resource.GroupResource(), c.options.Namespace, err)}
 		case apierrors.IsUnauthorized(err):
-			return mistake{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", Resource.GroupResource(), err)}
+			return mistake{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", api.Resource.GroupResource(), err)}
 		}
 		return err
 	})
@@ -271,7 +274,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 
 // connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's
 // next audit, or until something happens to them. What fails is tried again when known says so.
-func (c *Controller) connect(ctx context.Context, n *Network, f found, known *memory) {
+func (c *Controller) connect(ctx context.Context, n *api.Network, f found, known *memory) {
 	now, key := c.clock.Now(), cache.MetaObjectToName(n)
 	known.recall(f.nodes, now)
 	known.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))

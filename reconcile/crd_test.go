@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/jsonpath"
 	"sigs.k8s.io/yaml"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // crd is what these tests read of a CustomResourceDefinition. What it admits is tested in e2e/admission.
@@ -144,7 +146,7 @@ func TestTheCRDTellsAllReasons(t *testing.T) {
 			}
 			told := map[string]bool{}
 			for _, word := range regexp.MustCompile(`[A-Z]\w+`).FindAllString(list, -1) {
-				if word != ConditionStalled {
+				if word != api.ConditionStalled {
 					told[word] = true
 				}
 			}
@@ -158,7 +160,7 @@ func TestTheCRDTellsAllReasons(t *testing.T) {
 // reasons are those that network.go defines.
 func reasons(t *testing.T) (ofNodes, ofConditions map[string]bool) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "network.go", nil, parser.SkipObjectResolution)
+	file, err := parser.ParseFile(token.NewFileSet(), "api/network.go", nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 const (
@@ -67,7 +69,7 @@ type access struct {
 }
 
 // access is for nodes that accept our users with these generations, and the line of the user's own if there is one.
-func (k masterKey) access(n *Network, accepted generations, ownLine string, published int64) access {
+func (k masterKey) access(n *api.Network, accepted generations, ownLine string, published int64) access {
 	a := access{fingerprint: k.fingerprint(), generations: accepted, published: published}
 	for _, user := range []string{rpcUser, applicationUser} {
 		for _, generation := range accepted {
@@ -84,7 +86,7 @@ func (k masterKey) access(n *Network, accepted generations, ownLine string, publ
 // proof is what only the controller can write of a line of the user's own: whoever may edit the ConfigMap shall not get a
 // user of theirs kept by it, nor, since it is on the StatefulSet, one of before. It holds only for the Secret that the line
 // was made from.
-func (k masterKey) proof(n *Network, ownLine string) string {
+func (k masterKey) proof(n *api.Network, ownLine string) string {
 	return k.derive("proof of own user", string(n.UID), n.Spec.Secret, ownLine)[:32]
 }
 

@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // What is derived must never change: nodes would refuse the controller, and applications be refused. These were computed
@@ -130,7 +132,7 @@ func TestAnOwnUserIsKeptOnlyIfTheControllerPutItThere(t *testing.T) {
 	another.UID, another.Spec.Secret = "other", "own"
 	renamed.Spec.Secret = "another"
 	const line = "own:salt$hash"
-	with := func(n *Network, line string) access { return testKey.access(n, generations{1}, line, 1) }
+	with := func(n *api.Network, line string) access { return testKey.access(n, generations{1}, line, 1) }
 	for name, row := range map[string]struct {
 		config, set access
 		want        string

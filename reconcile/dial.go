@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -317,20 +318,20 @@ func harmless(err error) bool {
 
 // explain turns an error of a node into what the status says: the same words for the same trouble, as every difference
 // costs a write. The error itself goes to the log.
-func explain(err error, ip netip.Addr) (NodeReason, string) {
+func explain(err error, ip netip.Addr) (api.NodeReason, string) {
 	address := netip.AddrPortFrom(ip, rpcPort).String()
 	switch {
 	case errors.Is(err, rpc.ErrWarmingUp):
-		return ReasonWarmingUp, "bitcoind is still loading"
+		return api.ReasonWarmingUp, "bitcoind is still loading"
 	case errors.Is(err, errNoPassword):
-		return ReasonUnauthorized, "the controller has no password for bitcoind at " + address + ", which was derived from another master key"
+		return api.ReasonUnauthorized, "the controller has no password for bitcoind at " + address + ", which was derived from another master key"
 	case errors.Is(err, rpc.ErrUnauthorized), errors.Is(err, rpc.ErrForbidden):
-		return ReasonUnauthorized, "bitcoind at " + address + " refuses the controller's RPC user " + strconv.Quote(rpcUser)
+		return api.ReasonUnauthorized, "bitcoind at " + address + " refuses the controller's RPC user " + strconv.Quote(rpcUser)
 	case errors.Is(err, rpc.ErrTimeout):
-		return ReasonRPCUnreachable, "no answer in time from bitcoind at " + address + ": it is busy or hangs, or the network drops what the controller sends"
+		return api.ReasonRPCUnreachable, "no answer in time from bitcoind at " + address + ": it is busy or hangs, or the network drops what the controller sends"
 	case errors.Is(err, rpc.ErrUnreachable):
-		return ReasonRPCUnreachable, "no answer from bitcoind at " + address + ": the controller needs a route to the pods, which it has within the cluster, and no NetworkPolicy of somebody else's in the way"
+		return api.ReasonRPCUnreachable, "no answer from bitcoind at " + address + ": the controller needs a route to the pods, which it has within the cluster, and no NetworkPolicy of somebody else's in the way"
 	default:
-		return ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"
+		return api.ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
@@ -45,7 +46,7 @@ func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 	w := newWorld(t, 1)
 	w.add(t, full)
 	w.add(t)
-	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, TopologyRing // 0 dials 1, which has no room
+	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, api.TopologyRing // 0 dials 1, which has no room
 	w.allReady()
 	c := w.controller()
 	before := w.trips()
@@ -178,12 +179,12 @@ func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
 	w.fakes[1].SetFault(rpctest.Reset)
 	w.advance(time.Minute)
 	f, _ := c.pass(t, w)
-	if n := f.nodes[1]; n.peers != nil || n.tip != "" || n.reason != ReasonRPCFailed || n.message == "" {
+	if n := f.nodes[1]; n.peers != nil || n.tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
 		t.Errorf("it failed, and is %+v", n)
 	}
 	// Between the tries, too.
 	f, _ = c.pass(t, w)
-	if n := f.nodes[1]; n.peers != nil || n.tip != "" || n.reason != ReasonRPCFailed || n.message == "" {
+	if n := f.nodes[1]; n.peers != nil || n.tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
 		t.Errorf("it failed before, and is %+v", n)
 	}
 	w.fakes[1].SetFault(rpctest.NoFault)
@@ -246,7 +247,7 @@ func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
 				return client, err
 			}
 			f, _ := c.pass(t, w)
-			if n := f.nodes[1]; n.reason != ReasonRPCFailed || n.message == "" || n.tip != "" || n.release != "" {
+			if n := f.nodes[1]; n.reason != api.ReasonRPCFailed || n.message == "" || n.tip != "" || n.release != "" {
 				t.Errorf("it lies, and is %.300s", fmt.Sprintf("%+v", n))
 			}
 			if f.nodes[0].tip == "" || f.chain.tip != f.nodes[0].tip {
@@ -476,7 +477,7 @@ func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
 
 func TestAPodThatFlapsConcernsItsNeighboursOnly(t *testing.T) {
 	w := newWorld(t, 6)
-	w.network.Spec.Topology.Type = TopologyRing
+	w.network.Spec.Topology.Type = api.TopologyRing
 	w.allReady()
 	c := w.controller()
 	c.options.Resync = 24 * time.Hour
@@ -521,7 +522,7 @@ func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
 	for _, nodes := range []int{2, 3, 5, 10, 20} {
 		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
 			w := newWorld(t, nodes)
-			w.network.Spec.Topology.Type = TopologyFullMesh
+			w.network.Spec.Topology.Type = api.TopologyFullMesh
 			w.allReady()
 			c := w.controller()
 			c.rest(t, w)
@@ -542,9 +543,9 @@ func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
 			})
 			defer watching.Wait()
 			defer done.Store(true)
-			for _, kind := range []TopologyType{
-				TopologyRing, TopologyStar, TopologySparse, TopologyAuto, TopologyStar, TopologyRing,
-				TopologyAuto, TopologyRing, TopologySparse, TopologyFullMesh, TopologyStar, TopologyAuto, TopologyFullMesh,
+			for _, kind := range []api.TopologyType{
+				api.TopologyRing, api.TopologyStar, api.TopologySparse, api.TopologyAuto, api.TopologyStar, api.TopologyRing,
+				api.TopologyAuto, api.TopologyRing, api.TopologySparse, api.TopologyFullMesh, api.TopologyStar, api.TopologyAuto, api.TopologyFullMesh,
 			} {
 				w.network.Spec.Topology.Type = kind
 				w.holds(t, c.rest(t, w))
@@ -562,11 +563,11 @@ func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
 func TestAnEdgeThatTheTopologyWantsTheOtherWayRoundIsKeptUntilThatIsUp(t *testing.T) {
 	w := newWorld(t, 1, full)
 	w.add(t)
-	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 2, TopologyRing // 0 dials 1
+	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 2, api.TopologyRing // 0 dials 1
 	w.allReady()
 	c := w.controller()
 	c.rest(t, w)
-	w.network.Spec.Topology.Type = TopologyStar // 1 dials 0, which has no room
+	w.network.Spec.Topology.Type = api.TopologyStar // 1 dials 0, which has no room
 	c.during(t, w, 2*time.Minute)
 	if w.net.Parts() != 1 {
 		t.Error("the network was split")
@@ -575,7 +576,7 @@ func TestAnEdgeThatTheTopologyWantsTheOtherWayRoundIsKeptUntilThatIsUp(t *testin
 
 func TestOldNewsSplitNoNetwork(t *testing.T) {
 	w := newWorld(t, 5)
-	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.network.Spec.Topology.Type = api.TopologyFullMesh
 	w.allReady()
 	c := w.controller()
 	c.rest(t, w)
@@ -588,7 +589,7 @@ func TestOldNewsSplitNoNetwork(t *testing.T) {
 	if err := client.Batch(t.Context(), rpc.DisconnectNodeCall(w.ips[2].String())); err != nil {
 		t.Fatal(err)
 	}
-	w.network.Spec.Topology.Type = TopologyRing
+	w.network.Spec.Topology.Type = api.TopologyRing
 	c.spied(noRemovals(t))
 	if _, again := c.pass(t, w); again > time.Millisecond {
 		t.Errorf("looks again after %s only", again)
@@ -600,7 +601,7 @@ func TestOldNewsSplitNoNetwork(t *testing.T) {
 // bitcoind takes no second entry for the same address and port.
 func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
 	w := newWorld(t, 4)
-	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.network.Spec.Topology.Type = api.TopologyFullMesh
 	client, err := connectRPC(w.ips[0], testCredentials)
 	if err != nil {
 		t.Fatal(err)
@@ -623,7 +624,7 @@ func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
 	}
 	w.asked(t, before, 0, 0, 0, 0)
 
-	w.network.Spec.Topology.Type = TopologyRing // which does not want 0-2
+	w.network.Spec.Topology.Type = api.TopologyRing // which does not want 0-2
 	c.rest(t, w)
 	w.network.Spec.Nodes = 3
 	w.fakes[3].Stop()

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // The reasons of events that are no reason of a condition. An event tells of a change: nothing is repeated at every audit.
@@ -35,9 +37,9 @@ const noteLimit = 1024
 
 // event tells the users of a network what happened to it, and to which child if it was one. What happens again to the same
 // child while the network stays as it is, is counted, not repeated: client-go: tools/events, by all but the note.
-func (c *Controller) event(n *Network, child runtime.Object, kind, reason, action, format string, arguments ...any) {
+func (c *Controller) event(n *api.Network, child runtime.Object, kind, reason, action, format string, arguments ...any) {
 	network := &corev1.ObjectReference{
-		APIVersion: networkKind.GroupVersion().String(), Kind: networkKind.Kind,
+		APIVersion: api.Kind.GroupVersion().String(), Kind: api.Kind.Kind,
 		Namespace: n.Namespace, Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
 	}
 	note := beginning(fmt.Sprintf(format, arguments...), noteLimit)
@@ -53,7 +55,7 @@ func beginning(text string, limit int) string {
 }
 
 // transitions tells what the difference between two statuses means.
-func (c *Controller) transitions(n *Network, after NetworkStatus) {
+func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	c.refusedNow(n, after)
 	change := func(kind string) (was, is *metav1.Condition) {
 		was, is = meta.FindStatusCondition(n.Status.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
@@ -65,16 +67,16 @@ func (c *Controller) transitions(n *Network, after NetworkStatus) {
 		}
 		return was, is
 	}
-	if was, is := change(ConditionStalled); is.Status != "" && (was.Reason != is.Reason || was.Message != is.Message) {
+	if was, is := change(api.ConditionStalled); is.Status != "" && (was.Reason != is.Reason || was.Message != is.Message) {
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Apply", "%s", is.Message)
 	}
-	switch was, is := change(ConditionChainSynced); {
-	case is.Reason == ReasonTipsDiverged && was.Reason != is.Reason:
+	switch was, is := change(api.ConditionChainSynced); {
+	case is.Reason == api.ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
-	case was.Reason == ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1: // some nodes may still be behind
+	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1: // some nodes may still be behind
 		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "no node has another chain than that of height %d any more", after.Height)
 	}
-	if was, is := change(ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
+	if was, is := change(api.ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
 		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Observe", "%s", is.Message)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // told are the events that f makes, as "type reason note".
@@ -24,27 +26,27 @@ func told(f func(c *Controller)) []string {
 }
 
 func TestTransitions(t *testing.T) {
-	status := func(tips int32, conditions ...metav1.Condition) NetworkStatus {
-		return NetworkStatus{Height: 7, Tips: tips, Conditions: conditions}
+	status := func(tips int32, conditions ...metav1.Condition) api.NetworkStatus {
+		return api.NetworkStatus{Height: 7, Tips: tips, Conditions: conditions}
 	}
 	is := func(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
 		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: "words"}
 	}
-	diverged := status(2, is(ConditionChainSynced, metav1.ConditionFalse, ReasonTipsDiverged))
-	stalled := status(1, is(ConditionStalled, metav1.ConditionTrue, ReasonApplyFailed))
-	ready := status(1, is(ConditionReady, metav1.ConditionTrue, ReasonReady), is(ConditionChainSynced, metav1.ConditionTrue, ReasonOneTip))
+	diverged := status(2, is(api.ConditionChainSynced, metav1.ConditionFalse, api.ReasonTipsDiverged))
+	stalled := status(1, is(api.ConditionStalled, metav1.ConditionTrue, api.ReasonApplyFailed))
+	ready := status(1, is(api.ConditionReady, metav1.ConditionTrue, api.ReasonReady), is(api.ConditionChainSynced, metav1.ConditionTrue, api.ReasonOneTip))
 	for name, row := range map[string]struct {
-		before, after NetworkStatus
+		before, after api.NetworkStatus
 		want          []string
 	}{
 		"nothing changed":          {before: ready, after: ready},
 		"ready at last":            {after: ready, want: []string{"Normal Ready words"}},
 		"tips diverge":             {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
 		"they still do":            {before: diverged, after: diverged},
-		"they converge":            {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionTrue, ReasonOneTip)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
-		"with some nodes behind":   {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionFalse, ReasonNodesBehind)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
-		"some don't tell any more": {before: diverged, after: status(1, is(ConditionChainSynced, metav1.ConditionUnknown, ReasonNodesNotAnswering))},
-		"nobody tells any more":    {before: diverged, after: status(0, is(ConditionChainSynced, metav1.ConditionUnknown, ReasonNoNodeAnswers))},
+		"they converge":            {before: diverged, after: status(1, is(api.ConditionChainSynced, metav1.ConditionTrue, api.ReasonOneTip)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
+		"with some nodes behind":   {before: diverged, after: status(1, is(api.ConditionChainSynced, metav1.ConditionFalse, api.ReasonNodesBehind)), want: []string{"Normal TipsConverged no node has another chain than that of height 7 any more"}},
+		"some don't tell any more": {before: diverged, after: status(1, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNodesNotAnswering))},
+		"nobody tells any more":    {before: diverged, after: status(0, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNoNodeAnswers))},
 		"a child is refused":       {before: ready, after: stalled, want: []string{"Warning ApplyFailed words"}},
 		"it is refused once more":  {before: stalled, after: stalled},
 		"it is refused no longer":  {before: stalled, after: status(1)},

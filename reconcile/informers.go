@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -65,7 +66,7 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 	c := &caches{
 		factories: []dynamicinformer.DynamicSharedInformerFactory{networks, children, key},
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{
-			Resource:     networks.ForResource(Resource).Informer(),
+			api.Resource: networks.ForResource(api.Resource).Informer(),
 			services:     children.ForResource(services).Informer(),
 			configMaps:   children.ForResource(configMaps).Informer(),
 			statefulSets: children.ForResource(statefulSets).Informer(),
@@ -79,7 +80,7 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 		log:     log,
 	}
 	kept := map[schema.GroupVersionResource]cache.TransformFunc{
-		Resource:     unstructuredx.Trim(),
+		api.Resource: unstructuredx.Trim(),
 		services:     unstructuredx.Trim([]string{"spec"}),
 		configMaps:   unstructuredx.Trim([]string{"data"}),
 		statefulSets: unstructuredx.Trim([]string{"spec"}, []string{"status", "updateRevision"}, []string{"status", "observedGeneration"}),
@@ -169,7 +170,7 @@ func (c *caches) wake(enqueue func(cache.ObjectName)) error {
 func (c *caches) handler(resource schema.GroupVersionResource, enqueue func(cache.ObjectName)) cache.ResourceEventHandler {
 	notify := func(object any) {
 		if resource == secrets { // the key, from which all networks have their credentials
-			for _, network := range c.informers[Resource].GetStore().List() {
+			for _, network := range c.informers[api.Resource].GetStore().List() {
 				enqueue(cache.MetaObjectToName(network.(*unstructured.Unstructured)))
 			}
 			return
@@ -236,7 +237,7 @@ func (c *caches) networkOf(resource schema.GroupVersionResource, object *unstruc
 		return cache.ObjectName{}, false
 	}
 	key := cache.ObjectName{Namespace: object.GetNamespace(), Name: object.GetName()}
-	if resource == Resource {
+	if resource == api.Resource {
 		return key, true
 	}
 	owner := metav1.GetControllerOfNoCopy(object)
@@ -244,7 +245,7 @@ func (c *caches) networkOf(resource schema.GroupVersionResource, object *unstruc
 		return cache.ObjectName{}, false
 	}
 	key.Name = owner.Name
-	if schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind) == networkKind {
+	if schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind) == api.Kind {
 		return key, true
 	}
 	if resource != pods { // only pods have our StatefulSet in between
@@ -269,7 +270,7 @@ func relevant(resource schema.GroupVersionResource, object *unstructured.Unstruc
 	metadata = maps.Clone(metadata)
 	delete(metadata, "resourceVersion")
 	content["metadata"] = metadata
-	if resource == Resource {
+	if resource == api.Resource {
 		delete(content, "status")
 	}
 	return content

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // Whether a pod is dialled depends on what others claim, so what becomes of these wakes its network, too.
@@ -105,7 +107,7 @@ func setOf(network string) *unstructured.Unstructured {
 	set.SetNamespace("default")
 	set.SetName(network + "-sts")
 	set.SetUID(types.UID(network + "-sts"))
-	set.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(&metav1.ObjectMeta{Name: network}, networkKind)})
+	set.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(&metav1.ObjectMeta{Name: network}, api.Kind)})
 	return set
 }
 

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -22,14 +23,14 @@ func TestMain(m *testing.M) {
 }
 
 // network is my-network with that many nodes.
-func network(nodes int32) *Network {
-	return &Network{
-		TypeMeta: metav1.TypeMeta{APIVersion: Group + "/v1", Kind: "BitcoinNetwork"},
+func network(nodes int32) *api.Network {
+	return &api.Network{
+		TypeMeta: metav1.TypeMeta{APIVersion: api.Group + "/v1", Kind: "BitcoinNetwork"},
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "default", Name: "my-network", Generation: 2,
 			UID: "5f6c7a1e-0000-4000-8000-000000000001",
 		},
-		Spec: NetworkSpec{Nodes: nodes},
+		Spec: api.NetworkSpec{Nodes: nodes},
 	}
 }
 
@@ -42,7 +43,7 @@ var testKey = func() (key masterKey) {
 }()
 
 // accessOf is that of a network that has never rotated.
-func accessOf(n *Network) access { return testKey.access(n, generations{1}, "", 1) }
+func accessOf(n *api.Network) access { return testKey.access(n, generations{1}, "", 1) }
 
 // intentOf is an object as caches and clients have it.
 func intentOf(t *testing.T, object runtime.Object) *unstructured.Unstructured {

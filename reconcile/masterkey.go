@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -149,7 +150,7 @@ func readMasterKey(secret *unstructured.Unstructured) (masterKey, error) {
 // users can't write it, while children can be made up to keep an installation from making its key, or be deleted to have it
 // make another one.
 func (c *caches) keyInUse() bool {
-	return slices.ContainsFunc(c.informers[Resource].GetStore().List(), func(network any) bool {
+	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(network any) bool {
 		generation, _, _ := unstructured.NestedInt64(network.(*unstructured.Unstructured).Object, "status", "credentials", "generation")
 		return generation > 0
 	})

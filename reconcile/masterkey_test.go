@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // keySecret is the Secret of the master key with that content.
@@ -74,7 +76,7 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				fill(t, c.caches, Resource, u)
+				fill(t, c.caches, api.Resource, u)
 			}
 			if row.forged {
 				fill(t, c.caches, configMaps, intentOf(t, configMap(n, accessOf(n))))

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -26,7 +27,7 @@ func edgeOf(a, b int32) edge { return edge{min(a, b), max(a, b)} }
 func (e edge) String() string { return fmt.Sprintf("%d-%d", e.low, e.high) }
 
 // topologyOf depends on the network's spec and its UID alone.
-func topologyOf(n *Network) topology {
+func topologyOf(n *api.Network) topology {
 	return topology{kind: n.Spec.Topology.Type, nodes: n.Spec.Nodes, seed: string(n.UID)}
 }
 
@@ -176,11 +177,11 @@ func (e edge) connected(nodes []node) bool {
 func (n node) connectedTo(other node) bool { return other.ip.IsValid() && n.peers[other.ip] }
 
 // countEdges returns the edges of the whole network and those of each node.
-func (m mesh) countEdges(nodes []node) (total Edges, each []Edges) {
-	each = make([]Edges, len(nodes))
+func (m mesh) countEdges(nodes []node) (total api.Edges, each []api.Edges) {
+	each = make([]api.Edges, len(nodes))
 	for _, pair := range m.edges {
 		connected := pair.connected(nodes)
-		for _, count := range []*Edges{&total, &each[pair.low], &each[pair.high]} {
+		for _, count := range []*api.Edges{&total, &each[pair.low], &each[pair.high]} {
 			count.Wanted++
 			if connected {
 				count.Connected++

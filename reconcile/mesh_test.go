@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -104,7 +105,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestEachPairIsOneEdge(t *testing.T) {
-	for _, kind := range []TopologyType{TopologyAuto, TopologyFullMesh} {
+	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh} {
 		for count := int32(0); count <= 17; count++ {
 			n := network(count)
 			n.Spec.Topology.Type = kind
@@ -139,10 +140,10 @@ func TestAnEdgeIsConnectedIfEitherEndDialled(t *testing.T) {
 	nodes[1].peers = map[netip.Addr]bool{address(0): true, address(2): false}
 	nodes[2].peers = map[netip.Addr]bool{address(0): false, address(1): false}
 	total, each := topologyOf(network(3)).mesh().countEdges(nodes) // 0-1 is up, by node 1; of node 0 nothing is known
-	if diff := cmp.Diff(Edges{Wanted: 3, Connected: 1}, total); diff != "" {
+	if diff := cmp.Diff(api.Edges{Wanted: 3, Connected: 1}, total); diff != "" {
 		t.Errorf("network, -want +got:\n%s", diff)
 	}
-	want := []Edges{{Wanted: 2, Connected: 1}, {Wanted: 2, Connected: 1}, {Wanted: 2}}
+	want := []api.Edges{{Wanted: 2, Connected: 1}, {Wanted: 2, Connected: 1}, {Wanted: 2}}
 	if diff := cmp.Diff(want, each); diff != "" {
 		t.Errorf("nodes, -want +got:\n%s", diff)
 	}

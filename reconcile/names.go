@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 const (
@@ -19,40 +21,40 @@ const (
 	labelComponent = "app.kubernetes.io/component"
 	labelManagedBy = "app.kubernetes.io/managed-by"
 
-	annotationIntentHash   = Group + "/intent-hash"
-	annotationConfigHash   = Group + "/config-hash"
-	annotationTemplateHash = Group + "/template-hash"
+	annotationIntentHash   = api.Group + "/intent-hash"
+	annotationConfigHash   = api.Group + "/config-hash"
+	annotationTemplateHash = api.Group + "/template-hash"
 	// annotationPartition is on the StatefulSet: see livePartition.
-	annotationPartition = Group + "/partition"
+	annotationPartition = api.Group + "/partition"
 	// annotationFingerprint and annotationGenerations are on the ConfigMap and on pods: see record.
-	annotationFingerprint = Group + "/key-fingerprint"
-	annotationGenerations = Group + "/credentials"
+	annotationFingerprint = api.Group + "/key-fingerprint"
+	annotationGenerations = api.Group + "/credentials"
 	// annotationPublished is on the ConfigMap and annotationOwnUser on the StatefulSet: see access.
-	annotationPublished = Group + "/rpc-secret"
-	annotationOwnUser   = Group + "/own-user"
+	annotationPublished = api.Group + "/rpc-secret"
+	annotationOwnUser   = api.Group + "/own-user"
 	// annotationNodeImage is on the StatefulSet: see nodeImage.
-	annotationNodeImage = Group + "/node-image"
+	annotationNodeImage = api.Group + "/node-image"
 )
 
-func serviceName(n *Network) string     { return n.Name + "-svc" }
-func statefulSetName(n *Network) string { return n.Name + "-sts" }
-func configMapName(n *Network) string   { return n.Name + "-config" }
-func budgetName(n *Network) string      { return n.Name + "-pdb" }
+func serviceName(n *api.Network) string     { return n.Name + "-svc" }
+func statefulSetName(n *api.Network) string { return n.Name + "-sts" }
+func configMapName(n *api.Network) string   { return n.Name + "-config" }
+func budgetName(n *api.Network) string      { return n.Name + "-pdb" }
 
-func rpcSecretName(n *Network) string     { return n.Name + "-rpc" }
-func networkPolicyName(n *Network) string { return n.Name + "-net" }
+func rpcSecretName(n *api.Network) string     { return n.Name + "-rpc" }
+func networkPolicyName(n *api.Network) string { return n.Name + "-net" }
 
-func podName(n *Network, ordinal int32) string {
+func podName(n *api.Network, ordinal int32) string {
 	return fmt.Sprintf("%s-%d", statefulSetName(n), ordinal)
 }
 
 // dnsName is where the pod is found within the namespace of the network.
-func dnsName(n *Network, ordinal int32) string {
+func dnsName(n *api.Network, ordinal int32) string {
 	return podName(n, ordinal) + "." + serviceName(n)
 }
 
 // podOrdinal is the inverse of podName; ok is false for any other name.
-func podOrdinal(n *Network, name string) (ordinal int32, ok bool) {
+func podOrdinal(n *api.Network, name string) (ordinal int32, ok bool) {
 	digits, found := strings.CutPrefix(name, statefulSetName(n)+"-")
 	parsed, err := strconv.ParseInt(digits, 10, 32)
 	if !found || err != nil || podName(n, int32(parsed)) != name {
@@ -62,24 +64,24 @@ func podOrdinal(n *Network, name string) (ordinal int32, ok bool) {
 }
 
 // selectorLabels tell the pods of this network from all others.
-func selectorLabels(n *Network) map[string]string {
+func selectorLabels(n *api.Network) map[string]string {
 	return map[string]string{labelName: "bitcoind", labelInstance: n.Name, labelManagedBy: manager}
 }
 
 // labels are on every child. Our informers select on the managed-by label.
-func labels(n *Network) map[string]string {
+func labels(n *api.Network) map[string]string {
 	all := selectorLabels(n)
 	all[labelComponent] = "node"
 	return all
 }
 
 // childMeta is the metadata of a child called name: owned by n, so that it goes with it.
-func childMeta(n *Network, name string) metav1.ObjectMeta {
+func childMeta(n *api.Network, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace:       n.Namespace,
 		Name:            name,
 		Labels:          labels(n),
-		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(n, networkKind)},
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(n, api.Kind)},
 	}
 }
 
@@ -92,8 +94,8 @@ func controlledBy(object metav1.Object, owner types.UID) bool {
 
 // controlledByNamesake says whether the object with the given metadata has another network as its controller that has, and
 // so had, the name of n.
-func controlledByNamesake(object metav1.Object, n *Network) bool {
+func controlledByNamesake(object metav1.Object, n *api.Network) bool {
 	controller := metav1.GetControllerOfNoCopy(object)
 	return controller != nil && controller.UID != n.UID && controller.Name == n.Name &&
-		schema.FromAPIVersionAndKind(controller.APIVersion, controller.Kind) == networkKind
+		schema.FromAPIVersionAndKind(controller.APIVersion, controller.Kind) == api.Kind
 }

@@ -5,27 +5,20 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // labelClient is on pods of a network's namespace that may be its peers without being its nodes; its value is the name of
 // the network.
-const labelClient = Group + "/client"
-
-// NetworkPolicySwitch says whether other pods are kept from a network's nodes.
-type NetworkPolicySwitch string
-
-// NetworkPolicyDisabled lets everybody in. Any other value, also none, is NetworkPolicyEnabled.
-const (
-	NetworkPolicyEnabled  NetworkPolicySwitch = "Enabled"
-	NetworkPolicyDisabled NetworkPolicySwitch = "Disabled"
-)
+const labelClient = api.Group + "/client"
 
 // networkPolicy keeps others from the nodes. All regtest networks have the same genesis and magic: two nodes that meet,
 // be it by an address that was used before, make one network of two. A policy that is switched off stays and allows all
 // that comes: children are never deleted, so the controller needs no right to.
-func networkPolicy(n *Network, systemNamespace string) *networkingv1.NetworkPolicy {
+func networkPolicy(n *api.Network, systemNamespace string) *networkingv1.NetworkPolicy {
 	rules := []networkingv1.NetworkPolicyIngressRule{fromPeers(n), toOtherPorts(systemNamespace)}
-	if n.Spec.NetworkPolicy == NetworkPolicyDisabled {
+	if n.Spec.NetworkPolicy == api.NetworkPolicyDisabled {
 		rules = []networkingv1.NetworkPolicyIngressRule{{}}
 	}
 	return &networkingv1.NetworkPolicy{
@@ -40,7 +33,7 @@ func networkPolicy(n *Network, systemNamespace string) *networkingv1.NetworkPoli
 }
 
 // fromPeers admits to the port that Bitcoin is spoken at. Selectors of pods alone mean those of the policy's namespace.
-func fromPeers(n *Network) networkingv1.NetworkPolicyIngressRule {
+func fromPeers(n *api.Network) networkingv1.NetworkPolicyIngressRule {
 	return networkingv1.NetworkPolicyIngressRule{
 		From: []networkingv1.NetworkPolicyPeer{
 			{PodSelector: &metav1.LabelSelector{MatchLabels: selectorLabels(n)}},

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // The policy is asked as a network plugin reads it: https://kubernetes.io/docs/concepts/services-networking/network-policies.
@@ -49,7 +51,7 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 		"a pod that passes for a node in another namespace": {"kube-system", nodes, 18443, corev1.ProtocolTCP, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for setting, want := range map[NetworkPolicySwitch]bool{"": row.admitted, NetworkPolicyEnabled: row.admitted, NetworkPolicyDisabled: true} {
+			for setting, want := range map[api.NetworkPolicySwitch]bool{"": row.admitted, api.NetworkPolicyEnabled: row.admitted, api.NetworkPolicyDisabled: true} {
 				n.Spec.NetworkPolicy = setting
 				if got := admitted(t, networkPolicy(n, "bitcoin-controller"), row.namespace, row.pod, row.protocol, row.port); got != want {
 					t.Errorf("with networkPolicy %q: %v, want %v", setting, got, want)

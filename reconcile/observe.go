@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -43,26 +44,26 @@ type node struct {
 	// answer is what the node said last.
 	answer
 	// reason and message say what is wrong, if anything.
-	reason  NodeReason
+	reason  api.NodeReason
 	message string
 }
 
 // network reads a network from the cache; nil if there is none.
-func (c *Controller) network(key cache.ObjectName) (*Network, error) {
-	cached, err := c.caches.get(Resource, key)
+func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
+	cached, err := c.caches.get(api.Resource, key)
 	if cached == nil || err != nil {
 		return nil, err
 	}
-	return unstructuredx.Into[Network](cached)
+	return unstructuredx.Into[api.Network](cached)
 }
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet that
 // belongs to this very network, nil if there is none: anybody may give a pod a name.
-func (c *Controller) observe(n *Network, parent *unstructured.Unstructured, known *memory) ([]node, error) {
+func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, known *memory) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
-		nodes[i] = node{ordinal: ordinal, name: podName(n, ordinal), reason: ReasonPodMissing, message: "the pod does not exist yet"}
+		nodes[i] = node{ordinal: ordinal, name: podName(n, ordinal), reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
 	}
 	if parent == nil {
 		return nodes, nil
@@ -127,10 +128,10 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	}
 	switch {
 	case pod.DeletionTimestamp != nil:
-		to.reason, to.message = ReasonPodTerminating, "the pod is shutting down"
+		to.reason, to.message = api.ReasonPodTerminating, "the pod is shutting down"
 		to.downSince = pod.DeletionTimestamp.Time
 	case !to.ip.IsValid() || !podReady(pod):
-		to.reason, to.message = ReasonPodNotReady, whyNotReady(pod)
+		to.reason, to.message = api.ReasonPodNotReady, whyNotReady(pod)
 		to.downSince = notReadySince(pod)
 	default:
 		to.ready, to.reason, to.message = true, "", ""
@@ -141,7 +142,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 // refuse takes the node's address from it: it is neither dialled nor left in the others' lists.
 func (n *node) refuse(message string) {
 	n.ip, n.ready, n.run = netip.Addr{}, false, nodeRun{}
-	n.reason, n.message = ReasonAddressRefused, message
+	n.reason, n.message = api.ReasonAddressRefused, message
 }
 
 // ended says whether a pod is over, be it evicted. Its address is no longer its own then, though its status still has it.

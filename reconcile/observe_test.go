@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestObservePod(t *testing.T) {
@@ -43,27 +45,27 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that shuts down isn't dialled, but keeps its place in the lists": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(1, 0), reason: ReasonPodTerminating, message: "the pod is shutting down"},
+			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "the pod is shutting down"},
 		},
 		"neither is a pod that isn't ready": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(7, 0), reason: ReasonPodNotReady, message: "bitcoind does not answer yet"},
+			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(7, 0), reason: api.ReasonPodNotReady, message: "bitcoind does not answer yet"},
 		},
 		"a pod without an address says what it waits for": {
 			pod: &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
 				Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no such image"},
 			}}}}},
-			want: node{reason: ReasonPodNotReady, message: "ErrImagePull: no such image"},
+			want: node{reason: api.ReasonPodNotReady, message: "ErrImagePull: no such image"},
 		},
 		"a pod that finds no room says so": {
 			pod: &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
 				{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available"},
 			}}},
-			want: node{reason: ReasonPodNotReady, message: "Unschedulable: 0/1 nodes are available"},
+			want: node{reason: api.ReasonPodNotReady, message: "Unschedulable: 0/1 nodes are available"},
 		},
 		"a loopback address is refused": {
 			pod:  readyAt("127.0.0.1"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "127.0.0.1" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "127.0.0.1" is not one of the pod network`},
 		},
 		"unless tests allow it": {
 			pod:      readyAt("127.0.0.1"),
@@ -72,43 +74,43 @@ func TestObservePod(t *testing.T) {
 		},
 		"the address of cloud metadata is refused": {
 			pod:  readyAt("169.254.169.254"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "169.254.169.254" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "169.254.169.254" is not one of the pod network`},
 		},
 		"so is a host name": {
 			pod:  readyAt("example.com"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "example.com" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "example.com" is not one of the pod network`},
 		},
 		"and a loopback address dressed up as IPv6": {
 			pod:  readyAt("::ffff:127.0.0.1"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "::ffff:127.0.0.1" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "::ffff:127.0.0.1" is not one of the pod network`},
 		},
 		"and everybody's": {
 			pod:  readyAt("0.0.0.0"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "0.0.0.0" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "0.0.0.0" is not one of the pod network`},
 		},
 		"and everybody's in IPv6": {
 			pod:  readyAt("::"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "::" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "::" is not one of the pod network`},
 		},
 		"and a loopback address in IPv6": {
 			pod:  readyAt("::1"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "::1" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "::1" is not one of the pod network`},
 		},
 		"and one of the link": {
 			pod:  readyAt("fe80::1"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "fe80::1" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "fe80::1" is not one of the pod network`},
 		},
 		"and one of an interface": {
 			pod:  readyAt("fd00::1%eth0"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "fd00::1%eth0" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "fd00::1%eth0" is not one of the pod network`},
 		},
 		"and a group's": {
 			pod:  readyAt("224.0.0.1"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "224.0.0.1" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "224.0.0.1" is not one of the pod network`},
 		},
 		"and a group's in IPv6": {
 			pod:  readyAt("ff02::1"),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "ff02::1" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "ff02::1" is not one of the pod network`},
 		},
 		"a pod that has its machine's address, as where each has a machine to itself, is dialled": {
 			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Status.HostIP = "10.0.0.1" }),
@@ -116,15 +118,15 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that has ended has no address any more": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
-			want: node{reason: ReasonPodNotReady, message: "the pod has ended and is to be replaced", downSince: time.Unix(7, 0)},
+			want: node{reason: api.ReasonPodNotReady, message: "the pod has ended and is to be replaced", downSince: time.Unix(7, 0)},
 		},
 		"and that of a pod on the host network": {
 			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
-			want: node{reason: ReasonAddressRefused, message: `the pod's address "10.0.0.1" is not one of the pod network`},
+			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "10.0.0.1" is not one of the pod network`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := node{reason: ReasonPodMissing}
+			got := node{reason: api.ReasonPodMissing}
 			observePod(&got, row.pod, row.loopback)
 			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, credentials{}, answer{}, nodeRun{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

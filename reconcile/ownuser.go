@@ -16,6 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // The keys of a Secret that spec.secret names, as in the 2019 series.
@@ -55,7 +57,7 @@ type reading struct {
 // To delete or to empty a Secret is how people revoke what was in it, so that ends the user; but a tool may replace one by
 // deleting it, so only if it is so for an audit's time. That a Secret can't be read proves nothing: no node restarts, and no
 // application is locked out, because a rule of RBAC is gone or the apiserver is busy. The status then says who is let in.
-func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, before string, known *memory) (string, error) {
+func (c *Controller) ownLine(ctx context.Context, n *api.Network, key masterKey, before string, known *memory) (string, error) {
 	if n.Spec.Secret == "" {
 		known.ownUser = reading{}
 		return "", nil
@@ -86,7 +88,7 @@ func (c *Controller) ownLine(ctx context.Context, n *Network, key masterKey, bef
 func (c *Controller) readAgainAfter() time.Duration { return c.options.Resync * 8 / 10 }
 
 // lookAtOwnUser has known.ownUser be up to date. The error is one that another try may not have.
-func (c *Controller) lookAtOwnUser(ctx context.Context, n *Network, key masterKey, known *memory) error {
+func (c *Controller) lookAtOwnUser(ctx context.Context, n *api.Network, key masterKey, known *memory) error {
 	last, now := known.ownUser, c.clock.Now()
 	same := last.network == n.UID && last.generation == n.Generation && last.fingerprint == key.fingerprint()
 	if same && now.Sub(last.at) < c.readAgainAfter() {
@@ -97,7 +99,7 @@ func (c *Controller) lookAtOwnUser(ctx context.Context, n *Network, key masterKe
 	seen.line, seen.weak, err = c.readOwnUser(ctx, n, key)
 	if trouble, is := errors.AsType[troubleError](err); is {
 		seen.trouble, err = trouble, nil
-		if trouble.reason != ReasonSecretForbidden {
+		if trouble.reason != api.ReasonSecretForbidden {
 			seen.gone = cmp.Or(last.gone, now)
 		}
 	}
@@ -108,7 +110,7 @@ func (c *Controller) lookAtOwnUser(ctx context.Context, n *Network, key masterKe
 }
 
 // keptLine is the line that the ConfigMap has already from the Secret that spec.secret names, empty if there is none.
-func (k masterKey) keptLine(n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) string {
+func (k masterKey) keptLine(n *api.Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) string {
 	if config == nil || set == nil {
 		return ""
 	}
@@ -122,13 +124,13 @@ func (k masterKey) keptLine(n *Network, config *corev1.ConfigMap, set *appsv1.St
 }
 
 // readOwnUser reads the Secret by its name, which a Role of its namespace has to allow.
-func (c *Controller) readOwnUser(ctx context.Context, n *Network, key masterKey) (line string, weak bool, err error) {
+func (c *Controller) readOwnUser(ctx context.Context, n *api.Network, key masterKey) (line string, weak bool, err error) {
 	secret, err := c.client.Resource(secrets).Namespace(n.Namespace).Get(ctx, n.Spec.Secret, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return "", false, troubleError{ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist: create it with the keys %s and %s, or remove spec.secret", n.Spec.Secret, ownUserKey, ownPasswordKey)}
+		return "", false, troubleError{api.ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist: create it with the keys %s and %s, or remove spec.secret", n.Spec.Secret, ownUserKey, ownPasswordKey)}
 	case apierrors.IsForbidden(err):
-		return "", false, troubleError{ReasonSecretForbidden, fmt.Sprintf("the controller may not read Secret %s. Allow it: "+
+		return "", false, troubleError{api.ReasonSecretForbidden, fmt.Sprintf("the controller may not read Secret %s. Allow it: "+
 			"kubectl create role bitcoin-controller-secret --namespace %s --verb=get --resource=secrets --resource-name=%s; "+
 			"kubectl create rolebinding bitcoin-controller-secret --namespace %s --role=bitcoin-controller-secret --serviceaccount=%s:bitcoin-controller",
 			n.Spec.Secret, n.Namespace, n.Spec.Secret, n.Namespace, c.options.SystemNamespace)}
@@ -138,7 +140,7 @@ func (c *Controller) readOwnUser(ctx context.Context, n *Network, key masterKey)
 	data, _ := secret.Object["data"].(map[string]any)
 	user, password, err := ownUserOf(data)
 	if err != nil {
-		return "", false, troubleError{ReasonSecretInvalid, fmt.Sprintf("Secret %s: %v", n.Spec.Secret, err)}
+		return "", false, troubleError{api.ReasonSecretInvalid, fmt.Sprintf("Secret %s: %v", n.Spec.Secret, err)}
 	}
 	own := credentials{user: user, password: password, salt: key.derive("own user salt", string(n.UID), user)[:saltDigits]}
 	return own.rpcauth(), len(password) < weakBytes, nil

@@ -14,6 +14,8 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/events"
 	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestWhatASecretMayHold(t *testing.T) {
@@ -166,13 +168,13 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 // What was read is good for an audit's time, but not for another network, spec or key.
 func TestWhenASecretIsReadAgain(t *testing.T) {
 	for name, row := range map[string]struct {
-		change func(n *Network, key *masterKey)
+		change func(n *api.Network, key *masterKey)
 		reads  int
 	}{
-		"nothing has changed": {func(*Network, *masterKey) {}, 1},
-		"another spec":        {func(n *Network, _ *masterKey) { n.Generation++ }, 2},
-		"another network":     {func(n *Network, _ *masterKey) { n.UID = "another" }, 2},
-		"another key":         {func(_ *Network, key *masterKey) { *key = append(masterKey{1}, testKey[1:]...) }, 2},
+		"nothing has changed": {func(*api.Network, *masterKey) {}, 1},
+		"another spec":        {func(n *api.Network, _ *masterKey) { n.Generation++ }, 2},
+		"another network":     {func(n *api.Network, _ *masterKey) { n.UID = "another" }, 2},
+		"another key":         {func(_ *api.Network, key *masterKey) { *key = append(masterKey{1}, testKey[1:]...) }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())

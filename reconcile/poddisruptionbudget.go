@@ -4,10 +4,12 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // podDisruptionBudget keeps evictions, as of a drained Kubernetes node, from taking down more than one node at a time.
-func podDisruptionBudget(n *Network) *policyv1.PodDisruptionBudget {
+func podDisruptionBudget(n *api.Network) *policyv1.PodDisruptionBudget {
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: childMeta(n, budgetName(n)),

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -41,10 +42,10 @@ type refusals struct {
 }
 
 // explainMissing gives the nodes without a pod the apiserver's words, if it has refused them.
-func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []node, known *refusals) (err error) {
+func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes []node, known *refusals) (err error) {
 	var missing []*node
 	for i := range nodes {
-		if nodes[i].reason == ReasonPodMissing {
+		if nodes[i].reason == api.ReasonPodMissing {
 			missing = append(missing, &nodes[i])
 		}
 	}
@@ -66,7 +67,7 @@ func (c *Controller) explainMissing(ctx context.Context, n *Network, nodes []nod
 			node.message = "another pod of that name, which is not this network's, is still shutting down"
 		}
 		if words := known.of(node.name); words != "" {
-			node.reason, node.message = ReasonPodRefused, words
+			node.reason, node.message = api.ReasonPodRefused, words
 		}
 	}
 	return nil
@@ -81,7 +82,7 @@ func (r *refusals) of(pod string) string {
 
 // readRefusals finds out what the StatefulSet controller was answered when it tried to create pods, of which lowest is the
 // first that is missing.
-func (c *Controller) readRefusals(ctx context.Context, n *Network, lowest string, known *refusals) error {
+func (c *Controller) readRefusals(ctx context.Context, n *api.Network, lowest string, known *refusals) error {
 	known.words, known.leaving = nil, ""
 	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
 	if err != nil || set == nil {
@@ -110,7 +111,7 @@ func (c *Controller) readRefusals(ctx context.Context, n *Network, lowest string
 }
 
 // toldRefusals reads what the StatefulSet controller tells of.
-func (c *Controller) toldRefusals(ctx context.Context, n *Network, set *unstructured.Unstructured) (map[string]string, error) {
+func (c *Controller) toldRefusals(ctx context.Context, n *api.Network, set *unstructured.Unstructured) (map[string]string, error) {
 	about := fields.Set{"regarding.uid": string(set.GetUID()), "reason": "FailedCreate"}
 	list, err := c.client.Resource(clusterEvents).Namespace(n.Namespace).List(ctx, metav1.ListOptions{FieldSelector: about.String()})
 	if err != nil {
@@ -129,8 +130,8 @@ func (c *Controller) toldRefusals(ctx context.Context, n *Network, set *unstruct
 
 // readyUntil is until when the network was ready, as its status says; zero if it never was. What was refused before that
 // was created since.
-func readyUntil(n *Network) time.Time {
-	if ready := meta.FindStatusCondition(n.Status.Conditions, ConditionReady); ready != nil {
+func readyUntil(n *api.Network) time.Time {
+	if ready := meta.FindStatusCondition(n.Status.Conditions, api.ConditionReady); ready != nil {
 		return ready.LastTransitionTime.Time
 	}
 	return time.Time{}
@@ -174,10 +175,10 @@ func lastSeen(event eventsv1.Event) time.Time {
 }
 
 // refusedNow tells of pods that were not refused before.
-func (c *Controller) refusedNow(n *Network, after NetworkStatus) {
-	refused := func(status NetworkStatus) (first *NodeStatus) {
+func (c *Controller) refusedNow(n *api.Network, after api.NetworkStatus) {
+	refused := func(status api.NetworkStatus) (first *api.NodeStatus) {
 		for i := range status.Nodes {
-			if status.Nodes[i].Reason == ReasonPodRefused {
+			if status.Nodes[i].Reason == api.ReasonPodRefused {
 				return &status.Nodes[i]
 			}
 		}

@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestWhyPodsAreRefused(t *testing.T) {
@@ -99,21 +101,21 @@ func TestWhyPodsAreMissingIsAskedOnceAnAuditAndForgotten(t *testing.T) {
 		what  string
 		after time.Duration
 		there bool
-		want  NodeReason
+		want  api.NodeReason
 		asked int
 	}{
-		{what: "it may be about to come", want: ReasonPodMissing},
-		{what: "there is time yet", after: createdWithin - time.Second, want: ReasonPodMissing},
-		{what: "it did not come", after: time.Second, want: ReasonPodRefused, asked: 1},
-		{what: "until the next audit that stands", after: 29 * time.Second, want: ReasonPodRefused, asked: 1},
-		{what: "which asks once more", after: time.Second, want: ReasonPodRefused, asked: 2},
+		{what: "it may be about to come", want: api.ReasonPodMissing},
+		{what: "there is time yet", after: createdWithin - time.Second, want: api.ReasonPodMissing},
+		{what: "it did not come", after: time.Second, want: api.ReasonPodRefused, asked: 1},
+		{what: "until the next audit that stands", after: 29 * time.Second, want: api.ReasonPodRefused, asked: 1},
+		{what: "which asks once more", after: time.Second, want: api.ReasonPodRefused, asked: 2},
 		{what: "it comes", after: time.Second, there: true, asked: 2},
-		{what: "it is gone again, and may be about to come", after: time.Second, want: ReasonPodMissing, asked: 2},
+		{what: "it is gone again, and may be about to come", after: time.Second, want: api.ReasonPodMissing, asked: 2},
 	} {
 		passing.SetTime(passing.Now().Add(step.after))
 		nodes := readyNodes(1)
 		if !step.there {
-			nodes[0] = node{name: "my-network-sts-0", reason: ReasonPodMissing, message: "the pod does not exist yet"}
+			nodes[0] = node{name: "my-network-sts-0", reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
 		}
 		if err := c.explainMissing(t.Context(), network(1), nodes, &known); err != nil {
 			t.Fatal(err)

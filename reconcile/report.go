@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // The least time between two writes of a status that says the same in other numbers, as while pods come up one after the
@@ -42,15 +44,15 @@ func (w write) next(now time.Time, urgent bool) write {
 }
 
 // urgent says whether somebody may be waiting for what changed: the verdict, or the answer to a change of the spec.
-func urgent(before, after NetworkStatus) bool {
-	was := meta.FindStatusCondition(before.Conditions, ConditionReady)
-	is := meta.FindStatusCondition(after.Conditions, ConditionReady)
+func urgent(before, after api.NetworkStatus) bool {
+	was := meta.FindStatusCondition(before.Conditions, api.ConditionReady)
+	is := meta.FindStatusCondition(after.Conditions, api.ConditionReady)
 	return was == nil || was.Status != is.Status || was.Reason != is.Reason || before.ObservedGeneration != after.ObservedGeneration
 }
 
 // report writes the status of the network if it is not what the network says already. A write that can wait is put off:
 // then it returns for how long.
-func (c *Controller) report(ctx context.Context, n *Network, f found, known *memory) (later time.Duration, err error) {
+func (c *Controller) report(ctx context.Context, n *api.Network, f found, known *memory) (later time.Duration, err error) {
 	now := c.clock.Now()
 	status := statusOf(n, f, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
@@ -64,7 +66,7 @@ func (c *Controller) report(ctx context.Context, n *Network, f found, known *mem
 	if err != nil {
 		return 0, err
 	}
-	written, err := c.applier.ApplyStatus(ctx, Resource, intent)
+	written, err := c.applier.ApplyStatus(ctx, api.Resource, intent)
 	if apierrors.IsNotFound(err) {
 		return 0, nil // deleted meanwhile
 	}
@@ -72,7 +74,7 @@ func (c *Controller) report(ctx context.Context, n *Network, f found, known *mem
 		return 0, err
 	}
 	known.status = known.status.next(now, urgent)
-	c.caches.wrote(written, Resource)
+	c.caches.wrote(written, api.Resource)
 	c.logTransition(n, status)
 	c.transitions(n, status)
 	return 0, nil
@@ -80,13 +82,13 @@ func (c *Controller) report(ctx context.Context, n *Network, f found, known *mem
 
 // statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its
 // status.
-func statusIntent(n *Network, status NetworkStatus) (*unstructured.Unstructured, error) {
+func statusIntent(n *api.Network, status api.NetworkStatus) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
 	if err != nil {
 		return nil, fmt.Errorf("convert status of %s/%s: %w", n.Namespace, n.Name, err)
 	}
 	intent := &unstructured.Unstructured{Object: map[string]any{"status": content}}
-	intent.SetGroupVersionKind(networkKind)
+	intent.SetGroupVersionKind(api.Kind)
 	intent.SetNamespace(n.Namespace)
 	intent.SetName(n.Name)
 	intent.SetUID(types.UID(n.UID))
@@ -94,9 +96,9 @@ func statusIntent(n *Network, status NetworkStatus) (*unstructured.Unstructured,
 }
 
 // logTransition leaves a line when the Ready condition changes, and none for what is only a different number.
-func (c *Controller) logTransition(n *Network, status NetworkStatus) {
-	before := meta.FindStatusCondition(n.Status.Conditions, ConditionReady)
-	after := meta.FindStatusCondition(status.Conditions, ConditionReady)
+func (c *Controller) logTransition(n *api.Network, status api.NetworkStatus) {
+	before := meta.FindStatusCondition(n.Status.Conditions, api.ConditionReady)
+	after := meta.FindStatusCondition(status.Conditions, api.ConditionReady)
 	if before != nil && before.Status == after.Status && before.Reason == after.Reason {
 		return
 	}

@@ -5,24 +5,26 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestWhatIsUrgent(t *testing.T) {
-	status := func(generation int64, state metav1.ConditionStatus, reason, message string) NetworkStatus {
-		return NetworkStatus{ObservedGeneration: generation, Conditions: []metav1.Condition{
-			{Type: ConditionReady, Status: state, Reason: reason, Message: message},
+	status := func(generation int64, state metav1.ConditionStatus, reason, message string) api.NetworkStatus {
+		return api.NetworkStatus{ObservedGeneration: generation, Conditions: []metav1.Condition{
+			{Type: api.ConditionReady, Status: state, Reason: reason, Message: message},
 		}}
 	}
-	before := status(1, metav1.ConditionFalse, ReasonNodesNotReady, "1 of 3")
+	before := status(1, metav1.ConditionFalse, api.ReasonNodesNotReady, "1 of 3")
 	for name, row := range map[string]struct {
-		before, after NetworkStatus
+		before, after api.NetworkStatus
 		want          bool
 	}{
-		"the first status":                {NetworkStatus{}, before, true},
-		"ready at last":                   {before, status(1, metav1.ConditionTrue, ReasonReady, ""), true},
-		"another reason":                  {before, status(1, metav1.ConditionFalse, ReasonPeersNotConnected, ""), true},
-		"an answer to a change":           {before, status(2, metav1.ConditionFalse, ReasonNodesNotReady, "1 of 3"), true},
-		"one more node is ready, not all": {before, status(1, metav1.ConditionFalse, ReasonNodesNotReady, "2 of 3"), false},
+		"the first status":                {api.NetworkStatus{}, before, true},
+		"ready at last":                   {before, status(1, metav1.ConditionTrue, api.ReasonReady, ""), true},
+		"another reason":                  {before, status(1, metav1.ConditionFalse, api.ReasonPeersNotConnected, ""), true},
+		"an answer to a change":           {before, status(2, metav1.ConditionFalse, api.ReasonNodesNotReady, "1 of 3"), true},
+		"one more node is ready, not all": {before, status(1, metav1.ConditionFalse, api.ReasonNodesNotReady, "2 of 3"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := urgent(row.before, row.after); got != row.want {

@@ -10,6 +10,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // Rolls: a change of the pod template begins with all pods held back by the StatefulSet's partition, which is then lowered
@@ -52,7 +54,7 @@ func rolloutOf(live *appsv1.StatefulSet) rollout {
 
 // partitionOf is the partition to apply the StatefulSet with: that of the living one, but all nodes if the template is not
 // what it was applied with before.
-func partitionOf(n *Network, live *appsv1.StatefulSet, template corev1.PodTemplateSpec) int32 {
+func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTemplateSpec) int32 {
 	switch {
 	case live == nil:
 		return 0
@@ -82,7 +84,7 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 
 // roll takes the roll of the network one step further if it may, and returns where it stands, empty if there is none. It
 // does nothing as long as children can't be applied.
-func (c *Controller) roll(ctx context.Context, n *Network, f found) (standsAt string, err error) {
+func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsAt string, err error) {
 	if f.applyErr != nil {
 		return "", nil
 	}
@@ -164,11 +166,11 @@ func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition i
 func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
 	held := int32(0) // those below are to be held back
 	for _, n := range nodes {
-		if r.outdated(n) && n.reason != ReasonPodTerminating {
+		if r.outdated(n) && n.reason != api.ReasonPodTerminating {
 			held = n.ordinal + 1
 		}
 	}
-	refused := slices.IndexFunc(nodes, func(n node) bool { return n.reason == ReasonPodRefused })
+	refused := slices.IndexFunc(nodes, func(n node) bool { return n.reason == api.ReasonPodRefused })
 	switch {
 	case refused >= 0 && held > min(r.partition, int32(refused)):
 		return onlyMissing, nodes[refused].name
@@ -222,5 +224,5 @@ func (r rollout) unwell(n node, m mesh, nodes []node, c chain) string {
 
 // broken says whether a pod has been down for so long, or in such a way, that nothing but a change will help.
 func (n node) broken(now time.Time) bool {
-	return n.reason == ReasonAddressRefused || !n.downSince.IsZero() && now.Sub(n.downSince) >= brokenAfter
+	return n.reason == api.ReasonAddressRefused || !n.downSince.IsZero() && now.Sub(n.downSince) >= brokenAfter
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	testingclock "k8s.io/utils/clock/testing"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -23,15 +24,15 @@ func TestRolloutStep(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	down := func(since time.Duration) func(*node) {
 		return func(n *node) {
-			n.ready, n.reason, n.message, n.downSince = false, ReasonPodNotReady, "bitcoind does not answer yet", now.Add(-since)
+			n.ready, n.reason, n.message, n.downSince = false, api.ReasonPodNotReady, "bitcoind does not answer yet", now.Add(-since)
 		}
 	}
-	unanswered := func(n *node) { n.reason, n.message, n.peers, n.tip = ReasonUnauthorized, "refused", nil, "" }
-	without := func(reason NodeReason) func(*node) {
+	unanswered := func(n *node) { n.reason, n.message, n.peers, n.tip = api.ReasonUnauthorized, "refused", nil, "" }
+	without := func(reason api.NodeReason) func(*node) {
 		return func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: reason, message: "words"} }
 	}
-	refused, missing := without(ReasonPodRefused), without(ReasonPodMissing)
-	unready := func(reason NodeReason) func(*node) {
+	refused, missing := without(api.ReasonPodRefused), without(api.ReasonPodMissing)
+	unready := func(reason api.NodeReason) func(*node) {
 		return func(n *node) { n.ready, n.reason, n.message = false, reason, "words" }
 	}
 	of := func(revision string) func(*node) { return func(n *node) { n.revision = revision } }
@@ -61,8 +62,8 @@ func TestRolloutStep(t *testing.T) {
 		"another pod is just restarting":         {partition: 3, change: map[int]change{0: down(time.Second)}, want: 3, waitsFor: "my-network-sts-0"},
 		"another pod is broken for good":         {partition: 3, change: map[int]change{0: down(time.Hour)}, want: 2},
 		"the next one itself is down":            {partition: 3, change: map[int]change{2: down(0)}, want: 2},
-		"another pod refuses the controller":     {partition: 3, change: map[int]change{0: func(n *node) { n.reason, n.message = ReasonUnauthorized, "refused" }}, want: 2},
-		"an updated pod refuses the controller":  {partition: 3, change: map[int]change{3: func(n *node) { n.reason, n.message = ReasonUnauthorized, "refused" }}, want: 3, waitsFor: "my-network-sts-3"},
+		"another pod refuses the controller":     {partition: 3, change: map[int]change{0: func(n *node) { n.reason, n.message = api.ReasonUnauthorized, "refused" }}, want: 2},
+		"an updated pod refuses the controller":  {partition: 3, change: map[int]change{3: func(n *node) { n.reason, n.message = api.ReasonUnauthorized, "refused" }}, want: 3, waitsFor: "my-network-sts-3"},
 		"all have been broken from the first on": {partition: 4, change: map[int]change{0: down(time.Hour), 1: down(time.Hour), 2: down(time.Hour), 3: down(0)}, want: 3},
 
 		"what is rolled out isn't known yet":                      {unobserved: true, partition: 4, want: 4},
@@ -71,7 +72,7 @@ func TestRolloutStep(t *testing.T) {
 		"a pod is refused: it is its turn":                        {partition: 4, change: map[int]change{1: refused}, want: onlyMissing, waitsFor: "my-network-sts-1"},
 		"the highest is refused, and nobody is above it":          {partition: 4, change: map[int]change{3: refused}, want: 3, waitsFor: "my-network-sts-3"},
 		"the refused one is waited for":                           {partition: onlyMissing, change: map[int]change{0: refused, 1: of("old"), 2: of("old"), 3: of("new")}, want: onlyMissing, waitsFor: "my-network-sts-0"},
-		"the last of the others is going":                         {partition: onlyMissing, change: map[int]change{0: refused, 1: of("new"), 2: of("new"), 3: func(n *node) { unready(ReasonPodTerminating)(n); n.revision = "old" }}, want: onlyMissing, waitsFor: "my-network-sts-0"},
+		"the last of the others is going":                         {partition: onlyMissing, change: map[int]change{0: refused, 1: of("new"), 2: of("new"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: onlyMissing, waitsFor: "my-network-sts-0"},
 		"all are refused: the lowest has to come first":           {partition: 4, change: map[int]change{0: refused, 1: refused, 2: refused, 3: refused}, want: 0, waitsFor: "my-network-sts-0"},
 		"the newcomers are refused":                               {partition: 4, change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
 		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: onlyMissing, waitsFor: "my-network-sts-1"},
@@ -82,15 +83,15 @@ func TestRolloutStep(t *testing.T) {
 		"it has come, and there are no others":                    {partition: onlyMissing, change: map[int]change{0: of("new"), 1: missing, 2: missing, 3: missing}, want: 0},
 		"it has come, and all are updated":                        {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 0},
 		"all look outdated, and nothing is held back":             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
-		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
+		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
 		"or has gone":                                             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
 		"from there on it goes as ever":                           {partition: 4, change: map[int]change{0: of("new")}, want: 3},
 		"the one that was refused has no chain yet":               {partition: 4, change: map[int]change{0: func(n *node) { n.revision, n.tip = "new", "other" }}, want: 4, waitsFor: "my-network-sts-0: it does not have the others' chain"},
 		"an outdated one is behind, which is no reason to wait":   {partition: 4, change: map[int]change{0: func(n *node) { n.tip = "other" }}, want: 3},
 		"the pod whose turn it is hasn't gone yet":                {partition: 3, change: map[int]change{3: of("old")}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
-		"another pod shuts down":                                  {partition: 3, change: map[int]change{0: func(n *node) { unready(ReasonPodTerminating)(n); n.downSince = now.Add(5 * time.Minute) }}, want: 3, waitsFor: "my-network-sts-0"},
-		"another pod doesn't get to its end":                      {partition: 3, change: map[int]change{0: func(n *node) { unready(ReasonPodTerminating)(n); n.downSince = now.Add(-time.Hour) }}, want: 2},
-		"another pod's address is refused":                        {partition: 3, change: map[int]change{0: unready(ReasonAddressRefused)}, want: 2},
+		"another pod shuts down":                                  {partition: 3, change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(5 * time.Minute) }}, want: 3, waitsFor: "my-network-sts-0"},
+		"another pod doesn't get to its end":                      {partition: 3, change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(-time.Hour) }}, want: 2},
+		"another pod's address is refused":                        {partition: 3, change: map[int]change{0: unready(api.ReasonAddressRefused)}, want: 2},
 		"the updated pod is fetching the chain":                   {partition: 3, change: map[int]change{3: func(n *node) { n.tip = "other" }}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{3}, pending: true}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +235,7 @@ func TestWhereARollStands(t *testing.T) {
 			nodes := meshed(3)
 			for i := range nodes {
 				if nodes[i].revision = row.revisions[i]; nodes[i].revision == "" {
-					nodes[i].ready, nodes[i].reason = false, ReasonPodMissing
+					nodes[i].ready, nodes[i].reason = false, api.ReasonPodMissing
 				}
 			}
 			if got := rolloutOf(row.live).progress(nodes, ""); got != row.want {

@@ -10,6 +10,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // Rotation of credentials: spec.credentials.generation rises, and two rolls later the old credentials are no longer
@@ -64,7 +66,7 @@ func (g generations) adoptedBy(nodes []node) bool {
 }
 
 // wantedGeneration is at least 1, also of a network from before there were generations.
-func wantedGeneration(n *Network) int64 { return max(n.Spec.Credentials.Generation, 1) }
+func wantedGeneration(n *api.Network) int64 { return max(n.Spec.Credentials.Generation, 1) }
 
 // record is what an object's annotations say of the credentials that it was made with.
 type record struct {
@@ -99,7 +101,7 @@ func (r record) upTo(wanted int64) record {
 // a rotation has left behind: by the StatefulSet, which is written after the ConfigMap, or by the status, that no node accepts
 // it any more. Whoever may edit ConfigMaps may not edit these, and shall not undo a rotation. If both objects are of another
 // key, the error is a keyLostError until the user agrees to new credentials by a generation above any that there was.
-func (k masterKey) lastRecord(n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) (record, error) {
+func (k masterKey) lastRecord(n *api.Network, config *corev1.ConfigMap, set *appsv1.StatefulSet) (record, error) {
 	wanted := wantedGeneration(n)
 	var records []record
 	if config != nil {
@@ -141,7 +143,7 @@ func (k masterKey) lastRecord(n *Network, config *corev1.ConfigMap, set *appsv1.
 }
 
 // wrote says whether a ConfigMap holds what the controller writes for the generations. Its annotation could be anybody's.
-func (k masterKey) wrote(n *Network, recorded generations, config *corev1.ConfigMap) bool {
+func (k masterKey) wrote(n *api.Network, recorded generations, config *corev1.ConfigMap) bool {
 	lines := strings.Split(config.Data[configFile], "\n")
 	for _, generation := range recorded {
 		if !slices.Contains(lines, "rpcauth="+k.credentials(rpcUser, n.UID, generation).rpcauth()) {
@@ -154,7 +156,7 @@ func (k masterKey) wrote(n *Network, recorded generations, config *corev1.Config
 // authenticate gives each node the credentials that its own configuration accepts, the highest generation of them. A pod
 // that doesn't tell, or tells of one that there never was, has the lowest of the ConfigMap. One that was made with another
 // key gets none: it would refuse them, and should not see them.
-func (k masterKey) authenticate(n *Network, standing generations, nodes []node) {
+func (k masterKey) authenticate(n *api.Network, standing generations, nodes []node) {
 	known := generations{wantedGeneration(n)}
 	if len(standing) > 0 {
 		known = standing
@@ -187,7 +189,7 @@ func (a access) inUse(nodes []node) int64 {
 }
 
 // rotation puts into words where a rotation stands; empty if there is none.
-func (a access) rotation(n *Network, nodes []node) string {
+func (a access) rotation(n *api.Network, nodes []node) string {
 	newest := slices.Max(a.generations)
 	switch {
 	case len(a.generations) == 2 && !a.generations.adoptedBy(nodes):
@@ -216,7 +218,7 @@ type standing struct {
 }
 
 // whatStands is that of a network, and tells the nodes how they are asked.
-func (c *Controller) whatStands(ctx context.Context, n *Network, config *corev1.ConfigMap, set *appsv1.StatefulSet, nodes []node) (standing, error) {
+func (c *Controller) whatStands(ctx context.Context, n *api.Network, config *corev1.ConfigMap, set *appsv1.StatefulSet, nodes []node) (standing, error) {
 	key, err := c.masterKey(ctx)
 	if err != nil {
 		return standing{}, err
@@ -230,7 +232,7 @@ func (c *Controller) whatStands(ctx context.Context, n *Network, config *corev1.
 }
 
 // admit decides who gets in at the nodes from now on. Troubles with a Secret of the user's keep nobody else out.
-func (c *Controller) admit(ctx context.Context, n *Network, now standing, nodes []node, known *memory) (access, troubles) {
+func (c *Controller) admit(ctx context.Context, n *api.Network, now standing, nodes []node, known *memory) (access, troubles) {
 	wanted, published := wantedGeneration(n), now.published
 	accepted := now.generations.next(wanted, false, false)
 	var err error

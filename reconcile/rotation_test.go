@@ -11,6 +11,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestParseGenerations(t *testing.T) {
@@ -234,7 +236,7 @@ func TestARotationLocksNobodyOut(t *testing.T) {
 }
 
 // rotate plays a network that rolls pods one after the other to the wanted generation, which rises again at a turn.
-func rotate(t *testing.T, n *Network, wanted int64, again int) {
+func rotate(t *testing.T, n *api.Network, wanted int64, again int) {
 	config := configMap(n, testKey.access(n, generations{wanted - 1}, "", wanted-1))
 	nodes := meshed(3)
 	read := slices.Repeat([]generations{{wanted - 1}}, len(nodes)) // what each bitcoind read at its start

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
@@ -105,12 +106,12 @@ func TestNodesThatTakeTurnsDontHoldAPass(t *testing.T) {
 
 func TestNothingIsDroppedBeforeThereIsTimeToAsk(t *testing.T) {
 	w := newWorld(t, 5)
-	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.network.Spec.Topology.Type = api.TopologyFullMesh
 	w.allReady()
 	c := w.controller()
 	c.rest(t, w)
 	w.advance(time.Second)
-	w.network.Spec.Topology.Type = TopologyRing
+	w.network.Spec.Topology.Type = api.TopologyRing
 	known := c.memories.of(c.key)
 	p := &meshing{mesher: c.mesh, wanted: topologyOf(w.network).mesh(), nodes: w.observe(), known: known, now: w.clock.Now()}
 	p.members = membersOf(p.nodes)
@@ -185,7 +186,7 @@ func TestANodeThatNeverAnswersIsToldOfOnce(t *testing.T) {
 	release()
 	w.woken(t)
 	f, _ := c.pass(t, w)
-	if n := f.nodes[0]; n.reason != ReasonRPCFailed {
+	if n := f.nodes[0]; n.reason != api.ReasonRPCFailed {
 		t.Errorf("it failed, and is %+v", n)
 	}
 	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-0" {
@@ -260,12 +261,12 @@ func TestANodeThatAnswersLateDialsNobodyWhoWent(t *testing.T) {
 
 func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 	w := newWorld(t, 6)
-	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.network.Spec.Topology.Type = api.TopologyFullMesh
 	w.allReady()
 	c := w.controller()
 	c.rest(t, w)
 	asked, release := c.hold(w, 0)
-	w.network.Spec.Topology.Type = TopologyRing
+	w.network.Spec.Topology.Type = api.TopologyRing
 	w.advance(time.Minute)
 	known := c.memories.of(c.key)
 	others := func(found) bool {
@@ -313,7 +314,7 @@ func TestANodeThatIsAlwaysSlowIsTriedWithBackoff(t *testing.T) {
 	w := newWorld(t, 1)
 	w.add(t, full)
 	w.add(t)
-	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, TopologyRing // 0 dials 1, which has no room
+	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, api.TopologyRing // 0 dials 1, which has no room
 	w.allReady()
 	c := w.controller()
 	c.slowly(t, w, 0, 2*time.Minute, func() bool { return false })
@@ -329,12 +330,12 @@ func TestANodeThatIsAlwaysSlowIsTriedWithBackoff(t *testing.T) {
 
 func TestANodeThatIsAlwaysSlowDoesNotHaveAllAskedAgainAndAgain(t *testing.T) {
 	w := newWorld(t, 6)
-	w.network.Spec.Topology.Type = TopologyFullMesh
+	w.network.Spec.Topology.Type = api.TopologyFullMesh
 	w.allReady()
 	c := w.controller()
 	c.rest(t, w)
 	w.advance(time.Second)
-	w.network.Spec.Topology.Type = TopologyRing
+	w.network.Spec.Topology.Type = api.TopologyRing
 	before := w.trips()
 	c.slowly(t, w, 0, time.Minute, func() bool { return w.net.Edges() == 6 })
 	w.holds(t, c.rest(t, w))

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -21,7 +22,7 @@ import (
 // read, changed or taken over: the controller may not read Secrets, and who may patch them may read them. It isn't marked
 // immutable: as long as any pod on a machine uses an immutable Secret, its kubelet hands new pods the copy that it has, so
 // after a rotation a rolling restart of applications would give them the old password again.
-func rpcSecret(n *Network, as credentials) *corev1.Secret {
+func rpcSecret(n *api.Network, as credentials) *corev1.Secret {
 	host := fmt.Sprintf("%s.%s.svc", dnsName(n, 0), n.Namespace)
 	return &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
@@ -57,7 +58,7 @@ func (m *memory) publishes(p publication, now time.Time) { m.published, m.publis
 
 // restarted says whether applications have had the time to be restarted since the Secret has credentials of the generation.
 // A controller that was restarted counts anew.
-func (c *Controller) restarted(n *Network, generation int64, known *memory) bool {
+func (c *Controller) restarted(n *api.Network, generation int64, known *memory) bool {
 	return known.published == publication{network: n.UID, generation: generation} && c.clock.Since(known.publishedAt) >= auditsToRestart*c.options.Resync
 }
 
@@ -65,7 +66,7 @@ func (c *Controller) restarted(n *Network, generation int64, known *memory) bool
 // generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete it, and
 // if it never was it is somebody else's.
-func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, accepted generations, before int64, known *memory) (now int64, err error) {
+func (c *Controller) publish(ctx context.Context, n *api.Network, key masterKey, accepted generations, before int64, known *memory) (now int64, err error) {
 	generation := slices.Max(accepted)
 	this := publication{network: n.UID, generation: generation}
 	if known.published == this {
@@ -84,7 +85,7 @@ func (c *Controller) publish(ctx context.Context, n *Network, key masterKey, acc
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
 	case refused(err):
-		return before, troubleError{ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
+		return before, troubleError{api.ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
@@ -116,17 +117,17 @@ func (c *Controller) toRestart(before int64, accepted generations) string {
 }
 
 // deleteToRotate says what has to be done for a Secret of another generation.
-func deleteToRotate(n *Network, generation int64) string {
+func deleteToRotate(n *api.Network, generation int64) string {
 	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; then restart what uses it", rpcSecretName(n), generation)
 }
 
 // notMadeHere says what a Secret of somebody else's means.
-func notMadeHere(n *Network) string {
+func notMadeHere(n *api.Network) string {
 	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, and no rotation waits for it. "+
 		"The controller makes the network's own as soon as whoever that one belongs to has moved or deleted it", rpcSecretName(n))
 }
 
-func secretReference(n *Network) *corev1.ObjectReference {
+func secretReference(n *api.Network) *corev1.ObjectReference {
 	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: rpcSecretName(n)}
 }
 

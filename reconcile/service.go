@@ -4,10 +4,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // headlessService gives each pod a DNS name.
-func headlessService(n *Network) *corev1.Service {
+func headlessService(n *api.Network) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: childMeta(n, serviceName(n)),

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -37,7 +38,7 @@ const (
 // default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is none, the
 // default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might the annotation
 // that tells what it was made for: nobody but the controller may write the status.
-func nodeImage(n *Network, live *appsv1.StatefulSet, fallback string) string {
+func nodeImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
 	image := cmp.Or(n.Spec.Image, n.Status.Image)
 	if live != nil {
 		image = cmp.Or(image, live.Annotations[annotationNodeImage])
@@ -59,7 +60,7 @@ func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) 
 }
 
 // statefulSet runs the nodes, from the given image. Pods below the partition are not updated yet, see rollout.
-func statefulSet(n *Network, image string, partition int32, a access) *appsv1.StatefulSet {
+func statefulSet(n *api.Network, image string, partition int32, a access) *appsv1.StatefulSet {
 	metadata := childMeta(n, statefulSetName(n))
 	template := podTemplate(n, image, a)
 	metadata.Annotations = map[string]string{
@@ -86,7 +87,7 @@ func statefulSet(n *Network, image string, partition int32, a access) *appsv1.St
 	}
 }
 
-func podTemplate(n *Network, image string, a access) corev1.PodTemplateSpec {
+func podTemplate(n *api.Network, image string, a access) corev1.PodTemplateSpec {
 	annotations := a.podAnnotations()
 	annotations[annotationConfigHash] = configHash(n, a)
 	return corev1.PodTemplateSpec{
@@ -110,7 +111,7 @@ func templateHash(template corev1.PodTemplateSpec) string {
 }
 
 // podSpec passes the PodSecurity profile "restricted".
-func podSpec(n *Network, image string) corev1.PodSpec {
+func podSpec(n *api.Network, image string) corev1.PodSpec {
 	return corev1.PodSpec{
 		AutomountServiceAccountToken: new(false),
 		EnableServiceLinks:           new(false),
@@ -131,7 +132,7 @@ func podSpec(n *Network, image string) corev1.PodSpec {
 }
 
 // volumes are those that the pod brings; with storage, the StatefulSet controller adds the claim of its ordinal as data.
-func volumes(n *Network) []corev1.Volume {
+func volumes(n *api.Network) []corev1.Volume {
 	config := corev1.Volume{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
 		LocalObjectReference: corev1.LocalObjectReference{Name: configMapName(n)},
 	}}}
@@ -143,7 +144,7 @@ func volumes(n *Network) []corev1.Volume {
 }
 
 // volumeClaims can't be changed once the StatefulSet exists, so nothing that a living network's spec can change may go in.
-func volumeClaims(s *Storage) []corev1.PersistentVolumeClaim {
+func volumeClaims(s *api.Storage) []corev1.PersistentVolumeClaim {
 	if s == nil {
 		return nil
 	}
@@ -157,7 +158,7 @@ func volumeClaims(s *Storage) []corev1.PersistentVolumeClaim {
 	}}
 }
 
-func retention(s *Storage) *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy {
+func retention(s *api.Storage) *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy {
 	if s == nil {
 		return nil
 	}
@@ -179,7 +180,7 @@ func rounded(list corev1.ResourceList) corev1.ResourceList {
 	return stored
 }
 
-func bitcoindContainer(n *Network, image string) corev1.Container {
+func bitcoindContainer(n *api.Network, image string) corev1.Container {
 	return corev1.Container{
 		Name:            container,
 		Image:           image,

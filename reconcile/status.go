@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // found is what a pass found out about a network.
@@ -28,9 +30,9 @@ type found struct {
 
 // statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes the
 // transition time of a condition that changed.
-func statusOf(n *Network, f found, now time.Time) NetworkStatus {
+func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
 	total, each := f.mesh.countEdges(f.nodes)
-	status := NetworkStatus{
+	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(f.image, n.Status.Image),
 		Credentials:        n.Status.Credentials,
@@ -52,7 +54,7 @@ func statusOf(n *Network, f found, now time.Time) NetworkStatus {
 		item := nodeStatus(n, node, onItsWay)
 		item.Edges = each[i]
 		status.Nodes = append(status.Nodes, item)
-		if node.reason != ReasonPodMissing && node.reason != ReasonPodRefused {
+		if node.reason != api.ReasonPodMissing && node.reason != api.ReasonPodRefused {
 			status.Replicas++
 		}
 		if node.ready {
@@ -73,8 +75,8 @@ const messageLimit = 500
 
 // nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain, if it tells one,
 // is left as reported before.
-func nodeStatus(n *Network, node node, onItsWay bool) NodeStatus {
-	item := NodeStatus{
+func nodeStatus(n *api.Network, node node, onItsWay bool) api.NodeStatus {
+	item := api.NodeStatus{
 		Ordinal:       node.ordinal,
 		Ready:         node.ready,
 		NodeName:      node.name,
@@ -101,29 +103,29 @@ type verdict struct {
 }
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
-func setConditions(status *NetworkStatus, n *Network, f found, now time.Time) {
+func setConditions(status *api.NetworkStatus, n *api.Network, f found, now time.Time) {
 	meshed, synced := meshedVerdict(f.mesh, f.nodes, *status), chainVerdict(n.Status, f.nodes, f.chain)
 	stalled := stalledVerdict(f.applyErr)
 	ready := readyVerdict(*status, stalled, meshed, synced)
 	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
 		ready.message = joinWords(ready.message, f.roll)
 	}
-	verdicts := map[string]verdict{ConditionReady: ready, ConditionMeshed: meshed, ConditionChainSynced: synced}
+	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed, api.ConditionChainSynced: synced}
 	switch {
 	case stalled != verdict{}:
-		verdicts[ConditionStalled] = stalled
+		verdicts[api.ConditionStalled] = stalled
 	case f.applyErr != nil:
-		verdicts[ConditionReconciling] = retriedVerdict(f.applyErr)
+		verdicts[api.ConditionReconciling] = retriedVerdict(f.applyErr)
 	case ready.status != metav1.ConditionTrue:
-		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
 	case f.roll != "":
-		verdicts[ConditionReconciling] = verdict{metav1.ConditionTrue, ReasonRollingOut, f.roll}
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, f.roll}
 	}
 	// Trouble with a Secret of the user's is no matter of the network's readiness.
 	if trouble := f.troubles.first(); trouble != nil && stalled == (verdict{}) {
-		verdicts[ConditionStalled] = verdict{metav1.ConditionTrue, trouble.reason, trouble.message}
+		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, trouble.reason, trouble.message}
 	}
-	for _, kind := range []string{ConditionReady, ConditionMeshed, ConditionChainSynced, ConditionReconciling, ConditionStalled} {
+	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced, api.ConditionReconciling, api.ConditionStalled} {
 		v, there := verdicts[kind]
 		if !there {
 			meta.RemoveStatusCondition(&status.Conditions, kind)
@@ -137,19 +139,19 @@ func setConditions(status *NetworkStatus, n *Network, f found, now time.Time) {
 }
 
 // readyVerdict names the first thing that is missing, the cause before its effects.
-func readyVerdict(status NetworkStatus, stalled, meshed, synced verdict) verdict {
+func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) verdict {
 	wanted := int32(len(status.Nodes))
 	switch {
 	case stalled != verdict{}:
 		return verdict{metav1.ConditionFalse, stalled.reason, stalled.message}
 	case status.ReadyNodes < wanted:
-		return verdict{metav1.ConditionFalse, ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, complaints(status.Nodes))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, complaints(status.Nodes))}
 	case meshed.status != metav1.ConditionTrue:
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + complaints(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
-		return verdict{metav1.ConditionTrue, ReasonReady, fmt.Sprintf("%d nodes are ready, all wanted pairs are connected, all have the same chain", wanted)}
+		return verdict{metav1.ConditionTrue, api.ReasonReady, fmt.Sprintf("%d nodes are ready, all wanted pairs are connected, all have the same chain", wanted)}
 	case wanted == 0:
-		return verdict{metav1.ConditionTrue, ReasonReady, "no nodes are wanted"}
+		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes are wanted"}
 	default:
 		return verdict{metav1.ConditionFalse, synced.reason, synced.message + complaints(status.Nodes)}
 	}
@@ -161,11 +163,11 @@ func stalledVerdict(applyErr error) verdict {
 	var lost keyLostError
 	switch {
 	case errors.As(applyErr, &conflict):
-		return verdict{metav1.ConditionTrue, ReasonNameConflict, oneLine(applyErr)}
+		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
 	case errors.As(applyErr, &lost):
-		return verdict{metav1.ConditionTrue, ReasonMasterKeyLost, oneLine(applyErr)}
+		return verdict{metav1.ConditionTrue, api.ReasonMasterKeyLost, oneLine(applyErr)}
 	case refused(applyErr):
-		return verdict{metav1.ConditionTrue, ReasonApplyFailed, oneLine(applyErr)}
+		return verdict{metav1.ConditionTrue, api.ReasonApplyFailed, oneLine(applyErr)}
 	default:
 		return verdict{}
 	}
@@ -173,9 +175,9 @@ func stalledVerdict(applyErr error) verdict {
 
 // retriedVerdict is about a failure that is none for stalledVerdict.
 func retriedVerdict(applyErr error) verdict {
-	reason := ReasonApplyFailed
+	reason := api.ReasonApplyFailed
 	if _, waits := errors.AsType[predecessorError](applyErr); waits {
-		reason = ReasonPredecessorGoes
+		reason = api.ReasonPredecessorGoes
 	}
 	return verdict{metav1.ConditionTrue, reason, oneLine(applyErr)}
 }
@@ -188,9 +190,9 @@ func refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
-func meshedVerdict(m mesh, nodes []node, status NetworkStatus) verdict {
+func meshedVerdict(m mesh, nodes []node, status api.NetworkStatus) verdict {
 	if status.Edges.Connected == status.Edges.Wanted {
-		return verdict{metav1.ConditionTrue, ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
+		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
 	}
 	var missing []string
 	for _, pair := range m.edges {
@@ -198,13 +200,13 @@ func meshedVerdict(m mesh, nodes []node, status NetworkStatus) verdict {
 			missing = append(missing, pair.String())
 		}
 	}
-	return verdict{metav1.ConditionFalse, ReasonPeersNotConnected,
+	return verdict{metav1.ConditionFalse, api.ReasonPeersNotConnected,
 		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, list(missing, " "))}
 }
 
 // chainVerdict lets the one from before stand while all that differs may be a block on its way.
-func chainVerdict(before NetworkStatus, nodes []node, c chain) verdict {
-	if was := meta.FindStatusCondition(before.Conditions, ConditionChainSynced); c.pending && was != nil {
+func chainVerdict(before api.NetworkStatus, nodes []node, c chain) verdict {
+	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.pending && was != nil {
 		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
 			return verdict{was.Status, was.Reason, was.Message}
 		}
@@ -214,7 +216,7 @@ func chainVerdict(before NetworkStatus, nodes []node, c chain) verdict {
 
 // followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still. One
 // that is new, or has lost its chain, is to get more than a block.
-func followed(status NetworkStatus, nodes []node) bool {
+func followed(status api.NetworkStatus, nodes []node) bool {
 	for i, n := range nodes {
 		known := i < len(status.Nodes) && status.Nodes[i].BestBlockHash != ""
 		if n.ready && (!known || n.tip == "" || n.height < status.Nodes[i].Height) {
@@ -242,18 +244,18 @@ func syncedVerdict(nodes []node, c chain) verdict {
 	}
 	switch {
 	case c.tip == "":
-		return verdict{metav1.ConditionUnknown, ReasonNoNodeAnswers, "no node tells its chain"}
+		return verdict{metav1.ConditionUnknown, api.ReasonNoNodeAnswers, "no node tells its chain"}
 	case settled && len(c.apart) > 0:
-		return verdict{metav1.ConditionFalse, ReasonTipsDiverged,
+		return verdict{metav1.ConditionFalse, api.ReasonTipsDiverged,
 			fmt.Sprintf("%s: other chains than that of height %d have %s", tips, c.height, names(c.apart))}
 	case settled && len(c.behind) > 0:
-		return verdict{metav1.ConditionFalse, ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.height, names(c.behind))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.height, names(c.behind))}
 	case silent != nil:
-		return verdict{metav1.ConditionUnknown, ReasonNodesNotAnswering, "ready, but not telling their chain: " + list(silent, ", ")}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but not telling their chain: " + list(silent, ", ")}
 	case c.pending:
-		return verdict{metav1.ConditionUnknown, ReasonNodesNotAnswering, "the highest node did not tell how the chains relate"}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "the highest node did not tell how the chains relate"}
 	default:
-		return verdict{metav1.ConditionTrue, ReasonOneTip, "all nodes that are ready have the same chain"}
+		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all nodes that are ready have the same chain"}
 	}
 }
 
@@ -281,7 +283,7 @@ func list(words []string, separator string) string {
 }
 
 // complaints are what is wrong with single nodes, to be put after a message.
-func complaints(nodes []NodeStatus) string {
+func complaints(nodes []api.NodeStatus) string {
 	var words []string
 	for _, node := range nodes {
 		if node.Reason != "" {

@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // tip stands for a block hash.
@@ -38,7 +40,7 @@ func meshed(count int) []node {
 var synced = chain{height: 101, tip: tip, tips: 1}
 
 // hush makes a node one that is ready, but doesn't answer.
-func hush(n *node) { n.answer, n.reason, n.message = answer{}, ReasonRPCUnreachable, "no answer" }
+func hush(n *node) { n.answer, n.reason, n.message = answer{}, api.ReasonRPCUnreachable, "no answer" }
 
 func TestConditions(t *testing.T) {
 	with := func(nodes []node, change func([]node)) []node { change(nodes); return nodes }
@@ -69,7 +71,7 @@ func TestConditions(t *testing.T) {
 		},
 		"a pod is missing": {
 			found: found{chain: synced, nodes: with(meshed(3), func(n []node) {
-				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: ReasonPodMissing, message: "the pod does not exist yet"}
+				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
 			})},
 			want: []string{
 				"Ready False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
@@ -88,7 +90,7 @@ func TestConditions(t *testing.T) {
 		"a node that does not answer is named": {
 			found: found{chain: chain{}, nodes: with(meshed(2), func(n []node) {
 				n[0].peers, n[1].peers = nil, nil
-				n[1].reason, n[1].message = ReasonRPCUnreachable, "no answer"
+				n[1].reason, n[1].message = api.ReasonRPCUnreachable, "no answer"
 			})},
 			want: []string{
 				"Ready False PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
@@ -165,7 +167,7 @@ func TestConditions(t *testing.T) {
 		},
 		"a roll waits for a pod": {
 			found: found{chain: synced, roll: "1 of 2 pods are updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
-				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: ReasonPodRefused, message: "quota"}
+				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
 			})},
 			want: []string{
 				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods are updated; waiting for my-network-sts-1",
@@ -174,15 +176,15 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the user's Secret can't be read": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{nil, errors.New("timeout"), troubleError{ReasonSecretForbidden, "allow it"}, troubleError{ReasonRPCSecretFailed, "quota"}}}},
+			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{nil, errors.New("timeout"), troubleError{api.ReasonSecretForbidden, "allow it"}, troubleError{api.ReasonRPCSecretFailed, "quota"}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
 				"Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
-			found: found{chain: synced, applied: applied{troubles: troubles{troubleError{ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
-				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: ReasonPodMissing, message: "it does not exist"}
+			found: found{chain: synced, applied: applied{troubles: troubles{troubleError{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
+				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodMissing, message: "it does not exist"}
 			})},
 			want: []string{
 				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: it does not exist (PodMissing)",
@@ -192,7 +194,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the apiserver refuses the user's Secret and a child": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{troubleError{ReasonSecretNotFound, "create it"}}}, applyErr: quota},
+			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{troubleError{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
 			want:  []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
@@ -229,7 +231,7 @@ func TestConditions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(int32(len(row.found.nodes)))
-			n.Status.Conditions = []metav1.Condition{{Type: ConditionReconciling, Status: metav1.ConditionTrue}, {Type: ConditionStalled, Status: metav1.ConditionTrue}}
+			n.Status.Conditions = []metav1.Condition{{Type: api.ConditionReconciling, Status: metav1.ConditionTrue}, {Type: api.ConditionStalled, Status: metav1.ConditionTrue}}
 			row.found.mesh = topologyOf(n).mesh()
 			got := map[string]bool{}
 			for _, c := range statusOf(n, row.found, time.Unix(1e9, 0)).Conditions {
@@ -258,17 +260,17 @@ func TestLongListsAreCut(t *testing.T) {
 func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	n := network(2)
 	first := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
-	nodes := []NodeStatus{
-		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
-		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
+	nodes := []api.NodeStatus{
+		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
+		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
 	}
-	want := NetworkStatus{
+	want := api.NetworkStatus{
 		ObservedGeneration: 2,
 		Replicas:           2,
 		Selector:           "app.kubernetes.io/instance=my-network,app.kubernetes.io/managed-by=bitcoin-controller,app.kubernetes.io/name=bitcoind",
 		ReadyNodes:         2,
 		Peers:              "1/1",
-		Edges:              Edges{Wanted: 1, Connected: 1},
+		Edges:              api.Edges{Wanted: 1, Connected: 1},
 		Height:             101,
 		Tips:               1,
 		Nodes:              nodes,
@@ -284,10 +286,10 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	}
 
 	broken := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: readyNodes(2)}, time.Unix(2e9, 0))
-	if got := meta.FindStatusCondition(broken.Conditions, ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
+	if got := meta.FindStatusCondition(broken.Conditions, api.ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
 		t.Errorf("the condition changed at 2e9, but says %s", got)
 	}
-	if !meta.IsStatusConditionTrue(n.Status.Conditions, ConditionReady) {
+	if !meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady) {
 		t.Error("computing a status changed the network's own")
 	}
 }
@@ -307,7 +309,7 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 	on := func(hash string, height int64) func(*node) {
 		return func(n *node) { n.tip, n.height = hash, height }
 	}
-	missing := func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: ReasonPodMissing} }
+	missing := func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: api.ReasonPodMissing} }
 	type change func(*node)
 	const (
 		ready    = "True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain"
@@ -388,10 +390,10 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 				}
 			}
 			f := found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: row.chain}
-			var last NetworkStatus
+			var last api.NetworkStatus
 			for range 2 { // what it says then stands while nothing else happens
 				last = statusOf(n, f, time.Unix(1e9, 0))
-				is := meta.FindStatusCondition(last.Conditions, ConditionReady)
+				is := meta.FindStatusCondition(last.Conditions, api.ConditionReady)
 				if got := fmt.Sprintf("%s %s: %s", is.Status, is.Reason, is.Message); got != row.want {
 					t.Errorf("%s\nwant %s", got, row.want)
 				}
@@ -409,7 +411,7 @@ func TestTheStatusOfTheLargestNetworkFitsIntoAnObject(t *testing.T) {
 	n.Name = strings.Repeat("n", 48)
 	nodes := meshed(1000)
 	for i := range nodes {
-		nodes[i].reason, nodes[i].message = ReasonPodRefused, "admission webhook denied the request: "+strings.Repeat("ä", 5000)
+		nodes[i].reason, nodes[i].message = api.ReasonPodRefused, "admission webhook denied the request: "+strings.Repeat("ä", 5000)
 	}
 	status := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: synced}, time.Unix(1e9, 0))
 	text, err := json.Marshal(status)

@@ -4,24 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
-)
 
-// TopologyType is the shape of a network: which pairs of nodes are connected, and which end of a pair dials.
-type TopologyType string
-
-// The types of topologies. Where one node of a pair dials, the other one doesn't, but for Auto up to 9 nodes.
-const (
-	// TopologyAuto is a full mesh as long as bitcoind can keep it up by itself, up to 17 nodes. In larger networks every
-	// further node dials 8 others, so that it takes the loss of 8 nodes to split the network.
-	TopologyAuto TopologyType = "Auto"
-	// TopologyFullMesh connects all pairs, in networks of any size.
-	TopologyFullMesh TopologyType = "FullMesh"
-	// TopologyRing has each node dial the next one, and the last one the first.
-	TopologyRing TopologyType = "Ring"
-	// TopologyStar has all nodes dial node 0.
-	TopologyStar TopologyType = "Star"
-	// TopologySparse has each node dial 8 lower ordinals, or all of them if there are fewer: Auto without its core.
-	TopologySparse TopologyType = "Sparse"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 const (
@@ -41,7 +25,7 @@ const (
 // be ready: every pass, and every controller after a restart or an upgrade, wants the same edges.
 type topology struct {
 	// kind is Auto if it is empty or unknown.
-	kind TopologyType
+	kind api.TopologyType
 	// nodes is the size of the network, the ordinals being 0 to nodes-1.
 	nodes int32
 	// seed is the network's UID: different networks have different edges.
@@ -57,13 +41,13 @@ type topology struct {
 func (t topology) dials() [][]int32 {
 	t.nodes = max(t.nodes, 0)
 	switch t.kind {
-	case TopologyFullMesh:
+	case api.TopologyFullMesh:
 		return dialsWhere(t.nodes, dialsByParity)
-	case TopologyRing:
+	case api.TopologyRing:
 		return dialsNext(t.nodes)
-	case TopologyStar:
+	case api.TopologyStar:
 		return dialsCentre(t.nodes)
-	case TopologySparse:
+	case api.TopologySparse:
 		return t.extend(nil)
 	}
 	if t.nodes <= topologyBothWays {

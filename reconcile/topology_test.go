@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // topologySeeds are UIDs of networks. With the last two, single draws would put two of 1,000 nodes 5 hops apart.
@@ -20,28 +22,28 @@ var topologySeeds = []string{
 	"0021b679-aaaa-4bbb-8ccc-000000000117",
 }
 
-var allTopologies = []TopologyType{TopologyAuto, TopologyFullMesh, TopologyRing, TopologyStar, TopologySparse}
+var allTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologyRing, api.TopologyStar, api.TopologySparse}
 
 // grownTopologies are those whose lists depend on nothing but lower ordinals.
-var grownTopologies = []TopologyType{TopologyAuto, TopologyFullMesh, TopologyStar, TopologySparse}
+var grownTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologyStar, api.TopologySparse}
 
 // meshedTopologies are those that promise to survive the loss of any 7 nodes.
-var meshedTopologies = []TopologyType{TopologyAuto, TopologyFullMesh, TopologySparse}
+var meshedTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologySparse}
 
 // forTopologies runs the check on networks of each type with two seeds: of 0 to 60 nodes, and of the sizes up to which the
 // API allows the type.
-func forTopologies(t *testing.T, kinds []TopologyType, check func(t *testing.T, network topology)) {
+func forTopologies(t *testing.T, kinds []api.TopologyType, check func(t *testing.T, network topology)) {
 	t.Helper()
 	for _, kind := range kinds {
 		sizes := []int32{100, 300, 1000}
-		if kind == TopologyFullMesh || kind == TopologyStar {
+		if kind == api.TopologyFullMesh || kind == api.TopologyStar {
 			sizes = sizes[:1]
 		}
 		for nodes := int32(60); nodes >= 0; nodes-- {
 			sizes = append(sizes, nodes)
 		}
 		seeds := topologySeeds[:2]
-		if kind != TopologyAuto && kind != TopologySparse {
+		if kind != api.TopologyAuto && kind != api.TopologySparse {
 			seeds = seeds[:1] // the others make no use of it
 		}
 		for _, seed := range seeds {
@@ -73,7 +75,7 @@ func TestTopologyListsAreOfOtherNodesAscending(t *testing.T) {
 func TestTopologyOneEndOfAPairDials(t *testing.T) {
 	forTopologies(t, allTopologies, func(t *testing.T, network topology) {
 		lists := network.dials()
-		bothWays := network.kind == TopologyAuto && network.nodes <= 9
+		bothWays := network.kind == api.TopologyAuto && network.nodes <= 9
 		for ordinal, list := range lists {
 			for _, peer := range list {
 				if slices.Contains(lists[peer], int32(ordinal)) != bothWays {
@@ -85,8 +87,8 @@ func TestTopologyOneEndOfAPairDials(t *testing.T) {
 }
 
 func TestTopologyFullMeshes(t *testing.T) {
-	forTopologies(t, []TopologyType{TopologyAuto, TopologyFullMesh, TopologySparse}, func(t *testing.T, network topology) {
-		largest := map[TopologyType]int32{TopologyAuto: 17, TopologyFullMesh: 100, TopologySparse: 9}[network.kind]
+	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologySparse}, func(t *testing.T, network topology) {
+		largest := map[api.TopologyType]int32{api.TopologyAuto: 17, api.TopologyFullMesh: 100, api.TopologySparse: 9}[network.kind]
 		if network.nodes > largest {
 			return
 		}
@@ -99,14 +101,14 @@ func TestTopologyFullMeshes(t *testing.T) {
 }
 
 func TestTopologyDegrees(t *testing.T) {
-	forTopologies(t, []TopologyType{TopologyAuto, TopologySparse}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologySparse}, func(t *testing.T, network topology) {
 		lists := network.dials()
 		for ordinal, peers := range graphOf(lists) {
 			dialled := len(peers) - len(lists[ordinal])
 			if len(lists[ordinal]) > 8 || dialled > 24 {
 				t.Errorf("%d dials %d and is dialled by %d", ordinal, len(lists[ordinal]), dialled)
 			}
-			if dials := min(ordinal, 8); (ordinal >= 17 || network.kind == TopologySparse) && len(lists[ordinal]) != dials {
+			if dials := min(ordinal, 8); (ordinal >= 17 || network.kind == api.TopologySparse) && len(lists[ordinal]) != dials {
 				t.Errorf("%d dials %d, want %d", ordinal, len(lists[ordinal]), dials)
 			}
 			if len(peers) > 32 {
@@ -117,9 +119,9 @@ func TestTopologyDegrees(t *testing.T) {
 }
 
 func TestTopologyNewcomersDialLowerOrdinals(t *testing.T) {
-	forTopologies(t, []TopologyType{TopologyAuto, TopologySparse}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologySparse}, func(t *testing.T, network topology) {
 		for ordinal, list := range network.dials() {
-			core := network.kind == TopologyAuto && ordinal < 17
+			core := network.kind == api.TopologyAuto && ordinal < 17
 			if len(list) > 0 && slices.Max(list) >= int32(ordinal) && !core {
 				t.Errorf("%d dials %v", ordinal, list)
 			}
@@ -129,7 +131,7 @@ func TestTopologyNewcomersDialLowerOrdinals(t *testing.T) {
 
 // Of 1,000 nodes some would have more than 24 peers that dial them if there were no bound.
 func TestTopologyBoundIsReached(t *testing.T) {
-	lists := topology{TopologyAuto, 1000, topologySeeds[0]}.dials()
+	lists := topology{api.TopologyAuto, 1000, topologySeeds[0]}.dials()
 	most := 0
 	for _, peers := range graphOf(lists) {
 		most = max(most, len(peers))
@@ -140,7 +142,7 @@ func TestTopologyBoundIsReached(t *testing.T) {
 }
 
 func TestTopologyDiameter(t *testing.T) {
-	for _, kind := range []TopologyType{TopologyAuto, TopologySparse} {
+	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		for _, seed := range topologySeeds {
 			for _, nodes := range []int32{100, 300, 1000} {
 				graph := graphOf(topology{kind, nodes, seed}.dials())
@@ -192,7 +194,7 @@ func TestTopologySurvivesTheLossOfAny7(t *testing.T) {
 
 // Any 8 may split a network, and 30% may be all the peers of somebody; but no more than a few nodes lose touch.
 func TestTopologySurvivesTheLossOf30Percent(t *testing.T) {
-	for _, kind := range []TopologyType{TopologyAuto, TopologySparse} {
+	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		for _, seed := range topologySeeds {
 			for _, nodes := range []int{30, 60, 100, 300, 1000} {
 				graph, random := graphOf(topology{kind, int32(nodes), seed}.dials()), rand.New(rand.NewPCG(1, 2))
@@ -209,8 +211,8 @@ func TestTopologySurvivesTheLossOf30Percent(t *testing.T) {
 }
 
 func TestTopologyGrowsByTheNewcomersDials(t *testing.T) {
-	for kind, from := range map[TopologyType]int32{TopologyAuto: 17, TopologySparse: 8} {
-		forTopologies(t, []TopologyType{kind}, func(t *testing.T, network topology) {
+	for kind, from := range map[api.TopologyType]int32{api.TopologyAuto: 17, api.TopologySparse: 8} {
+		forTopologies(t, []api.TopologyType{kind}, func(t *testing.T, network topology) {
 			if network.nodes < from {
 				return // newcomers don't dial 8 yet
 			}
@@ -238,7 +240,7 @@ func TestTopologyShrinksByTheLeaversEntries(t *testing.T) {
 			lists[ordinal] = slices.DeleteFunc(list, func(peer int32) bool { return peer == leaver })
 		}
 		want, got := lists[:leaver], network.dials()
-		if network.kind == TopologyAuto && network.nodes == 9 {
+		if network.kind == api.TopologyAuto && network.nodes == 9 {
 			// Second directions come back: no pair is dropped, and no entry of anybody.
 			for ordinal, list := range want {
 				lost := slices.DeleteFunc(slices.Clone(list), func(peer int32) bool { return slices.Contains(got[ordinal], peer) })
@@ -270,7 +272,7 @@ func TestTopologyIsTheSameOnEveryCall(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 4 {
 		calls.Go(func() {
-			network := topology{TopologyAuto, 300, topologySeeds[0]}
+			network := topology{api.TopologyAuto, 300, topologySeeds[0]}
 			if diff := cmp.Diff(first[network], network.dials()); diff != "" {
 				t.Errorf("at the same time as others, -want +got:\n%s", diff)
 			}
@@ -280,7 +282,7 @@ func TestTopologyIsTheSameOnEveryCall(t *testing.T) {
 }
 
 func TestTopologyDiffersBetweenNetworks(t *testing.T) {
-	for _, kind := range []TopologyType{TopologyAuto, TopologySparse} {
+	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		a, b := topology{kind, 60, topologySeeds[0]}.dials(), topology{kind, 60, topologySeeds[2]}.dials()
 		if cmp.Equal(a, b) {
 			t.Errorf("%s: two networks have the same edges", kind)
@@ -291,9 +293,9 @@ func TestTopologyDiffersBetweenNetworks(t *testing.T) {
 // The digests come from a program in another language, written from the comments. If they change, networks that exist are
 // rewired by the update.
 func TestTopologyStaysForEver(t *testing.T) {
-	for kind, want := range map[TopologyType]string{
-		TopologyAuto:   "fe08c8575dc84b06525f850e0f964ae9b6d74f0be9608553ac6af97bff445ca8",
-		TopologySparse: "788cc54d2931535bc601edbc5bf2a852b46fb994315ca75f489e463c0ecefbfa",
+	for kind, want := range map[api.TopologyType]string{
+		api.TopologyAuto:   "fe08c8575dc84b06525f850e0f964ae9b6d74f0be9608553ac6af97bff445ca8",
+		api.TopologySparse: "788cc54d2931535bc601edbc5bf2a852b46fb994315ca75f489e463c0ecefbfa",
 	} {
 		lists, digest := topology{kind, 1000, topologySeeds[0]}.dials(), sha256.New()
 		for ordinal, list := range lists {
@@ -314,21 +316,21 @@ func TestTopologyOfSmallNetworks(t *testing.T) {
 		network topology
 		want    [][]int32
 	}{
-		"auto has everybody dial everybody": {topology{kind: TopologyAuto, nodes: 3}, [][]int32{{1, 2}, {0, 2}, {0, 1}}},
+		"auto has everybody dial everybody": {topology{kind: api.TopologyAuto, nodes: 3}, [][]int32{{1, 2}, {0, 2}, {0, 1}}},
 		"no type is auto":                   {topology{nodes: 2}, [][]int32{{1}, {0}}},
 		"less than no node is none":         {topology{nodes: -1}, [][]int32{}},
-		"from 10 nodes on one end of a pair dials": {topology{kind: TopologyAuto, nodes: 10}, [][]int32{
+		"from 10 nodes on one end of a pair dials": {topology{kind: api.TopologyAuto, nodes: 10}, [][]int32{
 			{1, 2, 3, 4, 5, 6, 7, 8}, {2, 3, 4, 5, 6, 7, 8, 9}, {3, 4, 5, 6, 7, 8, 9}, {4, 5, 6, 7, 8, 9},
 			{5, 6, 7, 8, 9}, {6, 7, 8, 9}, {7, 8, 9}, {8, 9}, {9}, {0},
 		}},
-		"a full mesh is balanced":   {topology{kind: TopologyFullMesh, nodes: 4}, [][]int32{{1, 3}, {2}, {0, 3}, {1}}},
-		"no ring":                   {topology{kind: TopologyRing, nodes: 0}, [][]int32{}},
-		"a ring of one is no edge":  {topology{kind: TopologyRing, nodes: 1}, [][]int32{nil}},
-		"a ring of two is one edge": {topology{kind: TopologyRing, nodes: 2}, [][]int32{{1}, nil}},
-		"a ring is closed":          {topology{kind: TopologyRing, nodes: 4}, [][]int32{{1}, {2}, {3}, {0}}},
-		"a star of one is no edge":  {topology{kind: TopologyStar, nodes: 1}, [][]int32{nil}},
-		"the leaves dial":           {topology{kind: TopologyStar, nodes: 4}, [][]int32{nil, {0}, {0}, {0}}},
-		"sparse dials lower ones":   {topology{kind: TopologySparse, nodes: 4}, [][]int32{{}, {0}, {0, 1}, {0, 1, 2}}},
+		"a full mesh is balanced":   {topology{kind: api.TopologyFullMesh, nodes: 4}, [][]int32{{1, 3}, {2}, {0, 3}, {1}}},
+		"no ring":                   {topology{kind: api.TopologyRing, nodes: 0}, [][]int32{}},
+		"a ring of one is no edge":  {topology{kind: api.TopologyRing, nodes: 1}, [][]int32{nil}},
+		"a ring of two is one edge": {topology{kind: api.TopologyRing, nodes: 2}, [][]int32{{1}, nil}},
+		"a ring is closed":          {topology{kind: api.TopologyRing, nodes: 4}, [][]int32{{1}, {2}, {3}, {0}}},
+		"a star of one is no edge":  {topology{kind: api.TopologyStar, nodes: 1}, [][]int32{nil}},
+		"the leaves dial":           {topology{kind: api.TopologyStar, nodes: 4}, [][]int32{nil, {0}, {0}, {0}}},
+		"sparse dials lower ones":   {topology{kind: api.TopologySparse, nodes: 4}, [][]int32{{}, {0}, {0, 1}, {0, 1, 2}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(row.want, row.network.dials()); diff != "" {
@@ -339,7 +341,7 @@ func TestTopologyOfSmallNetworks(t *testing.T) {
 }
 
 func TestTopologyFullMeshIsBalanced(t *testing.T) {
-	forTopologies(t, []TopologyType{TopologyFullMesh}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyFullMesh}, func(t *testing.T, network topology) {
 		for ordinal, list := range network.dials() {
 			if dials := int32(len(list)); dials != (network.nodes-1)/2 && dials != network.nodes/2 {
 				t.Errorf("%d dials %d others", ordinal, dials)
@@ -349,14 +351,14 @@ func TestTopologyFullMeshIsBalanced(t *testing.T) {
 }
 
 func TestTopologyRingAndStar(t *testing.T) {
-	forTopologies(t, []TopologyType{TopologyRing, TopologyStar}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyRing, api.TopologyStar}, func(t *testing.T, network topology) {
 		if network.nodes < 3 {
 			return // see the small networks
 		}
 		lists := network.dials()
 		for ordinal, list := range lists {
 			want := []int32{(int32(ordinal) + 1) % network.nodes}
-			if network.kind == TopologyStar {
+			if network.kind == api.TopologyStar {
 				want = []int32{0}[:min(ordinal, 1)]
 			}
 			if !slices.Equal(list, want) {
@@ -370,14 +372,14 @@ func TestTopologyRingAndStar(t *testing.T) {
 }
 
 func TestTopologyAllocatesAListANode(t *testing.T) {
-	network := topology{TopologyAuto, 1000, topologySeeds[0]}
+	network := topology{api.TopologyAuto, 1000, topologySeeds[0]}
 	if allocations := testing.AllocsPerRun(3, func() { network.dials() }); allocations > 1100 {
 		t.Errorf("%v allocations", allocations)
 	}
 }
 
 func BenchmarkTopology1000(b *testing.B) {
-	for _, kind := range []TopologyType{TopologyAuto, TopologySparse} {
+	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		b.Run(string(kind), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // What nodes said is remembered from pass to pass, so that an event costs questions to those nodes only that it may
@@ -62,7 +64,7 @@ type view struct {
 	tries map[netip.Addr]try
 	// failures counts the failures since the node last answered; reason and message are of the last one.
 	failures int
-	reason   NodeReason
+	reason   api.NodeReason
 	message  string
 	// asking: an exchange with the node is going on, and works on a copy; voided are the addresses that began another life
 	// since it does.
@@ -199,7 +201,7 @@ func (v *view) succeed() { v.failures, v.reason, v.message = 0, "", "" }
 
 // wanted is the mesh of the network. It is computed only if it may be another than the last time: that of 1,000 nodes takes
 // longer than all else in a pass that finds nothing to do.
-func (known *memory) wanted(n *Network) mesh {
+func (known *memory) wanted(n *api.Network) mesh {
 	if t := topologyOf(n); t != known.topology || known.mesh.dials == nil {
 		known.topology, known.mesh = t, t.mesh()
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	testingclock "k8s.io/utils/clock/testing"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
@@ -34,7 +35,7 @@ type world struct {
 	fakes   []*rpctest.Node
 	ips     []netip.Addr
 	clock   *testingclock.FakePassiveClock
-	network *Network
+	network *api.Network
 	// as is how controllers try to be let in.
 	as   credentials
 	runs int
@@ -102,7 +103,7 @@ func (w *world) observe() []node {
 		run, up := w.up[ordinal]
 		nodes[i] = node{ordinal: ordinal, name: podName(w.network, ordinal), as: w.as, ip: w.ips[i], run: run, ready: up}
 		if !up {
-			nodes[i].reason = ReasonPodNotReady
+			nodes[i].reason = api.ReasonPodNotReady
 		}
 	}
 	return nodes
@@ -312,7 +313,7 @@ func (w *world) restart(t *testing.T, ordinal int) {
 func TestTheMeshFollowsEvents(t *testing.T) {
 	for name, row := range map[string]struct {
 		nodes  int
-		kind   TopologyType
+		kind   api.TopologyType
 		happen func(t *testing.T, w *world)
 		// trips are round trips to each node at that event, before anything is looked at again.
 		trips []int
@@ -321,7 +322,7 @@ func TestTheMeshFollowsEvents(t *testing.T) {
 			nodes: 3, happen: func(t *testing.T, w *world) { w.restart(t, 1) }, trips: []int{2, 2, 2},
 		},
 		"where one end dials, only those that dial it": {
-			nodes: 5, kind: TopologyRing, happen: func(t *testing.T, w *world) { w.restart(t, 1) }, trips: []int{2, 2, 0, 0, 0},
+			nodes: 5, kind: api.TopologyRing, happen: func(t *testing.T, w *world) { w.restart(t, 1) }, trips: []int{2, 2, 0, 0, 0},
 		},
 		"a pod lost its readiness for a moment, and no connection": {
 			nodes: 3, happen: func(t *testing.T, w *world) { w.ready(1) }, trips: []int{1, 1, 1},
@@ -466,7 +467,7 @@ func (w *world) judged(f found) (written bool) {
 
 func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
 	w := newWorld(t, 5)
-	w.network.Spec.Topology.Type = TopologyRing
+	w.network.Spec.Topology.Type = api.TopologyRing
 	w.allReady()
 	c := w.controller()
 	w.judged(c.rest(t, w))
@@ -513,7 +514,7 @@ func TestANewcomerWithTheChainIsReadySoon(t *testing.T) {
 	for w.clock.Now().Sub(since) < 2*time.Second {
 		f, again := c.pass(t, w)
 		w.judged(f)
-		is := meta.FindStatusCondition(w.network.Status.Conditions, ConditionReady)
+		is := meta.FindStatusCondition(w.network.Status.Conditions, api.ConditionReady)
 		ready = append(ready, fmt.Sprint(w.clock.Now().Sub(since), " ", is.Reason))
 		w.time.Advance(again)
 		w.advance(again)
@@ -570,13 +571,13 @@ func TestANetworkIsReadyOnlyWhenANewcomerHasTheChain(t *testing.T) {
 		var again time.Duration
 		f, again = c.pass(t, w)
 		w.judged(f)
-		if reason := meta.FindStatusCondition(w.network.Status.Conditions, ConditionReady).Reason; !slices.Contains(said, reason) {
+		if reason := meta.FindStatusCondition(w.network.Status.Conditions, api.ConditionReady).Reason; !slices.Contains(said, reason) {
 			said = append(said, reason)
 		}
 		w.advance(again)
 		w.time.Advance(again)
 	}
-	if want := []string{ReasonNodesBehind, ReasonReady}; !slices.Equal(said, want) {
+	if want := []string{api.ReasonNodesBehind, api.ReasonReady}; !slices.Equal(said, want) {
 		t.Errorf("Ready says %v, want %v", said, want)
 	}
 }
@@ -701,11 +702,11 @@ func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.
 			f, _ := c.pass(t, w)
 			w.judged(f)
 		}
-		return meta.FindStatusCondition(w.network.Status.Conditions, ConditionReady).Reason
+		return meta.FindStatusCondition(w.network.Status.Conditions, api.ConditionReady).Reason
 	}
 	w.net.SetBlockDelay(300 * time.Millisecond)
 	for since := w.clock.Now(); w.clock.Now().Sub(since) < 5*time.Minute; {
-		if now := reason(); now != ReasonReady {
+		if now := reason(); now != api.ReasonReady {
 			t.Fatalf("%s after %s", now, w.clock.Now().Sub(since))
 		}
 	}
@@ -717,7 +718,7 @@ func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.
 		t.Errorf("the status has height %d when %d blocks are mined", told, mined)
 	}
 	w.net.SetBlockDelay(time.Hour) // all but one get no more blocks
-	for stuck := w.clock.Now(); reason() != ReasonNodesBehind; {
+	for stuck := w.clock.Now(); reason() != api.ReasonNodesBehind; {
 		if after := w.clock.Now().Sub(stuck); after > 40*time.Second {
 			t.Fatalf("nodes that stay behind are not told of after %s", after)
 		}

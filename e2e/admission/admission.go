@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // Judge admits BitcoinNetworks or says why not, in the words that a user of kubectl reads. Nothing of it stays.
@@ -291,7 +291,7 @@ func answered(t *testing.T, err error, want string) {
 
 func parse(t *testing.T, object string) *unstructured.Unstructured {
 	t.Helper()
-	text := fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, %s}", reconcile.Group, object)
+	text := fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, %s}", api.Group, object)
 	body, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
 		t.Fatal(err)

@@ -12,11 +12,11 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/admission"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestAdmission(t *testing.T) {
-	admission.Test(t, apiserver{t.Context(), client.Resource(reconcile.Resource).Namespace(newNamespace(t))})
+	admission.Test(t, apiserver{t.Context(), client.Resource(api.Resource).Namespace(newNamespace(t))})
 }
 
 // apiserver is asked strictly, as kubectl does.

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -165,7 +166,7 @@ func (n network) tellsNothing(t *testing.T, c *controller, words ...string) {
 	for _, entry := range c.logs.All() {
 		text += entry.Message + fmt.Sprint(entry.ContextMap())
 	}
-	for _, resource := range []schema.GroupVersionResource{reconcile.Resource, configMaps, services, statefulSets, pods, events} {
+	for _, resource := range []schema.GroupVersionResource{api.Resource, configMaps, services, statefulSets, pods, events} {
 		list, err := client.Resource(resource).Namespace(n.namespace).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -183,7 +184,7 @@ func (n network) tellsNothing(t *testing.T, c *controller, words ...string) {
 
 func TestTheMasterKeyIsMadeOnce(t *testing.T) {
 	eventually(t, "no network of another test left", func() error {
-		list, err := client.Resource(reconcile.Resource).List(t.Context(), metav1.ListOptions{})
+		list, err := client.Resource(api.Resource).List(t.Context(), metav1.ListOptions{})
 		if err == nil && len(list.Items) > 0 {
 			err = fmt.Errorf("%s/%s", list.Items[0].GetNamespace(), list.Items[0].GetName())
 		}
@@ -195,7 +196,7 @@ func TestTheMasterKeyIsMadeOnce(t *testing.T) {
 	// Anybody might make this up, be it to keep the key from being made.
 	forged := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{
 		"name": "my-network-config", "labels": map[string]any{"app.kubernetes.io/managed-by": "bitcoin-controller"},
-		"annotations": map[string]any{reconcile.Group + "/key-fingerprint": "0123456789abcdef"},
+		"annotations": map[string]any{api.Group + "/key-fingerprint": "0123456789abcdef"},
 	}}}
 	if _, err := client.Resource(configMaps).Namespace(newNamespace(t)).Create(t.Context(), forged, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -228,8 +229,8 @@ func TestALostMasterKeyIsNoticedAndMendsByItself(t *testing.T) {
 	refused.look(t, n)
 
 	kept := loseKey(t)
-	n.condition(t, metav1.ConditionFalse, reconcile.ReasonMasterKeyLost)
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonMasterKeyLost, "Restore it from a backup")
+	n.condition(t, metav1.ConditionFalse, api.ReasonMasterKeyLost)
+	n.says(t, api.ConditionStalled, api.ReasonMasterKeyLost, "Restore it from a backup")
 	n.tells(t, "Warning MasterKeyLost: Secret bitcoin-controller/bitcoin-controller-master-key")
 	c.stop()
 	if err := client.Resource(configMaps).Namespace(n.namespace).Delete(t.Context(), "my-network-config", metav1.DeleteOptions{}); err != nil {
@@ -238,18 +239,18 @@ func TestALostMasterKeyIsNoticedAndMendsByItself(t *testing.T) {
 	c = startController(t) // which finds it lost
 	fresh := network{namespace: newNamespace(t), name: "my-network"}
 	fresh.create(t, 1)
-	fresh.condition(t, metav1.ConditionFalse, reconcile.ReasonMasterKeyLost)
+	fresh.condition(t, metav1.ConditionFalse, api.ReasonMasterKeyLost)
 	if _, err := readSecret(t.Context(), systemNamespace, masterKey); !apierrors.IsNotFound(err) {
 		t.Errorf("there is a new key (%v)", err)
 	}
 	createSecret(t, systemNamespace, masterKey, map[string]string{"key": "too short"})
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonMasterKeyLost, `holds no 32 bytes or more under "key"`)
+	n.says(t, api.ConditionStalled, api.ReasonMasterKeyLost, `holds no 32 bytes or more under "key"`)
 	deleteSecret(t, systemNamespace, masterKey)
 
 	createSecret(t, systemNamespace, masterKey, kept)
 	n.meshed(t, 2)
 	fresh.meshed(t, 1)
-	n.lacks(t, reconcile.ConditionStalled)
+	n.lacks(t, api.ConditionStalled)
 	if after := n.uids(t); !slices.Equal(before, after) {
 		t.Errorf("pods were replaced: %v, before %v", after, before)
 	}
@@ -265,9 +266,9 @@ func TestAnotherMasterKeyIsAgreedToByTheGeneration(t *testing.T) {
 	n.meshed(t, 3)
 	before, refused := n.uids(t), refusals{}
 	loseKey(t)
-	n.condition(t, metav1.ConditionFalse, reconcile.ReasonMasterKeyLost)
+	n.condition(t, metav1.ConditionFalse, api.ReasonMasterKeyLost)
 	createSecret(t, systemNamespace, masterKey, map[string]string{"key": strings.Repeat("another ", 4)})
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonMasterKeyLost, "raise spec.credentials.generation above 1")
+	n.says(t, api.ConditionStalled, api.ReasonMasterKeyLost, "raise spec.credentials.generation above 1")
 	if count := refused.look(t, n); count > 0 {
 		t.Errorf("nodes were sent %d wrong passwords", count)
 	}
@@ -275,7 +276,7 @@ func TestAnotherMasterKeyIsAgreedToByTheGeneration(t *testing.T) {
 		t.Error("pods were replaced before anybody agreed to that")
 	}
 
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
 	eventually(t, "all pods replaced", func() error {
 		for _, uid := range n.uids(t) {
 			if slices.Contains(before, uid) {
@@ -290,9 +291,9 @@ func TestAnotherMasterKeyIsAgreedToByTheGeneration(t *testing.T) {
 		t.Errorf("nodes were sent %d wrong passwords", count)
 	}
 	// What applications have is of the key that is gone.
-	n.says(t, reconcile.ConditionReconciling, reconcile.ReasonRollingOut, "delete Secret my-network-rpc")
+	n.says(t, api.ConditionReconciling, api.ReasonRollingOut, "delete Secret my-network-rpc")
 	n.renews(t)
-	n.lacks(t, reconcile.ConditionReconciling)
+	n.lacks(t, api.ConditionReconciling)
 	n.tellsNothing(t, c, strings.Repeat("another ", 4))
 }
 
@@ -385,7 +386,7 @@ func TestANetworkThatIsMadeAnewHasASecretOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Resource(reconcile.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{}); err != nil {
+	if err := client.Resource(api.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	n.create(t, 1) // its predecessor's Secret is still there
@@ -445,13 +446,13 @@ func TestAQuotaOnSecretsKeepsNoNetworkFromRunning(t *testing.T) {
 	}
 	n.create(t, 1)
 	n.meshed(t, 1)
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonRPCSecretFailed, "exceeded quota: few")
+	n.says(t, api.ConditionStalled, api.ReasonRPCSecretFailed, "exceeded quota: few")
 	n.tells(t, "Warning RPCSecretFailed: create Secret my-network-rpc")
 	before := n.uids(t)
 	if err := client.Resource(quotas).Namespace(n.namespace).Delete(t.Context(), "few", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	n.lacks(t, reconcile.ConditionStalled)
+	n.lacks(t, api.ConditionStalled)
 	if user, password, err := n.application(t.Context()); err != nil || n.call(t.Context(), 0, user, password) != nil {
 		t.Errorf("applications have no credentials that work: %v", err)
 	}
@@ -470,13 +471,13 @@ func TestARotationRefusesNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
 	accepted := func() string {
 		u, err := client.Resource(configMaps).Namespace(n.namespace).Get(t.Context(), "my-network-config", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return u.GetAnnotations()[reconcile.Group+"/credentials"]
+		return u.GetAnnotations()[api.Group+"/credentials"]
 	}
 	seen := []string{"1"}
 	password, raised := old, false
@@ -506,9 +507,9 @@ func TestARotationRefusesNobody(t *testing.T) {
 		}
 		if !raised && accepted() == "1,2" {
 			raised = true
-			merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 3}}}")
+			merge(t, api.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 3}}}")
 		}
-		reconciling := meta.FindStatusCondition(found.Status.Conditions, reconcile.ConditionReconciling)
+		reconciling := meta.FindStatusCondition(found.Status.Conditions, api.ConditionReconciling)
 		if reconciling != nil && strings.Contains(reconciling.Message, "delete Secret my-network-rpc") && deleted != accepted() {
 			deleted = accepted()
 			c.stop() // so that applications are restarted before the old credentials go, for which they have only two short audits here
@@ -520,7 +521,7 @@ func TestARotationRefusesNobody(t *testing.T) {
 		return nil
 	})
 	n.meshed(t, 3)
-	n.lacks(t, reconcile.ConditionReconciling)
+	n.lacks(t, api.ConditionReconciling)
 	if count := refused.look(t, n); count > 0 {
 		t.Errorf("nodes refused %d calls", count)
 	}
@@ -577,11 +578,11 @@ func TestAnOldConfigMapUndoesNoRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := n.configuration(t)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
-	n.says(t, reconcile.ConditionReconciling, reconcile.ReasonRollingOut, "delete Secret my-network-rpc")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
+	n.says(t, api.ConditionReconciling, api.ReasonRollingOut, "delete Secret my-network-rpc")
 	n.renews(t)
 	n.generation(t, 2)
-	n.lacks(t, reconcile.ConditionReconciling)
+	n.lacks(t, api.ConditionReconciling)
 	second, before := n.configuration(t), n.uids(t)
 
 	for _, restarted := range []bool{false, true} {
@@ -605,7 +606,7 @@ func TestAnOldConfigMapUndoesNoRotation(t *testing.T) {
 		}
 	}
 	n.generation(t, 2)
-	n.lacks(t, reconcile.ConditionReconciling)
+	n.lacks(t, api.ConditionReconciling)
 }
 
 func podReady(pod *corev1.Pod) bool {
@@ -646,34 +647,34 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 	const weak, strong, later = "canary-1", "canary-2-long-enough", "canary-3-long-enough:with#signs"
 	n := newNetworkOf(t, "{nodes: 2, secret: bitcoin-default-secret}") // as in the 2019 series
 	n.meshed(t, 2)
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "kubectl create role bitcoin-controller-secret --namespace "+n.namespace+" --verb=get --resource=secrets --resource-name=bitcoin-default-secret")
+	n.says(t, api.ConditionStalled, api.ReasonSecretForbidden, "kubectl create role bitcoin-controller-secret --namespace "+n.namespace+" --verb=get --resource=secrets --resource-name=bitcoin-default-secret")
 	n.tells(t, "Warning SecretForbidden: the controller may not read Secret bitcoin-default-secret")
 	applySample(t, n.namespace, "secret-role.yaml")
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretNotFound, "create it with the keys BC_RPC_USER and BC_RPC_PASSWORD")
+	n.says(t, api.ConditionStalled, api.ReasonSecretNotFound, "create it with the keys BC_RPC_USER and BC_RPC_PASSWORD")
 
 	createSecret(t, n.namespace, "bitcoin-default-secret", map[string]string{"BC_RPC_USER": "bc-user"})
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretInvalid, "it has no key BC_RPC_PASSWORD")
+	n.says(t, api.ConditionStalled, api.ReasonSecretInvalid, "it has no key BC_RPC_PASSWORD")
 	n.setOwnUser(t, "bitcoin-controller", strong)
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretInvalid, "the name of a user that each node has already")
+	n.says(t, api.ConditionStalled, api.ReasonSecretInvalid, "the name of a user that each node has already")
 	n.setOwnUser(t, "a:b", strong)
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretInvalid, "BC_RPC_USER must have 1 to 64 letters")
-	if found := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady); found.Status.ReadyNodes != 2 {
+	n.says(t, api.ConditionStalled, api.ReasonSecretInvalid, "BC_RPC_USER must have 1 to 64 letters")
+	if found := n.condition(t, metav1.ConditionTrue, api.ReasonReady); found.Status.ReadyNodes != 2 {
 		t.Errorf("%d nodes are ready", found.Status.ReadyNodes)
 	}
 
 	n.setOwnUser(t, "bc-user", weak)
 	n.accepts(t, 0, "bc-user", weak)
-	n.lacks(t, reconcile.ConditionStalled)
+	n.lacks(t, api.ConditionStalled)
 	n.tells(t, "Warning WeakPassword: the password in Secret bitcoin-default-secret has less than 16 bytes")
 	n.setOwnUser(t, "bc-user", later)
 	n.accepts(t, 0, "bc-user", later)
 	n.meshed(t, 2)
-	n.lacks(t, reconcile.ConditionReconciling)
+	n.lacks(t, api.ConditionReconciling)
 
 	// Nothing restarts because the Secret can't be read.
 	before := n.uids(t)
 	n.allowsAnother(t)
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "the user that it gave before is still let in")
+	n.says(t, api.ConditionStalled, api.ReasonSecretForbidden, "the user that it gave before is still let in")
 	c.stop()
 	again := startController(t)
 	n.audited(t, 2)
@@ -681,16 +682,16 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 		t.Error("pods were replaced")
 	}
 	n.accepts(t, 1, "bc-user", later)
-	n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+	n.condition(t, metav1.ConditionTrue, api.ReasonReady)
 
 	// Whatever takes the user away does so for good, even while the Secret can't be read.
 	letsIn := n.configuration(t)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: another}}")
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretNotFound, "Secret another does not exist")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {secret: another}}")
+	n.says(t, api.ConditionStalled, api.ReasonSecretNotFound, "Secret another does not exist")
 	n.refuses(t, 2, "bc-user", later)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: bitcoin-default-secret}}")
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "--resource-name=bitcoin-default-secret")
-	n.lacks(t, reconcile.ConditionReconciling)
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {secret: bitcoin-default-secret}}")
+	n.says(t, api.ConditionStalled, api.ReasonSecretForbidden, "--resource-name=bitcoin-default-secret")
+	n.lacks(t, api.ConditionReconciling)
 	keepsOut, before := n.configuration(t), n.uids(t)
 	merge(t, configMaps, n.namespace, "my-network-config", letsIn)
 	n.configured(t, keepsOut)
@@ -702,15 +703,15 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 	n.refuses(t, 2, "bc-user", later)
 	applySample(t, n.namespace, "secret-role.yaml")
 	n.accepts(t, 0, "bc-user", later)
-	n.lacks(t, reconcile.ConditionReconciling)
+	n.lacks(t, api.ConditionReconciling)
 	deleteSecret(t, n.namespace, "bitcoin-default-secret")
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretNotFound, "")
+	n.says(t, api.ConditionStalled, api.ReasonSecretNotFound, "")
 	n.refuses(t, 2, "bc-user", later)
 	createSecret(t, n.namespace, "bitcoin-default-secret", map[string]string{"BC_RPC_USER": "bc-user", "BC_RPC_PASSWORD": later})
 	n.accepts(t, 0, "bc-user", later)
-	n.lacks(t, reconcile.ConditionReconciling)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: null}}")
-	n.lacks(t, reconcile.ConditionStalled)
+	n.lacks(t, api.ConditionReconciling)
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {secret: null}}")
+	n.lacks(t, api.ConditionStalled)
 	n.refuses(t, 2, "bc-user", later)
 	n.tellsNothing(t, c, weak, strong, later)
 	n.tellsNothing(t, again, weak, strong, later)
@@ -724,12 +725,12 @@ func TestAnotherSecretEndsTheUserOfTheOneBefore(t *testing.T) {
 	n.allowsAnother(t)
 	createSecret(t, n.namespace, "another", map[string]string{"BC_RPC_USER": "bc-user", "BC_RPC_PASSWORD": leaked})
 	n.create(t, 2)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: another}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {secret: another}}")
 	n.accepts(t, 0, "bc-user", leaked)
 	n.meshed(t, 2)
-	n.lacks(t, reconcile.ConditionReconciling)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {secret: bitcoin-default-secret}}") // which nobody lets it read
-	n.says(t, reconcile.ConditionStalled, reconcile.ReasonSecretForbidden, "--resource-name=bitcoin-default-secret")
+	n.lacks(t, api.ConditionReconciling)
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {secret: bitcoin-default-secret}}") // which nobody lets it read
+	n.says(t, api.ConditionStalled, api.ReasonSecretForbidden, "--resource-name=bitcoin-default-secret")
 	n.refuses(t, 2, "bc-user", leaked)
 	n.meshed(t, 2)
 }
@@ -754,5 +755,5 @@ func TestTheSampleOfAnOwnUserWorks(t *testing.T) {
 	applySample(t, n.namespace, "own-user.yaml")
 	n.meshed(t, 3)
 	n.accepts(t, 0, "bc-user", "replace-me-by-a-long-one")
-	n.lacks(t, reconcile.ConditionStalled)
+	n.lacks(t, api.ConditionStalled)
 }

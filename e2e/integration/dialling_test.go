@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
@@ -71,7 +72,7 @@ func TestLoopbackAddressesAreNotDialledUnlessTestsAllowIt(t *testing.T) {
 	startControllerWith(t, func(options *reconcile.Options) { options.AllowLoopback = false })
 	n := newNetwork(t, 1)
 	for nodes := 1; nodes <= 3; nodes++ { // each is another pass
-		merge(t, reconcile.Resource, n.namespace, n.name, fmt.Sprintf("{spec: {nodes: %d}}", nodes))
+		merge(t, api.Resource, n.namespace, n.name, fmt.Sprintf("{spec: {nodes: %d}}", nodes))
 		for i := range nodes {
 			n.refused(t, i, "is not one of the pod network")
 		}
@@ -108,7 +109,7 @@ func TestAnAddressThatTwoPodsClaimIsNotDialled(t *testing.T) {
 			honest.refused(t, 0, fmt.Sprintf("pod %s/my-network-sts-0 has the address %s, too", liar.namespace, pod.Status.PodIP))
 			before := victim.Stats().RoundTrips
 			for _, n := range []network{honest, liar} { // another pass over each
-				merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 3}}")
+				merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 3}}")
 				n.knows(t, 1, 1)
 			}
 			if now := victim.Stats().RoundTrips; now != before {
@@ -132,7 +133,7 @@ func TestWhoListensAtAForgedAddressGetsThatNetworksPasswordOnly(t *testing.T) {
 	other.meshed(t, 2)
 
 	forged.forge(t, 0, traps[0].ip)
-	forged.node(t, 0, reconcile.ReasonUnauthorized, "refuses the controller's RPC user")
+	forged.node(t, 0, api.ReasonUnauthorized, "refuses the controller's RPC user")
 	for _, came := range traps[0].passwords() {
 		if !forged.letsIn(t, came) {
 			t.Errorf("%s came, which is not a password of this network", came.user)
@@ -147,7 +148,7 @@ func TestWhoListensAtAForgedAddressGetsThatNetworksPasswordOnly(t *testing.T) {
 
 	// As soon as two claim it, nobody comes any more, be it with whose password it may.
 	forged.forge(t, 0, traps[1].ip)
-	forged.node(t, 0, reconcile.ReasonUnauthorized, traps[1].ip)
+	forged.node(t, 0, api.ReasonUnauthorized, traps[1].ip)
 	other.forge(t, 1, traps[1].ip)
 	forged.refused(t, 0, traps[1].ip)
 	other.refused(t, 1, traps[1].ip)
@@ -197,8 +198,8 @@ spec:
 	}
 	n.forge(t, 1, trap.ip)
 	n.patchStatus(t, 1, `{status: {phase: Running, conditions: [{type: Ready, status: "True"}]}}`)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
-	n.node(t, 1, reconcile.ReasonPodMissing, "")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	n.node(t, 1, api.ReasonPodMissing, "")
 	asked(t, node, 2)
 
 	// Given the labels of a node and no owner, it is adopted by the StatefulSet.
@@ -280,11 +281,11 @@ func patchStatus(t *testing.T, resource schema.GroupVersionResource, namespace, 
 // refused waits until the status says that a node's address is not dialled, and why.
 func (n network) refused(t *testing.T, ordinal int, message string) {
 	t.Helper()
-	n.node(t, ordinal, reconcile.ReasonAddressRefused, message)
+	n.node(t, ordinal, api.ReasonAddressRefused, message)
 }
 
 // node waits until the status of a node has a reason and a message that holds the given words.
-func (n network) node(t *testing.T, ordinal int, reason reconcile.NodeReason, message string) {
+func (n network) node(t *testing.T, ordinal int, reason api.NodeReason, message string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("node %d: %s", ordinal, reason), func() error {
 		found, err := n.read(t.Context())

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -65,7 +65,7 @@ func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 		n.tells(t, want)
 	}
 
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 3}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 3}}")
 	n.meshed(t, 3)
 	n.tells(t, "Normal Updated: updated StatefulSet my-network-sts, scaled from 2 to 3 nodes")
 

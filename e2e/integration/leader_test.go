@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
@@ -92,7 +93,7 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 			if row.change == "" {
 				n.create(t, 3)
 			} else {
-				merge(t, reconcile.Resource, n.namespace, n.name, row.change)
+				merge(t, api.Resource, n.namespace, n.name, row.change)
 			}
 			if err := first.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease bitcoin-controller/bitcoin-controller") {
 				t.Errorf("the first one ended with: %v", err)

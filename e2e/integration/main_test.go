@@ -32,6 +32,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/controlplane"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -113,7 +114,7 @@ func install(ctx context.Context) error {
 		return err
 	}
 	err := poll(ctx, func() error {
-		_, err := client.Resource(reconcile.Resource).List(ctx, metav1.ListOptions{})
+		_, err := client.Resource(api.Resource).List(ctx, metav1.ListOptions{})
 		return err
 	})
 	if err != nil {
@@ -363,7 +364,7 @@ func newNamespace(t *testing.T) string {
 	name := created.GetName()
 	t.Cleanup(func() {
 		// Networks first, which go at once: a namespace takes its time, in which the next test's controller would see them.
-		networks := client.Resource(reconcile.Resource).Namespace(name)
+		networks := client.Resource(api.Resource).Namespace(name)
 		if err := networks.DeleteCollection(context.Background(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 			t.Error(err)
 		}
@@ -377,20 +378,20 @@ func newNamespace(t *testing.T) string {
 func (n network) create(t *testing.T, nodes int) {
 	t.Helper()
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"nodes": int64(nodes)}}}
-	u.SetAPIVersion(reconcile.Group + "/v1")
+	u.SetAPIVersion(api.Group + "/v1")
 	u.SetKind("BitcoinNetwork")
 	u.SetName(n.name)
-	if _, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{}); err != nil {
+	if _, err := client.Resource(api.Resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (n network) read(ctx context.Context) (*reconcile.Network, error) {
-	u, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Get(ctx, n.name, metav1.GetOptions{})
+func (n network) read(ctx context.Context) (*api.Network, error) {
+	u, err := client.Resource(api.Resource).Namespace(n.namespace).Get(ctx, n.name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
-	return unstructuredx.Into[reconcile.Network](u)
+	return unstructuredx.Into[api.Network](u)
 }
 
 // bitcoind returns the pod of a node and the fake in it; the test fails if there is none.
@@ -421,14 +422,14 @@ func (n network) find(ctx context.Context, ordinal int) (*corev1.Pod, *rpctest.N
 
 // condition waits until the Ready condition is as given, and returns the network. At the same time the status has to be
 // that of the current generation.
-func (n network) condition(t *testing.T, status metav1.ConditionStatus, reason string) *reconcile.Network {
+func (n network) condition(t *testing.T, status metav1.ConditionStatus, reason string) *api.Network {
 	t.Helper()
-	var found *reconcile.Network
+	var found *api.Network
 	eventually(t, fmt.Sprintf("%s is %s: %s", n.name, status, reason), func() (err error) {
 		if found, err = n.read(t.Context()); err != nil {
 			return err
 		}
-		ready := meta.FindStatusCondition(found.Status.Conditions, reconcile.ConditionReady)
+		ready := meta.FindStatusCondition(found.Status.Conditions, api.ConditionReady)
 		if ready == nil || found.Status.ObservedGeneration != found.Generation {
 			return fmt.Errorf("no status for generation %d", found.Generation)
 		}
@@ -444,7 +445,7 @@ func (n network) condition(t *testing.T, status metav1.ConditionStatus, reason s
 func (n network) meshed(t *testing.T, nodes int) {
 	t.Helper()
 	eventually(t, "meshed", func() error {
-		found := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+		found := n.condition(t, metav1.ConditionTrue, api.ReasonReady)
 		if len(found.Status.Nodes) != nodes {
 			return fmt.Errorf("%d nodes, want %d", len(found.Status.Nodes), nodes)
 		}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
@@ -44,7 +45,7 @@ func TestTheMeshFollowsEventsWithoutAnAudit(t *testing.T) {
 		_, node := n.bitcoind(t, 0)
 		node.Mine(1)
 		// Nothing tells of it but the answers of nodes that are asked for another reason. Then all are.
-		merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 4}}")
+		merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 4}}")
 		n.meshed(t, 4)
 		eventually(t, "the height of all", func() error {
 			found, err := n.read(t.Context())
@@ -60,7 +61,7 @@ func TestTheMeshFollowsEventsWithoutAnAudit(t *testing.T) {
 		})
 	})
 	t.Run("the network shrinks", func(t *testing.T) {
-		merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+		merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
 		n.meshed(t, 2)
 	})
 }
@@ -78,7 +79,7 @@ func TestALeaderChangesInTheMiddleOfAWave(t *testing.T) {
 	})
 	second := startController(t) // for a moment there are two
 	first.stop()
-	n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+	n.condition(t, metav1.ConditionTrue, api.ReasonReady)
 	// Node i dials those of i+1 to i+8 modulo 17 that there are.
 	n.lists(t, 8, 8, 8, 8, 7, 6, 5, 4, 3, 3, 3, 3)
 	n.peers(t, slices.Repeat([]int{11}, 12)...)
@@ -93,7 +94,7 @@ func TestANodeThatHangsKeepsNobodyWaiting(t *testing.T) {
 	n.meshed(t, 3)
 	_, bad := n.bitcoind(t, 1)
 	bad.SetFault(rpctest.Hang)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 6}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 6}}")
 	eventually(t, "all others meshed while it hangs", func() error {
 		for ordinal := range 6 {
 			_, node, err := n.find(t.Context(), ordinal)

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
@@ -37,11 +38,11 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 		t.Errorf("a start without trouble left warnings in the log: %q", warnings)
 	}
 	for _, nodes := range []int{5, 2, 0, 1} {
-		merge(t, reconcile.Resource, n.namespace, n.name, fmt.Sprintf("{spec: {nodes: %d}}", nodes))
+		merge(t, api.Resource, n.namespace, n.name, fmt.Sprintf("{spec: {nodes: %d}}", nodes))
 		n.meshed(t, nodes)
 	}
 	background := metav1.DeletePropagationBackground
-	if err := client.Resource(reconcile.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
+	if err := client.Resource(api.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
 		t.Fatal(err)
 	}
 	for _, resource := range []schema.GroupVersionResource{configMaps, services, budgets, policies, statefulSets, pods} {
@@ -168,7 +169,7 @@ func TestLeaversAreForgottenBeforeTheyGo(t *testing.T) {
 	leaver, _ := n.bitcoind(t, 2)
 	n.finalizers(t, 2, "[example.com/not-yet]")
 	defer n.finalizers(t, 2, "null")
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
 	n.meshed(t, 2)
 	if now, err := client.Resource(pods).Namespace(n.namespace).Get(t.Context(), leaver.Name, metav1.GetOptions{}); err != nil || now.GetUID() != leaver.UID {
 		t.Errorf("the pod was gone before: %v", err)
@@ -208,12 +209,12 @@ func TestABitcoindThatForgotItsPeersIsMeshedAgain(t *testing.T) {
 func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
 	for name, row := range map[string]struct {
 		fault  rpctest.Fault
-		reason reconcile.NodeReason
+		reason api.NodeReason
 	}{
-		"it answers with garbage":        {rpctest.Garbage, reconcile.ReasonRPCFailed},
-		"it refuses the controller":      {rpctest.WrongCredentials, reconcile.ReasonUnauthorized},
-		"it accepts and never answers":   {rpctest.Hang, reconcile.ReasonRPCUnreachable},
-		"it answers with another's page": {rpctest.HTML, reconcile.ReasonRPCFailed},
+		"it answers with garbage":        {rpctest.Garbage, api.ReasonRPCFailed},
+		"it refuses the controller":      {rpctest.WrongCredentials, api.ReasonUnauthorized},
+		"it accepts and never answers":   {rpctest.Hang, api.ReasonRPCUnreachable},
+		"it answers with another's page": {rpctest.HTML, api.ReasonRPCFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			startController(t)
@@ -227,13 +228,13 @@ func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
 					return err
 				}
 				for i, node := range found.Status.Nodes {
-					if want := map[bool]reconcile.NodeReason{i == 2: row.reason}[true]; node.Reason != want {
+					if want := map[bool]api.NodeReason{i == 2: row.reason}[true]; node.Reason != want {
 						return fmt.Errorf("the reason of node %d is %q: %s", i, node.Reason, node.Message)
 					}
 				}
 				return nil
 			})
-			n.condition(t, metav1.ConditionFalse, reconcile.ReasonNodesNotAnswering)
+			n.condition(t, metav1.ConditionFalse, api.ReasonNodesNotAnswering)
 			// The others are still repaired, and still connected to it as far as they can tell.
 			_, good := n.bitcoind(t, 0)
 			if err := good.Restart(); err != nil {
@@ -273,19 +274,19 @@ func TestTipsDivergeAndConverge(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			synced := meta.FindStatusCondition(found.Status.Conditions, reconcile.ConditionChainSynced)
+			synced := meta.FindStatusCondition(found.Status.Conditions, api.ConditionChainSynced)
 			if found.Status.Tips != tips || found.Status.Height != 3 || synced == nil || synced.Reason != reason {
 				return fmt.Errorf("%d tips, height %d, %+v", found.Status.Tips, found.Status.Height, synced)
 			}
 			return nil
 		})
 	}
-	status(2, reconcile.ReasonTipsDiverged)
+	status(2, api.ReasonTipsDiverged)
 
 	one.SetFault(rpctest.NoFault)
 	other.SetFault(rpctest.NoFault)
 	n.meshed(t, 2)
-	status(1, reconcile.ReasonOneTip)
+	status(1, api.ReasonOneTip)
 }
 
 func TestAWarmingUpNodeIsWaitedFor(t *testing.T) {
@@ -296,7 +297,7 @@ func TestAWarmingUpNodeIsWaitedFor(t *testing.T) {
 	node.SetWarmup("Loading block index…")
 	eventually(t, "the status says so", func() error {
 		found, err := n.read(t.Context())
-		if err == nil && found.Status.Nodes[1].Reason != reconcile.ReasonWarmingUp {
+		if err == nil && found.Status.Nodes[1].Reason != api.ReasonWarmingUp {
 			err = fmt.Errorf("node 1 is %+v", found.Status.Nodes[1])
 		}
 		return err
@@ -350,7 +351,7 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 		"replicas":                  {statefulSets, "my-network-sts", "{spec: {replicas: 4}}"},
 		"the time to shut down":     {statefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}"},
 		"the image":                 {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/image, value: "by-hand:1"}]`},
-		"what it was made for":      {statefulSets, "my-network-sts", "{metadata: {annotations: {" + reconcile.Group + "/node-image: by-hand:1}}}"},
+		"what it was made for":      {statefulSets, "my-network-sts", "{metadata: {annotations: {" + api.Group + "/node-image: by-hand:1}}}"},
 		"a port of the container":   {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/ports/0/containerPort, value: 18555}]`},
 		"the container's name":      {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/name, value: other}]`},
 		"a variable from elsewhere": {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/env, value: [{name: HOME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]`},
@@ -477,7 +478,7 @@ func TestWhatAdmissionAddsIsLeft(t *testing.T) {
 		t.Errorf("the containers are %v", containers)
 	}
 	n.meshed(t, 1)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
 	n.meshed(t, 2)
 }
 
@@ -547,7 +548,7 @@ func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
 			}
 			before := n.kept(t, row.resource, name)
 			n.create(t, 1)
-			n.condition(t, metav1.ConditionFalse, reconcile.ReasonNameConflict)
+			n.condition(t, metav1.ConditionFalse, api.ReasonNameConflict)
 			n.tells(t, "Warning NameConflict: "+theirs.GetKind()+" "+name+" exists and does not belong to this network: delete or rename it")
 			if diff := cmp.Diff(before, n.kept(t, row.resource, name)); diff != "" {
 				t.Errorf("it was changed: %s", diff)
@@ -567,14 +568,14 @@ func TestAConfigurationThatCanNotBeWrittenRestartsNobody(t *testing.T) {
 	n.meshed(t, 2)
 	before := n.kept(t, statefulSets, "my-network-sts")
 	merge(t, configMaps, n.namespace, "my-network-config", "{immutable: true}")
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {config: txindex=1}}")
-	n.condition(t, metav1.ConditionFalse, reconcile.ReasonApplyFailed)
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {config: txindex=1}}")
+	n.condition(t, metav1.ConditionFalse, api.ReasonApplyFailed)
 	n.audited(t, 2)
 	if diff := cmp.Diff(before, n.kept(t, statefulSets, "my-network-sts")); diff != "" {
 		t.Errorf("the pods are to be replaced: %s", diff)
 	}
 	n.loses(t, configMaps, "my-network-config")
-	n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+	n.condition(t, metav1.ConditionTrue, api.ReasonReady)
 	if conf := n.configuration(t); !strings.Contains(conf, "txindex=1") {
 		t.Errorf("it was made anew as %s", conf)
 	}
@@ -586,7 +587,7 @@ func TestANetworkThatIsMadeAnewStartsAnew(t *testing.T) {
 	n := newNetwork(t, 2)
 	n.meshed(t, 2)
 	pod, _ := n.bitcoind(t, 0)
-	if err := client.Resource(reconcile.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{}); err != nil {
+	if err := client.Resource(api.Resource).Namespace(n.namespace).Delete(t.Context(), n.name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	n.create(t, 2) // its predecessor's children are still there
@@ -599,7 +600,7 @@ func TestANetworkThatIsMadeAnewStartsAnew(t *testing.T) {
 	})
 	n.meshed(t, 2)
 	for line := range n.told(t) {
-		if strings.Contains(line, reconcile.ReasonNameConflict) {
+		if strings.Contains(line, api.ReasonNameConflict) {
 			t.Errorf("its predecessor's children were taken for a stranger's: %s", line)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -26,7 +26,7 @@ func TestTheNetworkPolicyIsSwitchedOffAndOn(t *testing.T) {
 		t.Fatalf("a new network's policy has %d rules: %+v", rules, enabled.Spec)
 	}
 
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {networkPolicy: Disabled}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {networkPolicy: Disabled}}")
 	n.policyBecomes(t, []networkingv1.NetworkPolicyIngressRule{{}})
 	n.tells(t, "Normal Updated: updated NetworkPolicy my-network-net")
 	// What is narrowed by hand is opened again, too.
@@ -34,7 +34,7 @@ func TestTheNetworkPolicyIsSwitchedOffAndOn(t *testing.T) {
 	n.tells(t, "Warning DriftReverted: NetworkPolicy my-network-net was changed by somebody else; put it back")
 	n.policyBecomes(t, []networkingv1.NetworkPolicyIngressRule{{}})
 
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {networkPolicy: Enabled}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {networkPolicy: Enabled}}")
 	n.policyBecomes(t, enabled.Spec.Ingress)
 	if now := n.policy(t); now.UID != enabled.UID {
 		t.Error("the policy was deleted and made anew: in between nobody was kept from the nodes")
@@ -92,7 +92,7 @@ func TestSomebodyElsesNetworkPolicyIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.create(t, 1)
-	n.condition(t, metav1.ConditionFalse, reconcile.ReasonNameConflict)
+	n.condition(t, metav1.ConditionFalse, api.ReasonNameConflict)
 	if now := n.policy(t); now.ResourceVersion != created.GetResourceVersion() {
 		t.Errorf("it was changed: %+v", now)
 	}

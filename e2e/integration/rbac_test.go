@@ -17,6 +17,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 var (
@@ -53,7 +54,7 @@ func installNamespaced(t *testing.T) string {
 // granted waits until the rules hold that were installed in the namespace: the apiserver goes by what its caches have.
 func granted(ctx context.Context, namespace string) error {
 	for _, attributes := range []string{ // one of each Role
-		"{verb: list, group: " + reconcile.Group + ", resource: bitcoinnetworks, namespace: " + namespace + "}",
+		"{verb: list, group: " + api.Group + ", resource: bitcoinnetworks, namespace: " + namespace + "}",
 		"{verb: get, resource: secrets, name: " + masterKey + ", namespace: " + namespace + "}",
 	} {
 		if err := untilAllowed(ctx, true, namespace, attributes); err != nil {
@@ -93,7 +94,7 @@ func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
 		o.Namespace, o.SystemNamespace = namespace, namespace
 	})
 	n.meshed(t, 3)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
 	n.meshed(t, 2)
 	n.tells(t, "Normal Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain")
 	c.stop()
@@ -139,7 +140,7 @@ func TestWhoMayViewOrEditANamespaceMayDoSoWithItsNetworks(t *testing.T) {
 		}
 	}
 	for _, role := range []string{"edit", "admin"} {
-		merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 1}}")
+		merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 1}}")
 		for _, command := range []string{scale, remove} {
 			eventually(t, role+": "+command, func() error { return as(role, command) })
 		}
@@ -158,7 +159,7 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 	merge(t, roles, withoutRules, "bitcoin-controller", "{rules: []}")
 	for from, attributes := range map[string]string{
 		namespace:    "{verb: create, group: coordination.k8s.io, resource: leases, namespace: " + namespace + "}",
-		withoutRules: "{verb: list, group: " + reconcile.Group + ", resource: bitcoinnetworks, namespace: " + withoutRules + "}",
+		withoutRules: "{verb: list, group: " + api.Group + ", resource: bitcoinnetworks, namespace: " + withoutRules + "}",
 	} {
 		if err := untilAllowed(t.Context(), false, from, attributes); err != nil {
 			t.Fatal(err)

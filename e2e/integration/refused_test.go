@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // The StatefulSet controller tries again after pauses that double from 5 ms on, so these tests take some ten seconds each.
@@ -24,10 +24,10 @@ func TestPodsBeyondTheQuotaSayWhy(t *testing.T) {
 	patchStatus(t, quotas, n.namespace, "small", "{status: {hard: {pods: 1}, used: {pods: 0}}}")
 	n.create(t, 3)
 	for i := 1; i < 3; i++ {
-		n.node(t, i, reconcile.ReasonPodRefused, "exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1")
+		n.node(t, i, api.ReasonPodRefused, "exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1")
 	}
 	n.tells(t, "Warning PodRefused: my-network-sts-1 can't be created: pods \"my-network-sts-1\" is forbidden: exceeded quota: small")
-	found := n.condition(t, metav1.ConditionFalse, reconcile.ReasonNodesNotReady)
+	found := n.condition(t, metav1.ConditionFalse, api.ReasonNodesNotReady)
 	if found.Status.Replicas != 1 {
 		t.Errorf("%d replicas: pods that are refused don't exist", found.Status.Replicas)
 	}
@@ -54,7 +54,7 @@ func TestPodsThatAdmissionRefusesSayWhy(t *testing.T) {
 	n.restrict(t, limits, `{apiVersion: v1, kind: LimitRange, metadata: {name: tight}, spec: {limits: [{type: Container, max: {memory: 1Mi}}]}}`)
 	n.createOf(t, "{nodes: 2, resources: {limits: {memory: 128Mi}}}")
 	for i := range 2 {
-		n.node(t, i, reconcile.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+		n.node(t, i, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
 	}
 	n.tells(t, "Warning PodRefused: my-network-sts-0 can't be created")
 	if err := client.Resource(limits).Namespace(n.namespace).Delete(t.Context(), "tight", metav1.DeleteOptions{}); err != nil {
@@ -69,12 +69,12 @@ func TestAPodInTheWayIsTold(t *testing.T) {
 	n.restrict(t, pods, `{apiVersion: v1, kind: Pod, metadata: {name: my-network-sts-1, finalizers: [example.com/not-yet]}, spec: {containers: [{name: a, image: "a:1"}]}}`)
 	defer merge(t, pods, n.namespace, "my-network-sts-1", "{metadata: {finalizers: null}}")
 	n.create(t, 2)
-	n.node(t, 1, reconcile.ReasonPodRefused, "there is a pod of that name, which does not belong to this network: delete it")
+	n.node(t, 1, api.ReasonPodRefused, "there is a pod of that name, which does not belong to this network: delete it")
 	n.tells(t, "Warning PodRefused: my-network-sts-1 can't be created: there is a pod of that name")
 	if err := client.Resource(pods).Namespace(n.namespace).Delete(t.Context(), "my-network-sts-1", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	n.node(t, 1, reconcile.ReasonPodMissing, "another pod of that name, which is not this network's, is still shutting down")
+	n.node(t, 1, api.ReasonPodMissing, "another pod of that name, which is not this network's, is still shutting down")
 	merge(t, pods, n.namespace, "my-network-sts-1", "{metadata: {finalizers: null}}")
 	n.meshed(t, 2)
 }
@@ -107,13 +107,13 @@ func TestARollMendsPodsThatAreRefused(t *testing.T) {
 				if err := client.Resource(pods).Namespace(n.namespace).Delete(t.Context(), "my-network-sts-0", metav1.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
-				n.node(t, 0, reconcile.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+				n.node(t, 0, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
 			} else {
-				merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 3}}")
-				n.node(t, row.run, reconcile.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+				merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 3}}")
+				n.node(t, row.run, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
 			}
 
-			merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {resources: {limits: {memory: 512Ki}}}}")
+			merge(t, api.Resource, n.namespace, n.name, "{spec: {resources: {limits: {memory: 512Ki}}}}")
 			eventually(t, "rolled out", func() error {
 				for i := range nodes {
 					pod, node, err := n.find(t.Context(), i)

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -56,7 +56,7 @@ func (n network) rolls(t *testing.T, want ...string) {
 }
 
 // answers changes the network and waits for the first status that takes the change into account.
-func (n network) answers(t *testing.T, patch string) reconcile.NetworkStatus {
+func (n network) answers(t *testing.T, patch string) api.NetworkStatus {
 	t.Helper()
 	before, err := n.read(t.Context())
 	if err != nil {
@@ -64,14 +64,14 @@ func (n network) answers(t *testing.T, patch string) reconcile.NetworkStatus {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	watch, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: before.ResourceVersion})
+	watch, err := client.Resource(api.Resource).Namespace(n.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: before.ResourceVersion})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer watch.Stop()
-	merge(t, reconcile.Resource, n.namespace, n.name, patch)
+	merge(t, api.Resource, n.namespace, n.name, patch)
 	for event := range watch.ResultChan() {
-		found, err := unstructuredx.Into[reconcile.Network](event.Object.(*unstructured.Unstructured))
+		found, err := unstructuredx.Into[api.Network](event.Object.(*unstructured.Unstructured))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func (n network) answers(t *testing.T, patch string) reconcile.NetworkStatus {
 		}
 	}
 	t.Fatalf("no answer to %s within %s", patch, patience)
-	return reconcile.NetworkStatus{}
+	return api.NetworkStatus{}
 }
 
 func TestARollTakesOnePodAfterTheOther(t *testing.T) {
@@ -89,7 +89,7 @@ func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 	n.meshed(t, 4)
 	before := make([]int, 4) // when the last pod with the old image was seen, in looks
 	first := n.answers(t, "{spec: {image: example.com/bitcoind:2}}")
-	if is := meta.FindStatusCondition(first.Conditions, reconcile.ConditionReconciling); is == nil || !strings.HasSuffix(is.Message, "0 of 4 pods are updated") {
+	if is := meta.FindStatusCondition(first.Conditions, api.ConditionReconciling); is == nil || !strings.HasSuffix(is.Message, "0 of 4 pods are updated") {
 		t.Errorf("the first answer to another image is %+v", first.Conditions)
 	}
 	looks := 0
@@ -122,7 +122,7 @@ func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 		}
 	}
 	n.meshed(t, 4)
-	found := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+	found := n.condition(t, metav1.ConditionTrue, api.ReasonReady)
 	if found.Status.Image != "example.com/bitcoind:2" {
 		t.Errorf("the status says that the image is %q", found.Status.Image)
 	}
@@ -148,18 +148,18 @@ func TestABrokenPodStopsARollAndTheNextRollMendsIt(t *testing.T) {
 
 	// What comes with this image answers nothing: its first pod has to be the only one.
 	kubelet.Break("example.com/broken:1", rpctest.Hang)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/broken:1}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {image: example.com/broken:1}}")
 	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/broken:1")
 	eventually(t, "the status says what is wrong", func() error {
 		found, err := n.read(t.Context())
-		if err == nil && found.Status.Nodes[2].Reason != reconcile.ReasonRPCUnreachable {
+		if err == nil && found.Status.Nodes[2].Reason != api.ReasonRPCUnreachable {
 			err = fmt.Errorf("node 2 is %+v", found.Status.Nodes[2])
 		}
 		return err
 	})
 	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/broken:1")
 
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:3}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:3}}")
 	n.rolls(t, "example.com/bitcoind:3", "example.com/bitcoind:3", "example.com/bitcoind:3")
 	n.meshed(t, 3)
 }
@@ -177,8 +177,8 @@ func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 			n := newNetwork(t, 4)
 			n.meshed(t, 4)
 			kubelet.Break("example.com/broken:1", rpctest.Hang)
-			merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/broken:1}}")
-			n.node(t, 3, reconcile.ReasonRPCUnreachable, "")
+			merge(t, api.Resource, n.namespace, n.name, "{spec: {image: example.com/broken:1}}")
+			n.node(t, 3, api.ReasonRPCUnreachable, "")
 			before := n.kept(t, statefulSets, "my-network-sts")
 			n.finalizers(t, 2, "[example.com/not-yet]")
 			defer n.finalizers(t, 2, "null")
@@ -207,7 +207,7 @@ func TestAnUnchangedSpecNeverRestartsAPod(t *testing.T) {
 	one, _ := n.bitcoind(t, 0)
 	first.stop()
 	startController(t)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{metadata: {labels: {mine: yes-indeed}}, spec: {nodes: 3}}")
+	merge(t, api.Resource, n.namespace, n.name, "{metadata: {labels: {mine: yes-indeed}}, spec: {nodes: 3}}")
 	n.meshed(t, 3)
 	if now, _ := n.bitcoind(t, 0); now.UID != one.UID {
 		t.Error("a pod was replaced because of a label and one more node")

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -60,7 +60,7 @@ func TestWhatIsSpecifiedReachesThePods(t *testing.T) {
 	if err != nil || !strings.HasSuffix(text, "\ntxindex=1\nfallbackfee=0.0002\n") {
 		t.Errorf("bitcoin.conf ends in other lines than the user's (%v):\n%s", err, text)
 	}
-	if found := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady); found.Status.Image != "example.com/other:2" {
+	if found := n.condition(t, metav1.ConditionTrue, api.ReasonReady); found.Status.Image != "example.com/other:2" {
 		t.Errorf("the status says that the image is %q", found.Status.Image)
 	}
 }
@@ -70,7 +70,7 @@ func TestVolumesHaveTheFateThatIsSpecified(t *testing.T) {
 	startController(t)
 	n := newNetworkOf(t, everything)
 	n.meshed(t, 3)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 1}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 1}}")
 	n.meshed(t, 1)
 	eventually(t, "the volumes of the leaving nodes go", func() error {
 		for i := 1; i < 3; i++ {
@@ -85,7 +85,7 @@ func TestVolumesHaveTheFateThatIsSpecified(t *testing.T) {
 	if owners := n.claim(t, 0).OwnerReferences; len(owners) > 0 {
 		t.Errorf("the volume of node 0 would go with %v", owners)
 	}
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {storage: {whenDeleted: Delete}}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {storage: {whenDeleted: Delete}}}")
 	eventually(t, "the volume goes with the network", func() error {
 		if len(n.claim(t, 0).OwnerReferences) == 0 {
 			return fmt.Errorf("nobody owns it")
@@ -109,7 +109,7 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			first := startControllerOf(t, "example.com/bitcoind:1")
 			n := newNetworkOf(t, spec)
-			image := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image
+			image := n.condition(t, metav1.ConditionTrue, api.ReasonReady).Status.Image
 			n.followed(t, first, func() *controller { return startControllerOf(t, "example.com/bitcoind:2") })
 			if pod, _ := n.bitcoind(t, 0); image == "" || pod.Spec.Containers[0].Image != image {
 				t.Errorf("the image is %s, the status said %q", pod.Spec.Containers[0].Image, image)
@@ -119,12 +119,12 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 				_, err := client.Resource(statefulSets).Namespace(n.namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{})
 				return err
 			})
-			if now := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image; now != image {
+			if now := n.condition(t, metav1.ConditionTrue, api.ReasonReady).Status.Image; now != image {
 				t.Errorf("the StatefulSet was deleted by hand, and the image is %s, was %s", now, image)
 			}
 			fresh := network{namespace: newNamespace(t), name: "my-network"}
 			fresh.create(t, 1)
-			if now := fresh.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image; now != "example.com/bitcoind:2" {
+			if now := fresh.condition(t, metav1.ConditionTrue, api.ReasonReady).Status.Image; now != "example.com/bitcoind:2" {
 				t.Errorf("the status of a new network says that the image is %s", now)
 			}
 		})
@@ -135,13 +135,13 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 func TestAnImageThatWasRefusedIsNotKept(t *testing.T) {
 	startController(t)
 	n := newNetwork(t, 1)
-	image := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: refused:1, resources: {requests: {example.com/gpu: 2}, limits: {example.com/gpu: 1}}}}")
-	if now := n.condition(t, metav1.ConditionFalse, reconcile.ReasonApplyFailed).Status.Image; now != image {
+	image := n.condition(t, metav1.ConditionTrue, api.ReasonReady).Status.Image
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {image: refused:1, resources: {requests: {example.com/gpu: 2}, limits: {example.com/gpu: 1}}}}")
+	if now := n.condition(t, metav1.ConditionFalse, api.ReasonApplyFailed).Status.Image; now != image {
 		t.Errorf("while it is refused, the status says that the image is %s", now)
 	}
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: null, resources: null}}")
-	if now := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady).Status.Image; now != image {
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {image: null, resources: null}}")
+	if now := n.condition(t, metav1.ConditionTrue, api.ReasonReady).Status.Image; now != image {
 		t.Errorf("then it is %s, not %s", now, image)
 	}
 }
@@ -170,9 +170,9 @@ func TestAnotherImageIsRolledOutAndKept(t *testing.T) {
 		})
 		n.meshed(t, 2)
 	}
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:3}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {image: example.com/bitcoind:3}}")
 	runs("example.com/bitcoind:3")
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {image: null}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {image: null}}")
 	n.audited(t, 2)
 	runs("example.com/bitcoind:3")
 }
@@ -188,10 +188,10 @@ func newNetworkOf(t *testing.T, spec string) network {
 func (n network) createOf(t *testing.T, spec string) {
 	t.Helper()
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": fromYAML(t, spec)}}
-	u.SetAPIVersion(reconcile.Group + "/v1")
+	u.SetAPIVersion(api.Group + "/v1")
 	u.SetKind("BitcoinNetwork")
 	u.SetName(n.name)
-	if _, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
+	if _, err := client.Resource(api.Resource).Namespace(n.namespace).Create(t.Context(), u, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
 		t.Fatal(err)
 	}
 }

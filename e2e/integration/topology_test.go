@@ -8,14 +8,14 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // lists waits until the network is ready and its nodes list that many addresses, by ordinal.
 func (n network) lists(t *testing.T, want ...int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("lists of %v", want), func() error {
-		found := n.condition(t, metav1.ConditionTrue, reconcile.ReasonReady)
+		found := n.condition(t, metav1.ConditionTrue, api.ReasonReady)
 		if len(found.Status.Nodes) != len(want) {
 			return fmt.Errorf("%d nodes, want %d", len(found.Status.Nodes), len(want))
 		}
@@ -64,7 +64,7 @@ func TestATopologyIsChangedOnALivingNetwork(t *testing.T) {
 		{"Sparse", []int{0, 1, 2, 3, 4}, []int{4, 4, 4, 4, 4}},
 		{"Auto", []int{4, 4, 4, 4, 4}, []int{4, 4, 4, 4, 4}},
 	} {
-		merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {topology: {type: "+row.kind+"}}}")
+		merge(t, api.Resource, n.namespace, n.name, "{spec: {topology: {type: "+row.kind+"}}}")
 		n.lists(t, row.lists...)
 		n.peers(t, row.peers...)
 	}
@@ -74,11 +74,11 @@ func TestAutoHasOneDiallerAPairFromTenNodesOn(t *testing.T) {
 	startController(t)
 	n := newNetwork(t, 9)
 	n.lists(t, 8, 8, 8, 8, 8, 8, 8, 8, 8)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 10}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 10}}")
 	// Node i dials those of i+1 to i+8 modulo 17 that there are.
 	n.lists(t, 8, 8, 7, 6, 5, 4, 3, 2, 1, 1)
 	n.peers(t, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9)
-	merge(t, reconcile.Resource, n.namespace, n.name, "{spec: {nodes: 9}}")
+	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 9}}")
 	n.lists(t, 8, 8, 8, 8, 8, 8, 8, 8, 8)
 	n.peers(t, 8, 8, 8, 8, 8, 8, 8, 8, 8)
 }

@@ -22,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -65,7 +65,7 @@ func watchNetwork(t *testing.T, namespace string) (*seen, func()) {
 		})
 	}
 	follow(podResource, s.notePod)
-	follow(reconcile.Resource, s.noteNetwork)
+	follow(api.Resource, s.noteNetwork)
 	return s, func() { cancel(); watching.Wait() }
 }
 
@@ -83,13 +83,13 @@ func (s *seen) notePod(u *unstructured.Unstructured) {
 }
 
 func (s *seen) noteNetwork(u *unstructured.Unstructured) {
-	n, err := unstructuredx.Into[reconcile.Network](u)
+	n, err := unstructuredx.Into[api.Network](u)
 	if err != nil {
 		return
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.statuses = append(s.statuses, statusSeen{time.Now(), meta.IsStatusConditionTrue(n.Status.Conditions, reconcile.ConditionReady)})
+	s.statuses = append(s.statuses, statusSeen{time.Now(), meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady)})
 }
 
 // up is when the last pod of a new network was ready, and when its status was.

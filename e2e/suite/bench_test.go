@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // TestBench measures, and prints tables in Markdown; it fails only if a network doesn't get there at all. Times are what a
@@ -147,8 +147,8 @@ func startBench(t *testing.T, nodes int) *bench {
 	b := &bench{network: network{namespace: namespace(t), name: "my-network"}, nodes: nodes}
 	b.seen, b.stop = watchNetwork(t, b.namespace)
 	b.applied = time.Now()
-	_, err := client.Resource(reconcile.Resource).Namespace(b.namespace).Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": reconcile.Group + "/v1",
+	_, err := client.Resource(api.Resource).Namespace(b.namespace).Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": api.Group + "/v1",
 		"kind":       "BitcoinNetwork",
 		"metadata":   map[string]any{"name": b.name},
 		"spec": map[string]any{

@@ -23,7 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // TestNoPasswordIsShown puts marked passwords into every place that takes one, good ones and bad ones, has the controller
@@ -33,7 +33,7 @@ func TestNoPasswordIsShown(t *testing.T) {
 	n := network{namespace: namespace(t), name: "planted-" + strings.ToLower(rand.Text())}
 	n.mayReadSecret(t)
 	n.applySpec(t, "nodes: 2, secret: mine")
-	n.saysOfSecret(t, reconcile.ReasonSecretNotFound)
+	n.saysOfSecret(t, api.ReasonSecretNotFound)
 
 	secrets := []secret{
 		{"a password beside a malformed user", "my:user", "canary-" + rand.Text()},
@@ -41,7 +41,7 @@ func TestNoPasswordIsShown(t *testing.T) {
 		{"a short password", "my-user", rand.Text()[:12]},
 		{"a good password", "my-user", "canary-" + rand.Text()},
 	}
-	for i, reason := range []string{reconcile.ReasonSecretInvalid, reconcile.ReasonSecretInvalid, "", ""} {
+	for i, reason := range []string{api.ReasonSecretInvalid, api.ReasonSecretInvalid, "", ""} {
 		n.putSecret(t, secrets[i])
 		// A new generation has the Secret read at once.
 		n.applySpec(t, "nodes: 2, secret: mine, networkPolicy: "+[]string{"Disabled", "Enabled"}[i%2])
@@ -96,7 +96,7 @@ func (n network) saysOfSecret(t *testing.T, reason string) {
 			return err
 		}
 		var stalled metav1.Condition
-		if found := meta.FindStatusCondition(network.Status.Conditions, reconcile.ConditionStalled); found != nil {
+		if found := meta.FindStatusCondition(network.Status.Conditions, api.ConditionStalled); found != nil {
 			stalled = *found
 		}
 		if network.Status.ObservedGeneration != network.Generation || stalled.Reason != reason {
@@ -128,7 +128,7 @@ func (n network) settles(t *testing.T, nodes int) {
 			return err
 		}
 		network, err := n.read(ctx)
-		if err == nil && meta.IsStatusConditionTrue(network.Status.Conditions, reconcile.ConditionReconciling) {
+		if err == nil && meta.IsStatusConditionTrue(network.Status.Conditions, api.ConditionReconciling) {
 			err = errors.New("a roll is under way")
 		}
 		return err

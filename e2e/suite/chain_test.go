@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestTwoHalvesMineApartAndJoin(t *testing.T) {
@@ -36,7 +36,7 @@ func TestTwoHalvesMineApartAndJoin(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			synced := meta.FindStatusCondition(network.Status.Conditions, reconcile.ConditionChainSynced)
+			synced := meta.FindStatusCondition(network.Status.Conditions, api.ConditionChainSynced)
 			if network.Status.Tips != tips || network.Status.Height != height || synced == nil || synced.Reason != reason {
 				return fmt.Errorf("%d tips, height %d, %+v", network.Status.Tips, network.Status.Height, synced)
 			}
@@ -46,7 +46,7 @@ func TestTwoHalvesMineApartAndJoin(t *testing.T) {
 	active("false")
 	n.mine(t, 0, 2)
 	n.mine(t, 1, 3)
-	says(2, 3, reconcile.ReasonTipsDiverged)
+	says(2, 3, api.ReasonTipsDiverged)
 	// Node 0 accepts connections and closes them at once: that counts for none.
 	eventually(t, "the status says that node 0 is alone", func(ctx context.Context) error {
 		network, err := n.read(ctx)
@@ -56,7 +56,7 @@ func TestTwoHalvesMineApartAndJoin(t *testing.T) {
 		return err
 	})
 	active("true")
-	says(1, 3, reconcile.ReasonOneTip)
+	says(1, 3, api.ReasonOneTip)
 	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
 	if err := all(3, func(i int) error { return n.hasHeight(t.Context(), i, 3) }); err != nil {
 		t.Error(err)

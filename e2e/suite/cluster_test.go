@@ -30,7 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -132,15 +132,15 @@ func (n network) apply(t *testing.T, nodes int) {
 func (n network) applySpec(t *testing.T, spec string) {
 	t.Helper()
 	kubectlStdin(t, fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, metadata: {namespace: %s, name: %s}, spec: {%s}}",
-		reconcile.Group, n.namespace, n.name, spec), "apply", "-f", "-")
+		api.Group, n.namespace, n.name, spec), "apply", "-f", "-")
 }
 
-func (n network) read(ctx context.Context) (*reconcile.Network, error) {
-	u, err := client.Resource(reconcile.Resource).Namespace(n.namespace).Get(ctx, n.name, metav1.GetOptions{})
+func (n network) read(ctx context.Context) (*api.Network, error) {
+	u, err := client.Resource(api.Resource).Namespace(n.namespace).Get(ctx, n.name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
-	return unstructuredx.Into[reconcile.Network](u)
+	return unstructuredx.Into[api.Network](u)
 }
 
 // pod reads the pod of the node with that ordinal; nil if there is none.
@@ -207,7 +207,7 @@ func (n network) isReady(ctx context.Context, nodes int) error {
 		return err
 	}
 	status := network.Status
-	ready := meta.FindStatusCondition(status.Conditions, reconcile.ConditionReady)
+	ready := meta.FindStatusCondition(status.Conditions, api.ConditionReady)
 	if ready == nil || status.ObservedGeneration != network.Generation {
 		return fmt.Errorf("the status is that of generation %d of %d", status.ObservedGeneration, network.Generation)
 	}
@@ -237,9 +237,9 @@ func (n network) isMeshed(ctx context.Context, nodes int) error {
 			return err
 		}
 		ips[i] = pod.Status.PodIP
-		want := reconcile.NodeStatus{
+		want := api.NodeStatus{
 			Ordinal: int32(i), Ready: true, IP: ips[i], NodeName: n.podName(i), DNSName: n.podName(i) + "." + n.name + "-svc",
-			Edges: reconcile.Edges{Wanted: int32(nodes - 1), Connected: int32(nodes - 1)},
+			Edges: api.Edges{Wanted: int32(nodes - 1), Connected: int32(nodes - 1)},
 		}
 		got := network.Status.Nodes[i]
 		got.Version, got.Height, got.BestBlockHash = "", 0, "" // its chain is no matter of the mesh

@@ -21,7 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func TestWhatHappensWhileTheControllerIsDownIsPutRight(t *testing.T) {
@@ -85,11 +85,11 @@ func (n network) saysUnreachable(ctx context.Context, nodes int) error {
 		return fmt.Errorf("%d of %d nodes are ready, want %d", network.Status.ReadyNodes, len(network.Status.Nodes), nodes)
 	}
 	for _, node := range network.Status.Nodes {
-		if !node.Ready || node.Reason != reconcile.ReasonRPCUnreachable || !strings.Contains(node.Message, node.IP) {
+		if !node.Ready || node.Reason != api.ReasonRPCUnreachable || !strings.Contains(node.Message, node.IP) {
 			return fmt.Errorf("the status of a node is %+v", node)
 		}
 	}
-	if ready := meta.FindStatusCondition(network.Status.Conditions, reconcile.ConditionReady); ready == nil || ready.Reason != reconcile.ReasonPeersNotConnected {
+	if ready := meta.FindStatusCondition(network.Status.Conditions, api.ConditionReady); ready == nil || ready.Reason != api.ReasonPeersNotConnected {
 		return fmt.Errorf("conditions are %+v", network.Status.Conditions)
 	}
 	return nil
@@ -174,7 +174,7 @@ func TestAnotherOwnersObjectIsNotTouched(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if stalled := meta.FindStatusCondition(network.Status.Conditions, reconcile.ConditionStalled); stalled == nil || stalled.Reason != reconcile.ReasonNameConflict {
+		if stalled := meta.FindStatusCondition(network.Status.Conditions, api.ConditionStalled); stalled == nil || stalled.Reason != api.ReasonNameConflict {
 			return fmt.Errorf("conditions are %+v", network.Status.Conditions)
 		}
 		return nil

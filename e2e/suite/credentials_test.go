@@ -16,7 +16,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // secretValue is what a Secret has under a key.
@@ -167,7 +167,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	n.startApplication(t, "before")
 	n.applySpec(t, "nodes: 3, credentials: {generation: 2}")
 	eventually(t, "the new credentials are on all nodes", func(ctx context.Context) error {
-		return n.says(ctx, reconcile.ConditionReconciling, reconcile.ReasonRollingOut, "delete Secret my-network-rpc")
+		return n.says(ctx, api.ConditionReconciling, api.ReasonRollingOut, "delete Secret my-network-rpc")
 	})
 	kubectl(t, "delete", "secret", "--namespace", n.namespace, "my-network-rpc")
 	var password string
@@ -203,7 +203,7 @@ func TestAnOwnUserThatComesLate(t *testing.T) {
 	stalled := func(reason, words string) {
 		t.Helper()
 		eventually(t, reason, func(ctx context.Context) error {
-			return errors.Join(n.says(ctx, reconcile.ConditionStalled, reason, words), n.isReady(ctx, 2))
+			return errors.Join(n.says(ctx, api.ConditionStalled, reason, words), n.isReady(ctx, 2))
 		})
 	}
 	secret := func(user, password string) {
@@ -211,11 +211,11 @@ func TestAnOwnUserThatComesLate(t *testing.T) {
 		kubectlStdin(t, fmt.Sprintf("{apiVersion: v1, kind: Secret, metadata: {name: bitcoin-default-secret, namespace: %s}, stringData: {BC_RPC_USER: %q, BC_RPC_PASSWORD: %q}}",
 			n.namespace, user, password), "apply", "--server-side", "-f", "-")
 	}
-	stalled(reconcile.ReasonSecretForbidden, "kubectl create role")
+	stalled(api.ReasonSecretForbidden, "kubectl create role")
 	kubectl(t, "apply", "--namespace", n.namespace, "-f", "../../manifests/samples/secret-role.yaml")
-	stalled(reconcile.ReasonSecretNotFound, "create it")
+	stalled(api.ReasonSecretNotFound, "create it")
 	secret("bc-user", "canary-with-a-line-feed\n")
-	stalled(reconcile.ReasonSecretInvalid, "a line feed at its end")
+	stalled(api.ReasonSecretInvalid, "a line feed at its end")
 	const password = "canary: $all \"that\" 'fits' #in пароль"
 	secret("bc-user", password)
 	eventually(t, "both nodes accept the user", func(ctx context.Context) error {

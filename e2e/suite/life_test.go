@@ -16,7 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // TestTheLifeOfANetwork goes through everything that happens to one network, in one order: each step needs those before.
@@ -353,7 +353,7 @@ func TestBadInputIsAnsweredInASentence(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := run(t.Context(), fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, %s}", reconcile.Group, row.object), "apply", "--namespace", ns, "-f", "-")
+			_, err := run(t.Context(), fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, %s}", api.Group, row.object), "apply", "--namespace", ns, "-f", "-")
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}

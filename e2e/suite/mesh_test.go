@@ -14,14 +14,14 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // TestALargeMesh takes one network through the sizes at which other rules say who dials whom, and at 20 nodes through the
 // loss of some, in both topologies that a user of so many would choose. Each step needs those before.
 func TestALargeMesh(t *testing.T) {
 	n := network{namespace: namespace(t), name: "my-network"}
-	n.applyLarge(t, 3, reconcile.TopologyAuto)
+	n.applyLarge(t, 3, api.TopologyAuto)
 	n.becomes(t, 3, auto)
 	for _, step := range []struct {
 		name string
@@ -32,10 +32,10 @@ func TestALargeMesh(t *testing.T) {
 		{"of 20 the last three dial 8 each", scaledTo(17, 20)},
 		{"a block reaches all 20", mineOne(20, 1)},
 		{"20 nodes get over a deleted pod and a killed bitcoind", loseTwo(3, 19, auto)},
-		{"20 nodes go from Auto to FullMesh", changeTopology(reconcile.TopologyFullMesh, fullMesh)},
+		{"20 nodes go from Auto to FullMesh", changeTopology(api.TopologyFullMesh, fullMesh)},
 		{"a block reaches all 20, fully meshed", mineOne(20, 2)},
 		{"20 nodes, fully meshed, get over a deleted pod and a killed bitcoind", loseTwo(4, 18, fullMesh)},
-		{"20 nodes go back to Auto", changeTopology(reconcile.TopologyAuto, auto)},
+		{"20 nodes go back to Auto", changeTopology(api.TopologyAuto, auto)},
 		{"of the 10 that stay one end of each pair dials", scaledTo(20, 10)},
 		{"9 nodes all list each other again", scaledTo(10, 9)},
 		{"a block reaches all 9", mineOne(9, 3)},
@@ -47,7 +47,7 @@ func TestALargeMesh(t *testing.T) {
 }
 
 // applyLarge asks for little of the Kubernetes node for each of many nodes.
-func (n network) applyLarge(t *testing.T, nodes int, topology reconcile.TopologyType) {
+func (n network) applyLarge(t *testing.T, nodes int, topology api.TopologyType) {
 	t.Helper()
 	n.applySpec(t, fmt.Sprintf("nodes: %d, topology: {type: %s}, resources: {requests: {cpu: 5m, memory: 32Mi}}", nodes, topology))
 }
@@ -75,7 +75,7 @@ func mineOne(nodes, height int) func(*testing.T, network) {
 	}
 }
 
-func changeTopology(topology reconcile.TopologyType, rule wiring) func(*testing.T, network) {
+func changeTopology(topology api.TopologyType, rule wiring) func(*testing.T, network) {
 	return func(t *testing.T, n network) {
 		before := n.incarnations(t, 20)
 		n.applyLarge(t, 20, topology)
@@ -194,7 +194,7 @@ func (n network) isWired(ctx context.Context, nodes int, rule wiring) error {
 	}); err != nil {
 		return err
 	}
-	status := make([]reconcile.Edges, nodes)
+	status := make([]api.Edges, nodes)
 	for i, view := range views {
 		if err := rule(nodes, i, view.listed); err != nil {
 			return err
@@ -209,7 +209,7 @@ func (n network) isWired(ctx context.Context, nodes int, rule wiring) error {
 			return fmt.Errorf("node %d has dialled %v of %v, and was dialled by %v of %v", i, view.dialled, view.listed, view.dialledBy, dialledBy)
 		}
 		neighbours := int32(len(distinct(append(dialledBy, view.listed...))))
-		status[i] = reconcile.Edges{Wanted: neighbours, Connected: neighbours}
+		status[i] = api.Edges{Wanted: neighbours, Connected: neighbours}
 	}
 	network, err := n.read(ctx)
 	if err != nil {

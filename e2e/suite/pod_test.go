@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -131,7 +131,7 @@ func TestAnAddressOfTheClusterIsNotDialled(t *testing.T) {
 				return err
 			}
 			network, err := n.read(ctx)
-			if err == nil && network.Status.Nodes[1].Reason != reconcile.ReasonAddressRefused {
+			if err == nil && network.Status.Nodes[1].Reason != api.ReasonAddressRefused {
 				err = fmt.Errorf("the node is %+v", network.Status.Nodes[1])
 			}
 			return err

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // TestTheNetworkPolicyByTraffic has each kind of pod that there is dial a network's nodes. Whoever is kept out is so in
@@ -23,7 +23,7 @@ func TestTheNetworkPolicyByTraffic(t *testing.T) {
 	application := dialler{n.namespace, "application"}
 	stranger := dialler{namespace(t), "stranger"}
 	application.start(t, "")
-	stranger.start(t, reconcile.Group+"/client: my-network, app.kubernetes.io/name: bitcoin-controller") // in another namespace these count for nothing
+	stranger.start(t, api.Group+"/client: my-network, app.kubernetes.io/name: bitcoin-controller") // in another namespace these count for nothing
 	skipUnlessEnforced(t, application, stranger)
 
 	n.apply(t, 2)
@@ -33,9 +33,9 @@ func TestTheNetworkPolicyByTraffic(t *testing.T) {
 	closed := map[dialler]access{application: {rpc: true}, node: {rpc: true}, stranger: {}}
 	n.admits(t, 2, closed)
 
-	kubectl(t, "label", "pod", "--namespace", n.namespace, application.pod, reconcile.Group+"/client="+n.name)
+	kubectl(t, "label", "pod", "--namespace", n.namespace, application.pod, api.Group+"/client="+n.name)
 	n.admits(t, 2, map[dialler]access{application: everything, node: {rpc: true}, stranger: {}})
-	kubectl(t, "label", "pod", "--namespace", n.namespace, application.pod, reconcile.Group+"/client-")
+	kubectl(t, "label", "pod", "--namespace", n.namespace, application.pod, api.Group+"/client-")
 	n.admits(t, 2, closed)
 
 	n.apply(t, 3)

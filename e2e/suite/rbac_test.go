@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // auditLog is what the audit log of the cluster holds of the controller that is installed in the given namespace. Its
@@ -126,7 +126,7 @@ func TestAPodThatQuotaRefusesIsExplained(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if len(network.Status.Nodes) != 2 || network.Status.Nodes[1].Reason != reconcile.ReasonPodRefused && network.Status.Nodes[0].Reason != reconcile.ReasonPodRefused {
+		if len(network.Status.Nodes) != 2 || network.Status.Nodes[1].Reason != api.ReasonPodRefused && network.Status.Nodes[0].Reason != api.ReasonPodRefused {
 			return fmt.Errorf("the nodes are %+v", network.Status.Nodes)
 		}
 		return nil

@@ -30,7 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -115,7 +115,7 @@ func (r *recording) note(ctx context.Context, resource schema.GroupVersionResour
 	}
 	r.write(source, text)
 	switch resource {
-	case reconcile.Resource:
+	case api.Resource:
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
 		r.networks[u.GetUID()] = u.GetNamespace() + "/" + u.GetName()

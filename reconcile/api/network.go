@@ -1,6 +1,6 @@
-// Package reconcile turns BitcoinNetworks into running networks of bitcoind. A pass over one network reads as follows:
-// observe it, apply the children that it wants, mesh the nodes that are ready, report its status. Each step has a file.
-package reconcile
+// Package api is the API of BitcoinNetworks: Go types of what manifests/crd.yaml describes to users, and the reasons that a
+// status gives. It holds nothing else.
+package api
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
@@ -16,8 +16,8 @@ const Group = "bitcoincontroller.christianb93.github.com"
 
 var (
 	// Resource is what the apiserver calls the BitcoinNetworks.
-	Resource    = schema.GroupVersionResource{Group: Group, Version: "v1", Resource: "bitcoinnetworks"}
-	networkKind = schema.GroupVersionKind{Group: Group, Version: "v1", Kind: "BitcoinNetwork"}
+	Resource = schema.GroupVersionResource{Group: Group, Version: "v1", Resource: "bitcoinnetworks"}
+	Kind     = schema.GroupVersionKind{Group: Group, Version: "v1", Kind: "BitcoinNetwork"}
 )
 
 // Network is a BitcoinNetwork: a private network of bitcoind nodes that all know each other. The CRD in manifests/
@@ -63,6 +63,33 @@ type Topology struct {
 	// Type is Auto if it is empty.
 	Type TopologyType `json:"type,omitempty"`
 }
+
+// TopologyType is the shape of a network: which pairs of nodes are connected, and which end of a pair dials.
+type TopologyType string
+
+// The types of topologies. Where one node of a pair dials, the other one doesn't, but for Auto up to 9 nodes.
+const (
+	// TopologyAuto is a full mesh as long as bitcoind can keep it up by itself, up to 17 nodes. In larger networks every
+	// further node dials 8 others, so that it takes the loss of 8 nodes to split the network.
+	TopologyAuto TopologyType = "Auto"
+	// TopologyFullMesh connects all pairs, in networks of any size.
+	TopologyFullMesh TopologyType = "FullMesh"
+	// TopologyRing has each node dial the next one, and the last one the first.
+	TopologyRing TopologyType = "Ring"
+	// TopologyStar has all nodes dial node 0.
+	TopologyStar TopologyType = "Star"
+	// TopologySparse has each node dial 8 lower ordinals, or all of them if there are fewer: Auto without its core.
+	TopologySparse TopologyType = "Sparse"
+)
+
+// NetworkPolicySwitch says whether other pods are kept from a network's nodes.
+type NetworkPolicySwitch string
+
+// NetworkPolicyDisabled lets everybody in. Any other value, also none, is NetworkPolicyEnabled.
+const (
+	NetworkPolicyEnabled  NetworkPolicySwitch = "Enabled"
+	NetworkPolicyDisabled NetworkPolicySwitch = "Disabled"
+)
 
 // Storage is the volume of each node. Size and class never change, nor does a network get or lose its storage: these are
 // immutable in StatefulSets.
