@@ -157,7 +157,7 @@ func TestTheCRDTellsAllReasons(t *testing.T) {
 	}
 }
 
-// reasons are those that network.go defines.
+// reasons are those that api/network.go defines.
 func reasons(t *testing.T) (ofNodes, ofConditions map[string]bool) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "api/network.go", nil, parser.SkipObjectResolution)
