@@ -11,11 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the same
@@ -57,17 +56,15 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 	}
 	n := network(2)
 	w := &world{
-		network: n, up: map[int32]nodeRun{}, clock: testingclock.NewFakePassiveClock(start),
-		as:    testKey.credentials(rpcUser, n.UID, 1),
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[cache.ObjectName]()),
+		network: n, up: map[int32]mesh.Incarnation{}, clock: testingclock.NewFakePassiveClock(start),
+		login: loginOf(testKey.credentials(rpcUser, n.UID, 1)),
 		ips:   []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1")},
 	}
-	t.Cleanup(w.queue.ShutDown)
 	for _, ip := range w.ips {
 		run(t, program, n, ip)
 	}
 	w.allReady()
-	c := w.controller()
+	c := w.controller(t)
 	pass := func(what string, done func(found) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(5 * time.Minute); ; {
@@ -82,11 +79,11 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 			w.advance(again)
 		}
 	}
-	dialled := func(f found, from, to int) bool { return f.nodes[from].peers[w.ips[to]] }
+	dialled := func(f found, from, to int) bool { return f.nodes[from].view.Peers[w.ips[to]] }
 	pass("both have dialled each other", func(f found) bool { return dialled(f, 0, 1) && dialled(f, 1, 0) })
 
 	n.Spec.Nodes = 1
 	pass("the one that is left has forgotten the other", func(f found) bool {
-		return f.nodes[0].peers != nil && len(f.nodes[0].peers) == 0
+		return f.nodes[0].view.Answered() && len(f.nodes[0].view.Peers) == 0
 	})
 }

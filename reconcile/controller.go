@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +25,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -67,7 +67,7 @@ type Controller struct {
 	clock       clock.PassiveClock
 	caches      *caches
 	applier     unstructuredx.Applier
-	mesh        mesher
+	prober      *mesh.Prober
 	memories    memories
 	warnings    warnings
 	broadcaster events.EventBroadcaster
@@ -84,7 +84,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	}
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
 	broadcaster := events.NewBroadcaster(unstructuredx.EventSink{Client: client})
-	return &Controller{
+	c := &Controller{
 		broadcaster: broadcaster,
 		events:      broadcaster.NewRecorder(runtime.NewScheme(), api.Group+"/controller"),
 		memories:    memories{all: map[cache.ObjectName]*memory{}},
@@ -95,9 +95,10 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		clock:       clock.RealClock{},
 		caches:      caches,
 		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		mesh:        newMesher(clock.RealClock{}, options.Resync),
 		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
-	}, nil
+	}
+	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake, MaxBackoff: options.Resync})
+	return c, nil
 }
 
 // Ready says whether the caches are filled: the Controller works, or would at once if the leader stopped.
@@ -140,6 +141,7 @@ func (c *Controller) workAll(ctx context.Context) {
 		c.log.Warn("no master key", zap.Error(err))
 	}
 	var workers sync.WaitGroup
+	workers.Go(func() { c.prober.Run(ctx) })
 	for range c.options.Workers {
 		workers.Go(func() {
 			for c.work(ctx) {
@@ -150,7 +152,6 @@ func (c *Controller) workAll(ctx context.Context) {
 	<-ctx.Done()
 	c.queue.ShutDown()
 	workers.Wait()
-	c.mesh.running.Wait()
 }
 
 // preflight turns the mistakes of an installation into sentences; informers would log them for ever.
@@ -249,6 +250,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
 		c.memories.forget(key)
+		c.prober.Forget(key)
 		return 0, err
 	}
 	known := c.memories.of(key)
@@ -257,56 +259,16 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if err != nil {
 		return 0, err
 	}
-	f := found{mesh: known.wanted(network), nodes: nodes}
+	f := found{wanted: known.wanted(network), nodes: nodes}
 	f.applied, f.applyErr = c.apply(ctx, network, children, nodes, known)
 	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
-	c.connect(ctx, network, f, known)
-	var chainErr, rollErr error
-	f.chain, chainErr = c.compare(ctx, nodes, known)
+	c.probe(network, &f, known)
+	var rollErr error
 	f.roll, rollErr = c.roll(ctx, network, f)
 	later, reportErr := c.report(ctx, network, f, known)
 	again = max(known.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(f.applyErr, f.troubles.others(), missingErr, chainErr, rollErr, reportErr)
-}
-
-// connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's
-// next audit, or until something happens to them. What fails is tried again when known says so.
-func (c *Controller) connect(ctx context.Context, n *api.Network, f found, known *memory) {
-	now, key := c.clock.Now(), cache.MetaObjectToName(n)
-	known.recall(f.nodes, now)
-	known.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
-	did := c.mesh.connectAll(ctx, f.mesh, f.nodes, known, func() { c.wake(key) })
-	if did.added+did.removed > 0 {
-		c.log.Info("peers changed", name(key), zap.Int("added", did.added), zap.Int("removed", did.removed))
-		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
-	}
-	for _, failed := range did.failed {
-		level := zapcore.DebugLevel
-		if failed.news {
-			level = zapcore.WarnLevel
-		}
-		c.log.Log(level, "node will be asked again", name(key), zap.String("node", failed.node), zap.Error(failed.err))
-	}
-	if len(did.stuck) > 0 {
-		c.log.Warn("pairs of ready nodes don't get connected; they will be tried again", name(key), zap.Int("tries", triesUntilStuck), zap.Stringers("pairs", did.stuck))
-	}
-}
-
-// compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are asked
-// again before the next audit: one that has just come up gets the chain as soon as it is connected.
-func (c *Controller) compare(ctx context.Context, nodes []node, known *memory) (chain, error) {
-	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx, known))
-	if err != nil {
-		chain.pending = true
-		return chain, err
-	}
-	now := c.clock.Now()
-	known.difference.settle(nodes, &chain, now)
-	if !chain.synced() {
-		known.askAgain(known.difference.toAsk(nodes, chain, now))
-	}
-	return chain, nil
+	return again, errors.Join(f.applyErr, f.troubles.others(), missingErr, rollErr, reportErr)
 }

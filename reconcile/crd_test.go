@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // crd is what these tests read of a CustomResourceDefinition. What it admits is tested in e2e/admission.
@@ -78,7 +79,7 @@ func TestWhatKubectlShows(t *testing.T) {
 	}
 	n := network(3)
 	n.CreationTimestamp = metav1.Unix(1e9, 0)
-	n.Status = statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "bitcoin:1"}}, time.Unix(1e9, 0))
+	n.Status = statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "bitcoin:1"}}, time.Unix(1e9, 0))
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n)
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -101,6 +100,3 @@ func (a access) configMapAnnotations() map[string]string {
 func (a access) podAnnotations() map[string]string {
 	return map[string]string{annotationFingerprint: a.fingerprint, annotationGenerations: a.generations.String()}
 }
-
-// errNoPassword is why a node is not asked at all.
-var errNoPassword = fmt.Errorf("no password for it: its credentials are of another master key")

@@ -17,32 +17,34 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// node is one wanted node of a network: what the cluster says of it, and after the mesh step what it says itself.
+// node is one wanted node of a network: what the cluster says of it, and what it said itself.
 type node struct {
 	ordinal int32
 	name    string
-	// ip is the zero Addr if there is no pod, or none with an address that we may dial.
-	ip netip.Addr
+	// self is the node's present incarnation. Its IP is the zero Addr if there is no pod, or none with an address that we may
+	// dial; the rest is zero if the node isn't ready.
+	self mesh.Incarnation
 	// accepts and fingerprint are what the pod was made with: the generations of credentials, and of which key; nil and
 	// empty if it doesn't tell.
 	accepts     generations
 	fingerprint string
-	// as is how the controller is let in by the node's bitcoind; zero if it isn't.
-	as credentials
+	// login is how the controller is let in by the node's bitcoind; zero if it isn't.
+	login mesh.Login
 	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
 	ready bool
-	// run is zero if the node isn't ready.
-	run nodeRun
 	// revision is that of the pod template which the pod was made from; empty if there is no pod.
 	revision string
 	// downSince is since when the pod is not ready, of one that shuts down from the end of its grace period on; zero if it
 	// is, or if there is none.
 	downSince time.Time
-	// answer is what the node said last.
-	answer
+	// view is what this incarnation said last.
+	view mesh.View
+	// awaited: it has not answered yet, and still has time to.
+	awaited bool
 	// reason and message say what is wrong, if anything.
 	reason  api.NodeReason
 	message string
@@ -80,7 +82,7 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 		if nodes[ordinal], err = known.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
 			return nil, err
 		}
-		if why := c.caches.notItsOwn(object, nodes[ordinal].ip, c.options.APIServer); why != "" {
+		if why := c.caches.notItsOwn(object, nodes[ordinal].self.IP, c.options.APIServer); why != "" {
 			nodes[ordinal].refuse(why)
 		}
 	}
@@ -124,24 +126,37 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 			to.refuse(noPodAddress(pod.Status.PodIP))
 			return
 		}
-		to.ip = ip
+		to.self.IP = ip
 	}
 	switch {
 	case pod.DeletionTimestamp != nil:
 		to.reason, to.message = api.ReasonPodTerminating, "the pod is shutting down"
 		to.downSince = pod.DeletionTimestamp.Time
-	case !to.ip.IsValid() || !podReady(pod):
+	case !to.self.IP.IsValid() || !podReady(pod):
 		to.reason, to.message = api.ReasonPodNotReady, whyNotReady(pod)
 		to.downSince = notReadySince(pod)
 	default:
 		to.ready, to.reason, to.message = true, "", ""
-		to.run = nodeRunOf(pod, to.ip)
+		to.self = incarnationOf(pod, to.self.IP)
 	}
+}
+
+func incarnationOf(pod *corev1.Pod, ip netip.Addr) mesh.Incarnation {
+	self := mesh.Incarnation{Pod: pod.UID, IP: ip}
+	if ready := readyCondition(pod); ready != nil {
+		self.ReadySince = ready.LastTransitionTime.Unix()
+	}
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.Name == container {
+			self.Container = status.ContainerID
+		}
+	}
+	return self
 }
 
 // refuse takes the node's address from it: it is neither dialled nor left in the others' lists.
 func (n *node) refuse(message string) {
-	n.ip, n.ready, n.run = netip.Addr{}, false, nodeRun{}
+	n.self, n.ready = mesh.Incarnation{}, false
 	n.reason, n.message = api.ReasonAddressRefused, message
 }
 

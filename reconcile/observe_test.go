@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 func TestObservePod(t *testing.T) {
@@ -26,7 +27,7 @@ func TestObservePod(t *testing.T) {
 	}
 	ready := func(ip string) node {
 		address := netip.MustParseAddr(ip)
-		return node{ip: address, ready: true, run: nodeRun{pod: "1", container: "b", ip: address, readySince: 7}}
+		return node{ready: true, self: mesh.Incarnation{Pod: "1", Container: "b", IP: address, ReadySince: 7}}
 	}
 	with := func(pod *corev1.Pod, change func(*corev1.Pod)) *corev1.Pod { change(pod); return pod }
 
@@ -45,11 +46,11 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that shuts down isn't dialled, but keeps its place in the lists": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "the pod is shutting down"},
+			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "the pod is shutting down"},
 		},
 		"neither is a pod that isn't ready": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(7, 0), reason: api.ReasonPodNotReady, message: "bitcoind does not answer yet"},
+			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(7, 0), reason: api.ReasonPodNotReady, message: "bitcoind does not answer yet"},
 		},
 		"a pod without an address says what it waits for": {
 			pod: &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
@@ -128,7 +129,7 @@ func TestObservePod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := node{reason: api.ReasonPodMissing}
 			observePod(&got, row.pod, row.loopback)
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, credentials{}, answer{}, nodeRun{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, mesh.View{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -302,7 +303,7 @@ func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := nodes[0].ip.String(); got != "10.0.0.2" {
+		if got := nodes[0].self.IP.String(); got != "10.0.0.2" {
 			t.Fatalf("the node has the address %s", got)
 		}
 	}

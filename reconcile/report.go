@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // The least time between two writes of a status that says the same in other numbers, as while pods come up one after the
@@ -58,6 +59,10 @@ func (c *Controller) report(ctx context.Context, n *api.Network, f found, known 
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		return 0, nil
 	}
+	if wait := f.answersUntil.Sub(now); wait > 0 && !meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) && known.mayHold(now) {
+		return wait, nil
+	}
+	known.heldSince = time.Time{}
 	urgent := urgent(n.Status, status)
 	if later := known.status.wait(now); later > 0 && !urgent {
 		return later, nil
@@ -78,6 +83,15 @@ func (c *Controller) report(ctx context.Context, n *api.Network, f found, known 
 	c.logTransition(n, status)
 	c.transitions(n, status)
 	return 0, nil
+}
+
+// mayHold says whether a status that answers on their way may change can still be held back: for so long in all, however
+// many nodes take turns.
+func (known *memory) mayHold(now time.Time) bool {
+	if known.heldSince.IsZero() {
+		known.heldSince = now
+	}
+	return now.Sub(known.heldSince) < mesh.ResponseTimeout
 }
 
 // statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its

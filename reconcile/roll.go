@@ -97,7 +97,7 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsA
 		return "", err
 	}
 	at := rolloutOf(live)
-	next, waitsFor := at.step(f.mesh, f.nodes, f.chain, c.clock.Now())
+	next, waitsFor := at.step(&f, c.clock.Now())
 	if next != at.partition {
 		set := child{statefulSets, statefulSet(n, f.image, next, f.access)}
 		if err := c.applyChild(ctx, n, set, cached); err != nil {
@@ -129,12 +129,15 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 // step returns the next partition of a roll: one lower if all pods that have been updated are well and no other is down,
 // 0 if there is nothing left to update, else the same, with what it waits for. So at most one pod is down because of the
 // roll, and the next goes only when the last one is ready, connected to all others that are, and has their chain.
-func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition int32, waitsFor string) {
+func (r rollout) step(f *found, now time.Time) (partition int32, waitsFor string) {
+	nodes := f.nodes
 	switch {
 	case !r.observed:
 		return r.partition, "" // the StatefulSet controller wakes the network when it has seen it
 	case r.done(nodes):
 		return 0, ""
+	case slices.ContainsFunc(nodes, func(n node) bool { return n.awaited }):
+		return r.partition, "" // nobody knows yet whether it is well; its answer wakes the network
 	}
 	if partition, waitsFor := r.detour(nodes); partition != r.partition || waitsFor != "" {
 		return partition, waitsFor
@@ -144,11 +147,11 @@ func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition i
 		if n.ordinal <= next && n.revision != r.revision { // below only a detour has updated any
 			continue
 		}
-		if waitsFor := r.unwell(n, m, nodes, c); waitsFor != "" {
+		if waitsFor := r.unwell(n, f); waitsFor != "" {
 			return r.partition, waitsFor
 		}
 	}
-	if c.pending {
+	if f.chain.Pending {
 		return r.partition, "a block on its way"
 	}
 	for _, other := range nodes[:max(next, 0)] {
@@ -199,24 +202,24 @@ func (r rollout) done(nodes []node) bool {
 
 // unwell says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
 // item of the status.
-func (r rollout) unwell(n node, m mesh, nodes []node, c chain) string {
+func (r rollout) unwell(n node, f *found) string {
 	switch {
 	case n.revision != r.revision:
 		return n.name + ": the pod is being replaced"
 	case n.reason != "":
 		return n.name
 	}
-	for _, pair := range m.edges {
-		if pair.low != n.ordinal && pair.high != n.ordinal {
+	for _, pair := range f.wanted.Edges {
+		if pair.Low != n.ordinal && pair.High != n.ordinal {
 			continue
 		}
 		// A node that doesn't answer, say because it knows other credentials, would hold up the roll that mends it.
-		answered := nodes[pair.low].peers != nil && nodes[pair.high].peers != nil
-		if answered && !pair.connected(nodes) {
+		answered := f.nodes[pair.Low].view.Answered() && f.nodes[pair.High].view.Answered()
+		if answered && !f.connected(pair) {
 			return fmt.Sprintf("%s: %s is not connected", n.name, pair)
 		}
 	}
-	if n.tip != c.tip {
+	if n.view.Tip != f.chain.Tip {
 		return n.name + ": it does not have the others' chain"
 	}
 	return ""

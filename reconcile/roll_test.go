@@ -17,6 +17,8 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -27,7 +29,9 @@ func TestRolloutStep(t *testing.T) {
 			n.ready, n.reason, n.message, n.downSince = false, api.ReasonPodNotReady, "bitcoind does not answer yet", now.Add(-since)
 		}
 	}
-	unanswered := func(n *node) { n.reason, n.message, n.peers, n.tip = api.ReasonUnauthorized, "refused", nil, "" }
+	unanswered := func(n *node) {
+		n.reason, n.message, n.view = api.ReasonUnauthorized, "refused", mesh.View{}
+	}
 	without := func(reason api.NodeReason) func(*node) {
 		return func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: reason, message: "words"} }
 	}
@@ -42,7 +46,7 @@ func TestRolloutStep(t *testing.T) {
 		unobserved bool
 		partition  int32
 		change     map[int]change
-		chain      chain
+		chain      chain.Verdict
 		want       int32
 		waitsFor   string
 	}{
@@ -54,11 +58,11 @@ func TestRolloutStep(t *testing.T) {
 		"the updated pod is not there yet":       {partition: 3, change: map[int]change{3: func(n *node) { n.revision = "old" }}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
 		"the updated pod is not ready":           {partition: 3, change: map[int]change{3: down(0)}, want: 3, waitsFor: "my-network-sts-3"},
 		"the updated pod never gets ready":       {partition: 3, change: map[int]change{3: down(time.Hour)}, want: 3, waitsFor: "my-network-sts-3"},
-		"the updated pod is not connected to 1":  {partition: 3, change: map[int]change{3: func(n *node) { n.peers = map[netip.Addr]bool{address(0): true, address(2): true} }, 1: func(n *node) { delete(n.peers, address(3)) }}, want: 3, waitsFor: "my-network-sts-3: 1-3 is not connected"},
-		"an edge between others is no reason":    {partition: 3, change: map[int]change{0: func(n *node) { delete(n.peers, address(1)) }, 1: func(n *node) { delete(n.peers, address(0)) }}, want: 2},
-		"the others refuse the controller":       {partition: 3, change: map[int]change{3: func(n *node) { n.peers = map[netip.Addr]bool{} }, 0: unanswered, 1: unanswered, 2: unanswered}, want: 2},
-		"the updated pod is behind":              {partition: 3, change: map[int]change{3: func(n *node) { n.tip = "other" }}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
-		"a block is on its way":                  {partition: 3, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: 3, waitsFor: "a block on its way"},
+		"the updated pod is not connected to 1":  {partition: 3, change: map[int]change{3: func(n *node) { n.view.Peers = map[netip.Addr]bool{address(0): true, address(2): true} }, 1: func(n *node) { delete(n.view.Peers, address(3)) }}, want: 3, waitsFor: "my-network-sts-3: 1-3 is not connected"},
+		"an edge between others is no reason":    {partition: 3, change: map[int]change{0: func(n *node) { delete(n.view.Peers, address(1)) }, 1: func(n *node) { delete(n.view.Peers, address(0)) }}, want: 2},
+		"the others refuse the controller":       {partition: 3, change: map[int]change{3: func(n *node) { n.view.Peers = map[netip.Addr]bool{} }, 0: unanswered, 1: unanswered, 2: unanswered}, want: 2},
+		"the updated pod is behind":              {partition: 3, change: map[int]change{3: func(n *node) { n.view.Tip = "other" }}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
+		"a block is on its way":                  {partition: 3, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true}, want: 3, waitsFor: "a block on its way"},
 		"another pod is just restarting":         {partition: 3, change: map[int]change{0: down(time.Second)}, want: 3, waitsFor: "my-network-sts-0"},
 		"another pod is broken for good":         {partition: 3, change: map[int]change{0: down(time.Hour)}, want: 2},
 		"the next one itself is down":            {partition: 3, change: map[int]change{2: down(0)}, want: 2},
@@ -75,7 +79,7 @@ func TestRolloutStep(t *testing.T) {
 		"the last of the others is going":                         {partition: onlyMissing, change: map[int]change{0: refused, 1: of("new"), 2: of("new"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: onlyMissing, waitsFor: "my-network-sts-0"},
 		"all are refused: the lowest has to come first":           {partition: 4, change: map[int]change{0: refused, 1: refused, 2: refused, 3: refused}, want: 0, waitsFor: "my-network-sts-0"},
 		"the newcomers are refused":                               {partition: 4, change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
-		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true}, want: onlyMissing, waitsFor: "my-network-sts-1"},
+		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true}, want: onlyMissing, waitsFor: "my-network-sts-1"},
 		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: onlyMissing, waitsFor: "my-network-sts-1"},
 		"an updated pod is refused that is not the next one":      {partition: 1, change: map[int]change{3: refused}, want: 1, waitsFor: "my-network-sts-3"},
 		"a refused pod has come, and the others are held back":    {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
@@ -86,13 +90,13 @@ func TestRolloutStep(t *testing.T) {
 		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
 		"or has gone":                                             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
 		"from there on it goes as ever":                           {partition: 4, change: map[int]change{0: of("new")}, want: 3},
-		"the one that was refused has no chain yet":               {partition: 4, change: map[int]change{0: func(n *node) { n.revision, n.tip = "new", "other" }}, want: 4, waitsFor: "my-network-sts-0: it does not have the others' chain"},
-		"an outdated one is behind, which is no reason to wait":   {partition: 4, change: map[int]change{0: func(n *node) { n.tip = "other" }}, want: 3},
+		"the one that was refused has no chain yet":               {partition: 4, change: map[int]change{0: func(n *node) { n.revision, n.view.Tip = "new", "other" }}, want: 4, waitsFor: "my-network-sts-0: it does not have the others' chain"},
+		"an outdated one is behind, which is no reason to wait":   {partition: 4, change: map[int]change{0: func(n *node) { n.view.Tip = "other" }}, want: 3},
 		"the pod whose turn it is hasn't gone yet":                {partition: 3, change: map[int]change{3: of("old")}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
 		"another pod shuts down":                                  {partition: 3, change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(5 * time.Minute) }}, want: 3, waitsFor: "my-network-sts-0"},
 		"another pod doesn't get to its end":                      {partition: 3, change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(-time.Hour) }}, want: 2},
 		"another pod's address is refused":                        {partition: 3, change: map[int]change{0: unready(api.ReasonAddressRefused)}, want: 2},
-		"the updated pod is fetching the chain":                   {partition: 3, change: map[int]change{3: func(n *node) { n.tip = "other" }}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{3}, pending: true}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
+		"the updated pod is fetching the chain":                   {partition: 3, change: map[int]change{3: func(n *node) { n.view.Tip = "other" }}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{3}, Pending: true}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := meshed(4)
@@ -104,10 +108,10 @@ func TestRolloutStep(t *testing.T) {
 					change(&nodes[i])
 				}
 			}
-			if row.chain.tip == "" {
+			if row.chain.Tip == "" {
 				row.chain = synced
 			}
-			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(topologyOf(network(4)).mesh(), nodes, row.chain, now)
+			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(&found{wanted: mesh.TopologyOf(network(4)).Mesh(), nodes: nodes, chain: row.chain}, now)
 			if got != row.want || waitsFor != row.waitsFor {
 				t.Errorf("partition %d, waits for %q; want %d, %q", got, waitsFor, row.want, row.waitsFor)
 			}
@@ -167,7 +171,7 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 				caches: caches, client: client, log: zap.NewNop(), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
 				applier: unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: "none"}, memories: memories{all: map[cache.ObjectName]*memory{}},
 			}
-			f := found{mesh: topologyOf(n).mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", access: accessOf(n)}, applyErr: row.applyErr}
+			f := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", access: accessOf(n)}, applyErr: row.applyErr}
 			if _, err := c.roll(t.Context(), n, f); err != nil {
 				t.Fatal(err)
 			}

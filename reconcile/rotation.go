@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // Rotation of credentials: spec.credentials.generation rises, and two rolls later the old credentials are no longer
@@ -173,9 +174,11 @@ func (k masterKey) authenticate(n *api.Network, standing generations, nodes []no
 		if _, there := derived[generation]; !there {
 			derived[generation] = k.credentials(rpcUser, n.UID, generation)
 		}
-		nodes[i].as = derived[generation]
+		nodes[i].login = loginOf(derived[generation])
 	}
 }
+
+func loginOf(c credentials) mesh.Login { return mesh.Login{User: c.user, Password: c.password} }
 
 // inUse is the lowest generation that any node accepts, so that it is a new one when all accept nothing else.
 func (a access) inUse(nodes []node) int64 {

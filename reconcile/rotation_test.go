@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 func TestParseGenerations(t *testing.T) {
@@ -181,11 +182,11 @@ func TestWhichCredentialsANodeIsAskedWith(t *testing.T) {
 			n.Spec.Credentials.Generation = 3
 			nodes := []node{row.node}
 			testKey.authenticate(n, parseGenerations(row.standing), nodes)
-			want := credentials{}
+			want := mesh.Login{}
 			if row.want != 0 {
-				want = testKey.credentials(rpcUser, n.UID, row.want)
+				want = loginOf(testKey.credentials(rpcUser, n.UID, row.want))
 			}
-			if nodes[0].as != want {
+			if nodes[0].login != want {
 				t.Errorf("other credentials than those of generation %d", row.want)
 			}
 		})
@@ -256,7 +257,7 @@ func rotate(t *testing.T, n *api.Network, wanted int64, again int) {
 		standing := last.generations
 		testKey.authenticate(n, standing, nodes)
 		for i, node := range nodes {
-			if !slices.ContainsFunc(read[i], func(g int64) bool { return node.as == testKey.credentials(rpcUser, n.UID, g) }) {
+			if !slices.ContainsFunc(read[i], func(g int64) bool { return node.login == loginOf(testKey.credentials(rpcUser, n.UID, g)) }) {
 				t.Fatalf("turn %d: node %d has read %v, and is asked with something else", turn, i, read[i])
 			}
 			if !slices.Contains(read[i], secret) {
@@ -295,7 +296,7 @@ func TestTheGenerationOfTheStatusNeverFalls(t *testing.T) {
 		nodes[i].accepts = generations{2}
 	}
 	nodes[1].accepts = generations{1}
-	f := found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: synced, applied: applied{access: testKey.access(n, generations{2}, "", 2)}}
+	f := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: synced, applied: applied{access: testKey.access(n, generations{2}, "", 2)}}
 	n.Status = statusOf(n, f, time.Unix(1, 0))
 	if got := n.Status.Credentials.Generation; got != 2 {
 		t.Errorf("the status says %d", got)

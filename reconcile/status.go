@@ -14,13 +14,17 @@ import (
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // found is what a pass found out about a network.
 type found struct {
-	mesh  mesh
-	nodes []node
-	chain chain
+	wanted mesh.Mesh
+	nodes  []node
+	chain  chain.Verdict
+	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
+	answersUntil time.Time
 	applied
 	// roll is how far a change of the pods' template has got; empty if there is none under way.
 	roll string
@@ -31,7 +35,7 @@ type found struct {
 // statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes the
 // transition time of a condition that changed.
 func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
-	total, each := f.mesh.countEdges(f.nodes)
+	total, each := f.wanted.Count(f.connected)
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(f.image, n.Status.Image),
@@ -39,14 +43,14 @@ func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
 		Selector:           k8slabels.FormatLabels(selectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
-		Height:             f.chain.height,
-		Tips:               f.chain.tips,
+		Height:             f.chain.Height,
+		Tips:               f.chain.Tips,
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
-	if f.chain.pending {
+	if f.chain.Pending {
 		status.Tips = n.Status.Tips
 	}
-	onItsWay := f.chain.pending && !f.chain.moving
+	onItsWay := f.chain.Pending && !f.chain.Moving
 	if onItsWay {
 		status.Height = n.Status.Height
 	}
@@ -81,16 +85,16 @@ func nodeStatus(n *api.Network, node node, onItsWay bool) api.NodeStatus {
 		Ready:         node.ready,
 		NodeName:      node.name,
 		DNSName:       dnsName(n, node.ordinal),
-		Version:       node.release,
-		Height:        node.height,
-		BestBlockHash: node.tip,
+		Version:       node.view.Release,
+		Height:        node.view.Height,
+		BestBlockHash: node.view.Tip,
 		Reason:        node.reason,
 		Message:       beginning(node.message, messageLimit),
 	}
-	if node.ip.IsValid() {
-		item.IP = node.ip.String()
+	if node.self.IP.IsValid() {
+		item.IP = node.self.IP.String()
 	}
-	if before := int(node.ordinal); onItsWay && node.tip != "" && before < len(n.Status.Nodes) {
+	if before := int(node.ordinal); onItsWay && node.view.Tip != "" && before < len(n.Status.Nodes) {
 		item.Height, item.BestBlockHash = n.Status.Nodes[before].Height, n.Status.Nodes[before].BestBlockHash
 	}
 	return item
@@ -104,7 +108,7 @@ type verdict struct {
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
 func setConditions(status *api.NetworkStatus, n *api.Network, f found, now time.Time) {
-	meshed, synced := meshedVerdict(f.mesh, f.nodes, *status), chainVerdict(n.Status, f.nodes, f.chain)
+	meshed, synced := f.meshedVerdict(*status), chainVerdict(n.Status, f.nodes, f.chain)
 	stalled := stalledVerdict(f.applyErr)
 	ready := readyVerdict(*status, stalled, meshed, synced)
 	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
@@ -190,13 +194,13 @@ func refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
-func meshedVerdict(m mesh, nodes []node, status api.NetworkStatus) verdict {
+func (f *found) meshedVerdict(status api.NetworkStatus) verdict {
 	if status.Edges.Connected == status.Edges.Wanted {
 		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
 	}
 	var missing []string
-	for _, pair := range m.edges {
-		if !pair.connected(nodes) {
+	for _, pair := range f.wanted.Edges {
+		if !f.connected(pair) {
 			missing = append(missing, pair.String())
 		}
 	}
@@ -205,8 +209,8 @@ func meshedVerdict(m mesh, nodes []node, status api.NetworkStatus) verdict {
 }
 
 // chainVerdict lets the one from before stand while all that differs may be a block on its way.
-func chainVerdict(before api.NetworkStatus, nodes []node, c chain) verdict {
-	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.pending && was != nil {
+func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict) verdict {
+	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.Pending && was != nil {
 		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
 			return verdict{was.Status, was.Reason, was.Message}
 		}
@@ -219,7 +223,7 @@ func chainVerdict(before api.NetworkStatus, nodes []node, c chain) verdict {
 func followed(status api.NetworkStatus, nodes []node) bool {
 	for i, n := range nodes {
 		known := i < len(status.Nodes) && status.Nodes[i].BestBlockHash != ""
-		if n.ready && (!known || n.tip == "" || n.height < status.Nodes[i].Height) {
+		if n.ready && (!known || n.view.Tip == "" || n.view.Height < status.Nodes[i].Height) {
 			return false
 		}
 	}
@@ -228,31 +232,31 @@ func followed(status api.NetworkStatus, nodes []node) bool {
 
 // syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more certain
 // than what a node doesn't tell at all.
-func syncedVerdict(nodes []node, c chain) verdict {
+func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	names := func(ordinals []int32) string {
 		var words []string
 		for _, ordinal := range ordinals {
-			words = append(words, fmt.Sprintf("%s at height %d", nodes[ordinal].name, nodes[ordinal].height))
+			words = append(words, fmt.Sprintf("%s at height %d", nodes[ordinal].name, nodes[ordinal].view.Height))
 		}
 		return list(words, ", ")
 	}
 	silent := silent(nodes)
-	settled := !c.pending || silent == nil
-	tips := fmt.Sprintf("%d tips", c.tips)
-	if c.tips == mostTips {
+	settled := !c.Pending || silent == nil
+	tips := fmt.Sprintf("%d tips", c.Tips)
+	if c.Tips == chain.MaxTips {
 		tips += " or more"
 	}
 	switch {
-	case c.tip == "":
+	case c.Tip == "":
 		return verdict{metav1.ConditionUnknown, api.ReasonNoNodeAnswers, "no node tells its chain"}
-	case settled && len(c.apart) > 0:
+	case settled && len(c.Apart) > 0:
 		return verdict{metav1.ConditionFalse, api.ReasonTipsDiverged,
-			fmt.Sprintf("%s: other chains than that of height %d have %s", tips, c.height, names(c.apart))}
-	case settled && len(c.behind) > 0:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.height, names(c.behind))}
+			fmt.Sprintf("%s: other chains than that of height %d have %s", tips, c.Height, names(c.Apart))}
+	case settled && len(c.Behind) > 0:
+		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.Height, names(c.Behind))}
 	case silent != nil:
 		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but not telling their chain: " + list(silent, ", ")}
-	case c.pending:
+	case c.Pending:
 		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "the highest node did not tell how the chains relate"}
 	default:
 		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all nodes that are ready have the same chain"}
@@ -262,7 +266,7 @@ func syncedVerdict(nodes []node, c chain) verdict {
 // silent names the nodes that are ready but don't answer the controller as they should.
 func silent(nodes []node) (names []string) {
 	for _, n := range nodes {
-		if n.ready && n.tip == "" {
+		if n.ready && n.view.Tip == "" {
 			names = append(names, n.name)
 		}
 	}

@@ -1,4 +1,4 @@
-package reconcile
+package mesh
 
 import (
 	"crypto/sha256"
@@ -32,7 +32,7 @@ var meshedTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh
 
 // forTopologies runs the check on networks of each type with two seeds: of 0 to 60 nodes, and of the sizes up to which the
 // API allows the type.
-func forTopologies(t *testing.T, kinds []api.TopologyType, check func(t *testing.T, network topology)) {
+func forTopologies(t *testing.T, kinds []api.TopologyType, check func(t *testing.T, network Topology)) {
 	t.Helper()
 	for _, kind := range kinds {
 		sizes := []int32{100, 300, 1000}
@@ -48,14 +48,14 @@ func forTopologies(t *testing.T, kinds []api.TopologyType, check func(t *testing
 		}
 		for _, seed := range seeds {
 			for _, nodes := range sizes {
-				t.Run(fmt.Sprintf("%s/%d/%s", kind, nodes, seed), func(t *testing.T) { check(t, topology{kind, nodes, seed}) })
+				t.Run(fmt.Sprintf("%s/%d/%s", kind, nodes, seed), func(t *testing.T) { check(t, Topology{kind, nodes, seed}) })
 			}
 		}
 	}
 }
 
 func TestTopologyListsAreOfOtherNodesAscending(t *testing.T) {
-	forTopologies(t, allTopologies, func(t *testing.T, network topology) {
+	forTopologies(t, allTopologies, func(t *testing.T, network Topology) {
 		lists := network.dials()
 		if len(lists) != int(network.nodes) {
 			t.Fatalf("got %d lists", len(lists))
@@ -73,7 +73,7 @@ func TestTopologyListsAreOfOtherNodesAscending(t *testing.T) {
 }
 
 func TestTopologyOneEndOfAPairDials(t *testing.T) {
-	forTopologies(t, allTopologies, func(t *testing.T, network topology) {
+	forTopologies(t, allTopologies, func(t *testing.T, network Topology) {
 		lists := network.dials()
 		bothWays := network.kind == api.TopologyAuto && network.nodes <= 9
 		for ordinal, list := range lists {
@@ -87,7 +87,7 @@ func TestTopologyOneEndOfAPairDials(t *testing.T) {
 }
 
 func TestTopologyFullMeshes(t *testing.T) {
-	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologySparse}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologySparse}, func(t *testing.T, network Topology) {
 		largest := map[api.TopologyType]int32{api.TopologyAuto: 17, api.TopologyFullMesh: 100, api.TopologySparse: 9}[network.kind]
 		if network.nodes > largest {
 			return
@@ -101,7 +101,7 @@ func TestTopologyFullMeshes(t *testing.T) {
 }
 
 func TestTopologyDegrees(t *testing.T) {
-	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologySparse}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologySparse}, func(t *testing.T, network Topology) {
 		lists := network.dials()
 		for ordinal, peers := range graphOf(lists) {
 			dialled := len(peers) - len(lists[ordinal])
@@ -119,7 +119,7 @@ func TestTopologyDegrees(t *testing.T) {
 }
 
 func TestTopologyNewcomersDialLowerOrdinals(t *testing.T) {
-	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologySparse}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologySparse}, func(t *testing.T, network Topology) {
 		for ordinal, list := range network.dials() {
 			core := network.kind == api.TopologyAuto && ordinal < 17
 			if len(list) > 0 && slices.Max(list) >= int32(ordinal) && !core {
@@ -131,7 +131,7 @@ func TestTopologyNewcomersDialLowerOrdinals(t *testing.T) {
 
 // Of 1,000 nodes some would have more than 24 peers that dial them if there were no bound.
 func TestTopologyBoundIsReached(t *testing.T) {
-	lists := topology{api.TopologyAuto, 1000, topologySeeds[0]}.dials()
+	lists := Topology{api.TopologyAuto, 1000, topologySeeds[0]}.dials()
 	most := 0
 	for _, peers := range graphOf(lists) {
 		most = max(most, len(peers))
@@ -145,7 +145,7 @@ func TestTopologyDiameter(t *testing.T) {
 	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		for _, seed := range topologySeeds {
 			for _, nodes := range []int32{100, 300, 1000} {
-				graph := graphOf(topology{kind, nodes, seed}.dials())
+				graph := graphOf(Topology{kind, nodes, seed}.dials())
 				for from := range nodes {
 					if reached, hops := graph.reach(from, make([]bool, nodes)); reached != int(nodes) || hops > 4 {
 						t.Fatalf("%s of %d, seed %q: %d reaches %d nodes and needs %d hops", kind, nodes, seed, from, reached, hops)
@@ -157,7 +157,7 @@ func TestTopologyDiameter(t *testing.T) {
 }
 
 func TestTopologyIs8VertexConnected(t *testing.T) {
-	forTopologies(t, meshedTopologies, func(t *testing.T, network topology) {
+	forTopologies(t, meshedTopologies, func(t *testing.T, network Topology) {
 		if network.nodes < 9 {
 			return
 		}
@@ -170,7 +170,7 @@ func TestTopologyIs8VertexConnected(t *testing.T) {
 // That no 7 nodes split a network follows from its being 8-vertex-connected, which is computed above; here some are
 // actually removed: random ones, and all but one peer of those with the fewest.
 func TestTopologySurvivesTheLossOfAny7(t *testing.T) {
-	forTopologies(t, meshedTopologies, func(t *testing.T, network topology) {
+	forTopologies(t, meshedTopologies, func(t *testing.T, network Topology) {
 		if network.nodes < 9 {
 			return
 		}
@@ -197,7 +197,7 @@ func TestTopologySurvivesTheLossOf30Percent(t *testing.T) {
 	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		for _, seed := range topologySeeds {
 			for _, nodes := range []int{30, 60, 100, 300, 1000} {
-				graph, random := graphOf(topology{kind, int32(nodes), seed}.dials()), rand.New(rand.NewPCG(1, 2))
+				graph, random := graphOf(Topology{kind, int32(nodes), seed}.dials()), rand.New(rand.NewPCG(1, 2))
 				for range 50 {
 					lost := random.Perm(nodes)[:nodes*3/10]
 					left := nodes - len(lost)
@@ -212,7 +212,7 @@ func TestTopologySurvivesTheLossOf30Percent(t *testing.T) {
 
 func TestTopologyGrowsByTheNewcomersDials(t *testing.T) {
 	for kind, from := range map[api.TopologyType]int32{api.TopologyAuto: 17, api.TopologySparse: 8} {
-		forTopologies(t, []api.TopologyType{kind}, func(t *testing.T, network topology) {
+		forTopologies(t, []api.TopologyType{kind}, func(t *testing.T, network Topology) {
 			if network.nodes < from {
 				return // newcomers don't dial 8 yet
 			}
@@ -232,7 +232,7 @@ func TestTopologyGrowsByTheNewcomersDials(t *testing.T) {
 }
 
 func TestTopologyShrinksByTheLeaversEntries(t *testing.T) {
-	forTopologies(t, grownTopologies, func(t *testing.T, network topology) {
+	forTopologies(t, grownTopologies, func(t *testing.T, network Topology) {
 		larger := network
 		larger.nodes++
 		lists, leaver := larger.dials(), network.nodes
@@ -259,8 +259,8 @@ func TestTopologyShrinksByTheLeaversEntries(t *testing.T) {
 }
 
 func TestTopologyIsTheSameOnEveryCall(t *testing.T) {
-	first := map[topology][][]int32{}
-	forTopologies(t, allTopologies, func(_ *testing.T, network topology) { first[network] = network.dials() })
+	first := map[Topology][][]int32{}
+	forTopologies(t, allTopologies, func(_ *testing.T, network Topology) { first[network] = network.dials() })
 	for network, lists := range first { // in another order
 		for ordinal, list := range network.dials() {
 			if !slices.Equal(list, lists[ordinal]) {
@@ -272,7 +272,7 @@ func TestTopologyIsTheSameOnEveryCall(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 4 {
 		calls.Go(func() {
-			network := topology{api.TopologyAuto, 300, topologySeeds[0]}
+			network := Topology{api.TopologyAuto, 300, topologySeeds[0]}
 			if diff := cmp.Diff(first[network], network.dials()); diff != "" {
 				t.Errorf("at the same time as others, -want +got:\n%s", diff)
 			}
@@ -283,7 +283,7 @@ func TestTopologyIsTheSameOnEveryCall(t *testing.T) {
 
 func TestTopologyDiffersBetweenNetworks(t *testing.T) {
 	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
-		a, b := topology{kind, 60, topologySeeds[0]}.dials(), topology{kind, 60, topologySeeds[2]}.dials()
+		a, b := Topology{kind, 60, topologySeeds[0]}.dials(), Topology{kind, 60, topologySeeds[2]}.dials()
 		if cmp.Equal(a, b) {
 			t.Errorf("%s: two networks have the same edges", kind)
 		}
@@ -297,7 +297,7 @@ func TestTopologyStaysForEver(t *testing.T) {
 		api.TopologyAuto:   "fe08c8575dc84b06525f850e0f964ae9b6d74f0be9608553ac6af97bff445ca8",
 		api.TopologySparse: "788cc54d2931535bc601edbc5bf2a852b46fb994315ca75f489e463c0ecefbfa",
 	} {
-		lists, digest := topology{kind, 1000, topologySeeds[0]}.dials(), sha256.New()
+		lists, digest := Topology{kind, 1000, topologySeeds[0]}.dials(), sha256.New()
 		for ordinal, list := range lists {
 			line := fmt.Sprint(list)
 			fmt.Fprintf(digest, "%d: %s\n", ordinal, line[1:len(line)-1])
@@ -313,24 +313,24 @@ func TestTopologyStaysForEver(t *testing.T) {
 
 func TestTopologyOfSmallNetworks(t *testing.T) {
 	for name, row := range map[string]struct {
-		network topology
+		network Topology
 		want    [][]int32
 	}{
-		"auto has everybody dial everybody": {topology{kind: api.TopologyAuto, nodes: 3}, [][]int32{{1, 2}, {0, 2}, {0, 1}}},
-		"no type is auto":                   {topology{nodes: 2}, [][]int32{{1}, {0}}},
-		"less than no node is none":         {topology{nodes: -1}, [][]int32{}},
-		"from 10 nodes on one end of a pair dials": {topology{kind: api.TopologyAuto, nodes: 10}, [][]int32{
+		"auto has everybody dial everybody": {Topology{kind: api.TopologyAuto, nodes: 3}, [][]int32{{1, 2}, {0, 2}, {0, 1}}},
+		"no type is auto":                   {Topology{nodes: 2}, [][]int32{{1}, {0}}},
+		"less than no node is none":         {Topology{nodes: -1}, [][]int32{}},
+		"from 10 nodes on one end of a pair dials": {Topology{kind: api.TopologyAuto, nodes: 10}, [][]int32{
 			{1, 2, 3, 4, 5, 6, 7, 8}, {2, 3, 4, 5, 6, 7, 8, 9}, {3, 4, 5, 6, 7, 8, 9}, {4, 5, 6, 7, 8, 9},
 			{5, 6, 7, 8, 9}, {6, 7, 8, 9}, {7, 8, 9}, {8, 9}, {9}, {0},
 		}},
-		"a full mesh is balanced":   {topology{kind: api.TopologyFullMesh, nodes: 4}, [][]int32{{1, 3}, {2}, {0, 3}, {1}}},
-		"no ring":                   {topology{kind: api.TopologyRing, nodes: 0}, [][]int32{}},
-		"a ring of one is no edge":  {topology{kind: api.TopologyRing, nodes: 1}, [][]int32{nil}},
-		"a ring of two is one edge": {topology{kind: api.TopologyRing, nodes: 2}, [][]int32{{1}, nil}},
-		"a ring is closed":          {topology{kind: api.TopologyRing, nodes: 4}, [][]int32{{1}, {2}, {3}, {0}}},
-		"a star of one is no edge":  {topology{kind: api.TopologyStar, nodes: 1}, [][]int32{nil}},
-		"the leaves dial":           {topology{kind: api.TopologyStar, nodes: 4}, [][]int32{nil, {0}, {0}, {0}}},
-		"sparse dials lower ones":   {topology{kind: api.TopologySparse, nodes: 4}, [][]int32{{}, {0}, {0, 1}, {0, 1, 2}}},
+		"a full mesh is balanced":   {Topology{kind: api.TopologyFullMesh, nodes: 4}, [][]int32{{1, 3}, {2}, {0, 3}, {1}}},
+		"no ring":                   {Topology{kind: api.TopologyRing, nodes: 0}, [][]int32{}},
+		"a ring of one is no edge":  {Topology{kind: api.TopologyRing, nodes: 1}, [][]int32{nil}},
+		"a ring of two is one edge": {Topology{kind: api.TopologyRing, nodes: 2}, [][]int32{{1}, nil}},
+		"a ring is closed":          {Topology{kind: api.TopologyRing, nodes: 4}, [][]int32{{1}, {2}, {3}, {0}}},
+		"a star of one is no edge":  {Topology{kind: api.TopologyStar, nodes: 1}, [][]int32{nil}},
+		"the leaves dial":           {Topology{kind: api.TopologyStar, nodes: 4}, [][]int32{nil, {0}, {0}, {0}}},
+		"sparse dials lower ones":   {Topology{kind: api.TopologySparse, nodes: 4}, [][]int32{{}, {0}, {0, 1}, {0, 1, 2}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(row.want, row.network.dials()); diff != "" {
@@ -341,7 +341,7 @@ func TestTopologyOfSmallNetworks(t *testing.T) {
 }
 
 func TestTopologyFullMeshIsBalanced(t *testing.T) {
-	forTopologies(t, []api.TopologyType{api.TopologyFullMesh}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyFullMesh}, func(t *testing.T, network Topology) {
 		for ordinal, list := range network.dials() {
 			if dials := int32(len(list)); dials != (network.nodes-1)/2 && dials != network.nodes/2 {
 				t.Errorf("%d dials %d others", ordinal, dials)
@@ -351,7 +351,7 @@ func TestTopologyFullMeshIsBalanced(t *testing.T) {
 }
 
 func TestTopologyRingAndStar(t *testing.T) {
-	forTopologies(t, []api.TopologyType{api.TopologyRing, api.TopologyStar}, func(t *testing.T, network topology) {
+	forTopologies(t, []api.TopologyType{api.TopologyRing, api.TopologyStar}, func(t *testing.T, network Topology) {
 		if network.nodes < 3 {
 			return // see the small networks
 		}
@@ -372,7 +372,7 @@ func TestTopologyRingAndStar(t *testing.T) {
 }
 
 func TestTopologyAllocatesAListANode(t *testing.T) {
-	network := topology{api.TopologyAuto, 1000, topologySeeds[0]}
+	network := Topology{api.TopologyAuto, 1000, topologySeeds[0]}
 	if allocations := testing.AllocsPerRun(3, func() { network.dials() }); allocations > 1100 {
 		t.Errorf("%v allocations", allocations)
 	}
@@ -383,7 +383,7 @@ func BenchmarkTopology1000(b *testing.B) {
 		b.Run(string(kind), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				topology{kind, 1000, topologySeeds[0]}.dials()
+				Topology{kind, 1000, topologySeeds[0]}.dials()
 			}
 		})
 	}

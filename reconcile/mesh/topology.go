@@ -1,4 +1,4 @@
-package reconcile
+package mesh
 
 import (
 	"crypto/sha256"
@@ -21,9 +21,9 @@ const (
 	topologyCore = 2*topologySlots + 1
 )
 
-// topology says who dials whom. It depends on these three values and nothing else, above all not on which nodes happen to
+// Topology says who dials whom. It depends on these three values and nothing else, above all not on which nodes happen to
 // be ready: every pass, and every controller after a restart or an upgrade, wants the same edges.
-type topology struct {
+type Topology struct {
 	// kind is Auto if it is empty or unknown.
 	kind api.TopologyType
 	// nodes is the size of the network, the ordinals being 0 to nodes-1.
@@ -32,13 +32,18 @@ type topology struct {
 	seed string
 }
 
+// TopologyOf depends on the network's spec and its UID alone.
+func TopologyOf(n *api.Network) Topology {
+	return Topology{kind: n.Spec.Topology.Type, nodes: n.Spec.Nodes, seed: string(n.UID)}
+}
+
 // dials returns for each ordinal those that it dials, ascending. It computes all of them at once, as a list may depend on
 // those of lower ordinals; callers keep the result for a pass. The lists are the caller's.
 //
 // Except for Ring, a list never depends on higher ordinals but by having them as entries, so when a network grows or
 // shrinks only entries of the nodes that come or go change; where Auto passes from 9 to 10 nodes, the second direction of
 // each pair goes, too, and it comes back on the way down.
-func (t topology) dials() [][]int32 {
+func (t Topology) dials() [][]int32 {
 	t.nodes = max(t.nodes, 0)
 	switch t.kind {
 	case api.TopologyFullMesh:
@@ -116,7 +121,7 @@ func dialsCentre(nodes int32) [][]int32 {
 // A new node with 8 distinct neighbours keeps a graph 8-vertex-connected that is so already, as are both the core of 17
 // and the 9 nodes with which Sparse starts. There always are 8 to be found: each node brings at most 8 dials, so at most a
 // third of them is dialled by 24 others, and none is in networks of fewer than 25.
-func (t topology) extend(lists [][]int32) [][]int32 {
+func (t Topology) extend(lists [][]int32) [][]int32 {
 	lists = slices.Grow(lists, int(t.nodes)-len(lists))
 	dialled := make([]int32, t.nodes)
 	for _, list := range lists {
