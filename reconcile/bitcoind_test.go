@@ -11,10 +11,8 @@ import (
 	"testing"
 	"time"
 
-	testingclock "k8s.io/utils/clock/testing"
-
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the same
@@ -55,15 +53,13 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 		t.Skip("BITCOIND names no program")
 	}
 	n := network(2)
-	w := &world{
-		network: n, up: map[int32]mesh.Incarnation{}, clock: testingclock.NewFakePassiveClock(start),
-		login: loginOf(testKey.credentials(rpcUser, n.UID, 1)),
-		ips:   []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1")},
-	}
-	for _, ip := range w.ips {
+	login := loginOf(testKey.credentials(rpcUser, n.UID, 1))
+	w := &world{testworld.At(login, netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1"))}
+	w.Network = n
+	for _, ip := range w.IPs {
 		run(t, program, n, ip)
 	}
-	w.allReady()
+	w.AllReady()
 	c := w.controller(t)
 	pass := func(what string, done func(found) bool) {
 		t.Helper()
@@ -76,10 +72,10 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 				t.Fatalf("never: %s; the nodes are %+v", what, f.nodes)
 			}
 			time.Sleep(100 * time.Millisecond)
-			w.advance(again)
+			w.Advance(again)
 		}
 	}
-	dialled := func(f found, from, to int) bool { return f.nodes[from].view.Peers[w.ips[to]] }
+	dialled := func(f found, from, to int) bool { return f.nodes[from].view.Peers[w.IPs[to]] }
 	pass("both have dialled each other", func(f found) bool { return dialled(f, 0, 1) && dialled(f, 1, 0) })
 
 	n.Spec.Nodes = 1

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"sync"
@@ -11,35 +10,22 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
-// late is a node whose answers don't arrive before they are released.
-type late struct {
-	mesh.Node
-	asked    *atomic.Int32
-	released <-chan struct{}
-}
-
-func (l late) Batch(ctx context.Context, calls ...*rpc.Call) error {
-	err := l.Node.Batch(ctx, calls...)
-	l.asked.Add(1)
-	<-l.released
-	return err
-}
-
 // hold keeps back the answers of a node until release is called, which has to be. They say what was so when it was asked.
 func (c *watcher) hold(t *testing.T, w *world, ordinal int) (asked *atomic.Int32, release func()) {
 	released := make(chan struct{})
-	ip, connect := w.ips[ordinal], *c.connect.Load()
+	ip, connect := w.IPs[ordinal], *c.connect.Load()
 	asked = &atomic.Int32{}
 	c.dial(func(to netip.Addr, login mesh.Login) (mesh.Node, error) {
 		client, err := connect(to, login)
 		if to == ip && err == nil {
-			client = late{client, asked, released}
+			client = testworld.Late{Node: client, Asked: asked, Released: released}
 		}
 		return client, err
 	})
@@ -74,27 +60,27 @@ func TestANodeThatHangsDelaysNobody(t *testing.T) {
 	for name, prepare := range map[string]func(t *testing.T, w *world, c *watcher){
 		"when all come at once": func(*testing.T, *world, *watcher) {},
 		"nor if it has failed before": func(t *testing.T, w *world, c *watcher) {
-			w.fakes[0].SetFault(rpctest.Reset)
-			w.ready(0)
+			w.Fakes[0].SetFault(rpctest.Reset)
+			w.Ready(0)
 			c.pass(t, w)
-			w.fakes[0].SetFault(rpctest.NoFault)
-			w.advance(firstRetry)
+			w.Fakes[0].SetFault(rpctest.NoFault)
+			w.Advance(firstRetry)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 6)
 			c := w.controller(t)
 			prepare(t, w, c)
-			w.ready(1, 2, 3, 4, 5)
-			if _, up := w.up[0]; !up {
-				w.ready(0)
+			w.Ready(1, 2, 3, 4, 5)
+			if _, up := w.Up[0]; !up {
+				w.Ready(0)
 			}
 			_, release := c.hold(t, w, 0)
 			f := c.until(t, w, "the others dial each other, and it as well", func(f found) bool { return f.unconnected() == 0 })
 			if n := f.nodes[0]; n.view.Answered() || !n.awaited && n.reason == "" {
 				t.Errorf("it has said nothing, and is %+v", n)
 			}
-			w.advance(mesh.ResponseTimeout)
+			w.Advance(mesh.ResponseTimeout)
 			f, again := c.passBut(t, w, 0)
 			if n := f.nodes[0]; n.view.Answered() || n.reason == "" || n.message == "" || again == 0 {
 				t.Errorf("it has said nothing for %s, and is %+v; looks again after %s", mesh.ResponseTimeout, n, again)
@@ -119,24 +105,24 @@ func TestManyNodesThatHangKeepNobodyWaiting(t *testing.T) {
 	failing := atomic.Bool{}
 	failing.Store(true)
 	c.dial(func(ip netip.Addr, _ mesh.Login) (mesh.Node, error) {
-		switch ordinal := slices.Index(w.ips, ip); {
+		switch ordinal := slices.Index(w.IPs, ip); {
 		case ordinal >= hanging:
 			return crowd[ip], nil
 		case failing.Load():
 			return nil, rpc.ErrTimeout
 		default:
-			return late{crowd[ip], &asked, released}, nil
+			return testworld.Late{Node: crowd[ip], Asked: &asked, Released: released}, nil
 		}
 	})
 	for ordinal := range hanging {
-		w.ready(ordinal)
+		w.Ready(ordinal)
 	}
 	c.pass(t, w)
 	failing.Store(false)
-	w.advance(time.Minute)
+	w.Advance(time.Minute)
 	c.until(t, w, "the places of nodes that failed are taken", func(found) bool { return asked.Load() >= 100 })
 	for ordinal := hanging; ordinal < hanging+well; ordinal++ {
-		w.ready(ordinal)
+		w.Ready(ordinal)
 	}
 	c.until(t, w, "the others have answered", func(f found) bool {
 		return !slices.ContainsFunc(f.nodes[hanging:], func(n node) bool { return !n.view.Answered() })
@@ -146,10 +132,10 @@ func TestManyNodesThatHangKeepNobodyWaiting(t *testing.T) {
 
 func TestANodeThatNeverAnswersIsLoggedOnce(t *testing.T) {
 	w := newWorld(t, 3)
-	w.allReady()
+	w.AllReady()
 	c := w.controller(t)
 	asked, release := c.hold(t, w, 0)
-	w.fakes[0].SetFault(rpctest.Reset)
+	w.Fakes[0].SetFault(rpctest.Reset)
 	for range 5 {
 		c.until(t, w, "it is asked", func(found) bool { return asked.Load() > 0 })
 	}
@@ -178,23 +164,23 @@ func TestALateAnswer(t *testing.T) {
 		connected bool // whether its connection to node 1 counts before it is asked again
 	}{
 		"counts":                       {happen: func(*testing.T, *world) {}, connected: true},
-		"is not that of another life":  {happen: func(t *testing.T, w *world) { w.restart(t, 0) }, trips: 2},
-		"may be of before a peer died": {happen: func(t *testing.T, w *world) { w.fakes[1].Stop(); delete(w.up, 1) }, trips: 1},
+		"is not that of another life":  {happen: func(t *testing.T, w *world) { w.Restart(t, 0) }, trips: 2},
+		"may be of before a peer died": {happen: func(t *testing.T, w *world) { w.Fakes[1].Stop(); delete(w.Up, 1) }, trips: 1},
 		"counts though there is another login": {happen: func(_ *testing.T, w *world) {
-			w.login.Password = "a password of tomorrow"
+			w.Login.Password = "a password of tomorrow"
 		}, connected: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 2)
-			w.allReady()
+			w.AllReady()
 			c := w.controller(t)
 			c.rest(t, w)
 			asked, release := c.hold(t, w, 0)
-			w.advance(time.Minute)
+			w.Advance(time.Minute)
 			c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
 			c.passBut(t, w, 0)
 			row.happen(t, w)
-			before := w.trips()
+			before := w.Trips()
 			c.dial(mesh.Connect)
 			f, _ := c.once(w)
 			if got := f.nodes[0].view.Connected(f.nodes[1].self); got != row.connected {
@@ -202,7 +188,7 @@ func TestALateAnswer(t *testing.T) {
 			}
 			release()
 			c.pass(t, w)
-			if now := w.trips()[0] - before[0]; now != row.trips {
+			if now := w.Trips()[0] - before[0]; now != row.trips {
 				t.Errorf("%d round trips, want %d", now, row.trips)
 			}
 		})
@@ -212,17 +198,17 @@ func TestALateAnswer(t *testing.T) {
 // What was planned for a neighbour is not sent once that has gone: its address may be another network's by now.
 func TestANodeThatAnswersLateDialsNobodyWhoWent(t *testing.T) {
 	w := newWorld(t, 2)
-	w.allReady()
+	w.AllReady()
 	c := w.controller(t)
 	asked, release := c.hold(t, w, 0)
 	c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
-	w.fakes[1].Stop()
-	delete(w.up, 1)
+	w.Fakes[1].Stop()
+	delete(w.Up, 1)
 	c.once(w)
 	c.awake()
 	release()
 	c.wakes(t)
-	if told := w.fakes[0].Stats().Calls["addnode"]; told != 0 {
+	if told := w.Fakes[0].Stats().Calls["addnode"]; told != 0 {
 		t.Errorf("it was told %d times to dial", told)
 	}
 	if f := c.rest(t, w); !f.nodes[0].view.Answered() {
@@ -232,27 +218,27 @@ func TestANodeThatAnswersLateDialsNobodyWhoWent(t *testing.T) {
 
 func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 	w := newWorld(t, 6)
-	w.network.Spec.Topology.Type = api.TopologyFullMesh
-	w.allReady()
+	w.Network.Spec.Topology.Type = api.TopologyFullMesh
+	w.AllReady()
 	c := w.controller(t)
 	c.rest(t, w)
 	asked, release := c.hold(t, w, 0)
-	w.network.Spec.Topology.Type = api.TopologyRing
-	w.advance(time.Minute)
+	w.Network.Spec.Topology.Type = api.TopologyRing
+	w.Advance(time.Minute)
 	c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
 	c.passBut(t, w, 0)
 	for range 3 { // whoever dialled confirms it
-		w.advance(confirmAfter)
+		w.Advance(confirmAfter)
 		c.passBut(t, w, 0)
 	}
-	if edges := w.net.Edges(); edges != 15 {
+	if edges := w.Net.Edges(); edges != 15 {
 		t.Errorf("%d pairs are connected", edges)
 	}
 	c.awake()
 	release()
 	c.wakes(t)
 	w.holds(t, c.rest(t, w))
-	if edges := w.net.Edges(); edges != 6 {
+	if edges := w.Net.Edges(); edges != 6 {
 		t.Errorf("%d pairs are connected", edges)
 	}
 }
@@ -262,49 +248,49 @@ func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 func (c *watcher) slowly(t *testing.T, w *world, ordinal int, d time.Duration, done func() bool) {
 	t.Helper()
 	passes := 0
-	for end := w.clock.Now().Add(d); w.clock.Now().Before(end) && !done(); passes++ {
+	for end := w.Clock.Now().Add(d); w.Clock.Now().Before(end) && !done(); passes++ {
 		if passes == 300 {
-			t.Fatalf("it is asked again and again: %d round trips to each node", w.trips())
+			t.Fatalf("it is asked again and again: %d round trips to each node", w.Trips())
 		}
 		_, release := c.hold(t, w, ordinal)
 		c.passBut(t, w, int32(ordinal))
 		release()
 		c.dial(mesh.Connect)
 		_, again := c.pass(t, w)
-		w.advance(max(again, time.Millisecond))
+		w.Advance(max(again, time.Millisecond))
 	}
 }
 
 func TestANodeThatIsAlwaysSlowIsTriedWithBackoff(t *testing.T) {
 	w := newWorld(t, 1)
-	w.add(t, full)
-	w.add(t)
-	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, api.TopologyRing // 0 dials 1, which has no room
-	w.allReady()
+	w.Add(t, testworld.Full)
+	w.Add(t)
+	w.Network.Spec.Nodes, w.Network.Spec.Topology.Type = 3, api.TopologyRing // 0 dials 1, which has no room
+	w.AllReady()
 	c := w.controller(t)
 	c.slowly(t, w, 0, 2*time.Minute, func() bool { return false })
 	// As any other: after 0.25, 0.5, 1, 2, 4, 8 and 16 s, and then every half minute.
-	onetries := w.fakes[0].Stats().Calls["addnode"] - 1 // an add
+	onetries := w.Fakes[0].Stats().Calls["addnode"] - 1 // an add
 	if onetries < 1+7+2 || onetries > 1+7+4 {
 		t.Errorf("node 0 dialled %d times in two minutes", onetries)
 	}
-	if asked, most := w.trips()[0], 1+2*onetries+5; asked > most {
+	if asked, most := w.Trips()[0], 1+2*onetries+5; asked > most {
 		t.Errorf("node 0: %d round trips, at most %d are of use", asked, most)
 	}
 }
 
 func TestANodeThatIsAlwaysSlowDoesNotHaveAllAskedAgainAndAgain(t *testing.T) {
 	w := newWorld(t, 6)
-	w.network.Spec.Topology.Type = api.TopologyFullMesh
-	w.allReady()
+	w.Network.Spec.Topology.Type = api.TopologyFullMesh
+	w.AllReady()
 	c := w.controller(t)
 	c.rest(t, w)
-	w.advance(time.Second)
-	w.network.Spec.Topology.Type = api.TopologyRing
-	before := w.trips()
-	c.slowly(t, w, 0, time.Minute, func() bool { return w.net.Edges() == 6 })
+	w.Advance(time.Second)
+	w.Network.Spec.Topology.Type = api.TopologyRing
+	before := w.Trips()
+	c.slowly(t, w, 0, time.Minute, func() bool { return w.Net.Edges() == 6 })
 	w.holds(t, c.rest(t, w))
-	for ordinal, now := range w.trips() {
+	for ordinal, now := range w.Trips() {
 		if asked := now - before[ordinal]; asked > 8 { // to dial, to confirm that, for the news, to drop, and at audits
 			t.Errorf("node %d: %d round trips", ordinal, asked)
 		}

@@ -8,10 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -23,16 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 // network is my-network with that many nodes.
-func network(nodes int32) *api.Network {
-	return &api.Network{
-		TypeMeta: metav1.TypeMeta{APIVersion: api.Group + "/v1", Kind: "BitcoinNetwork"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "default", Name: "my-network", Generation: 2,
-			UID: "5f6c7a1e-0000-4000-8000-000000000001",
-		},
-		Spec: api.NetworkSpec{Nodes: nodes},
-	}
-}
+func network(nodes int32) *api.Network { return testworld.Network(nodes) }
 
 // testKey is of the bytes 0 to 31.
 var testKey = func() (key masterKey) {

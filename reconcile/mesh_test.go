@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"net/netip"
@@ -14,39 +13,37 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
-// full takes no inbound connections.
-func full(o *rpctest.Options) { o.Conf = "maxconnections=11" }
-
 // during makes passes whenever one is due for as long as given. It returns how often the time of an audit came.
 func (c *watcher) during(t *testing.T, w *world, d time.Duration) (audits int) {
 	t.Helper()
 	known := c.memories.of(c.key)
-	for end := w.clock.Now().Add(d); w.clock.Now().Before(end); {
-		if !w.clock.Now().Before(known.audit) {
+	for end := w.Clock.Now().Add(d); w.Clock.Now().Before(end); {
+		if !w.Clock.Now().Before(known.audit) {
 			audits++
 		}
 		_, again := c.pass(t, w)
-		w.advance(again)
+		w.Advance(again)
 	}
 	return audits
 }
 
 func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 	w := newWorld(t, 1)
-	w.add(t, full)
-	w.add(t)
-	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 3, api.TopologyRing // 0 dials 1, which has no room
-	w.allReady()
+	w.Add(t, testworld.Full)
+	w.Add(t)
+	w.Network.Spec.Nodes, w.Network.Spec.Topology.Type = 3, api.TopologyRing // 0 dials 1, which has no room
+	w.AllReady()
 	c := w.controller(t)
-	before := w.trips()
+	before := w.Trips()
 	audits := c.during(t, w, 10*time.Minute)
-	now := w.trips()
+	now := w.Trips()
 	// Nodes 1 and 2 are asked when they come up, dial, and after that at audits only.
 	for ordinal := 1; ordinal <= 2; ordinal++ {
 		if asked, want := now[ordinal]-before[ordinal], audits+2; asked != want {
@@ -54,7 +51,7 @@ func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 		}
 	}
 	// Node 0 dials, and asks and dials again after 0.25, 0.5, 1, 2, 4, 8 and 16 s, and then every half minute.
-	onetries := w.fakes[0].Stats().Calls["addnode"] - 1 // an add
+	onetries := w.Fakes[0].Stats().Calls["addnode"] - 1 // an add
 	if onetries < 1+7+15 || onetries > 1+7+20 {
 		t.Errorf("node 0 dialled %d times in ten minutes", onetries)
 	}
@@ -66,8 +63,8 @@ func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 	}
 
 	// Another run of either end is tried at once.
-	w.fakes[1].SetConf("")
-	w.restart(t, 1)
+	w.Fakes[1].SetConf("")
+	w.Restart(t, 1)
 	c.pass(t, w)
 	w.holds(t, c.rest(t, w))
 }
@@ -76,24 +73,24 @@ func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 func TestAnOutageEndsWhenItDoes(t *testing.T) {
 	for _, nodes := range []int{3, 12, 20} {
 		w := newWorld(t, nodes)
-		w.allReady()
+		w.AllReady()
 		c := w.controller(t)
 		c.rest(t, w)
-		w.setNetworkActive(t, false)
+		w.SetNetworkActive(t, false)
 		c.during(t, w, 10*time.Minute)
-		w.setNetworkActive(t, true)
-		back := w.clock.Now()
+		w.SetNetworkActive(t, true)
+		back := w.Clock.Now()
 		var connected, seen time.Duration
-		for seen == 0 && w.clock.Now().Sub(back) < 5*time.Minute {
+		for seen == 0 && w.Clock.Now().Sub(back) < 5*time.Minute {
 			f, again := c.pass(t, w)
-			since := w.clock.Now().Sub(back)
-			if connected == 0 && w.net.Edges() == len(f.wanted.Edges) {
+			since := w.Clock.Now().Sub(back)
+			if connected == 0 && w.Net.Edges() == len(f.wanted.Edges) {
 				connected = since
 			}
 			if f.unconnected() == 0 {
 				seen = since
 			}
-			w.advance(again)
+			w.Advance(again)
 		}
 		if connected == 0 || connected > c.options.Resync+confirmAfter {
 			t.Errorf("%d nodes: all pairs are connected %v after the outage", nodes, connected)
@@ -112,19 +109,19 @@ func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 3)
-			w.allReady()
-			w.fakes[2].SetFault(fault)
+			w.AllReady()
+			w.Fakes[2].SetFault(fault)
 			c := w.controller(t)
-			before := w.trips()
+			before := w.Trips()
 			audits := c.during(t, w, 2*time.Minute)
-			now := w.trips()
+			now := w.Trips()
 			// The others are meshed, also with it: they dial it.
 			for ordinal := range 2 {
 				if asked, want := now[ordinal]-before[ordinal], audits+2; asked != want {
 					t.Errorf("node %d: %d round trips in %d audits, want %d", ordinal, asked, audits, want)
 				}
 			}
-			if edges := w.net.Edges(); edges != 3 {
+			if edges := w.Net.Edges(); edges != 3 {
 				t.Errorf("%d pairs are connected", edges)
 			}
 			if asked, most := now[2]-before[2], 8+2*audits; asked > most {
@@ -133,7 +130,7 @@ func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
 			if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-2" {
 				t.Errorf("warnings: %v", lines)
 			}
-			w.fakes[2].SetFault(rpctest.NoFault)
+			w.Fakes[2].SetFault(rpctest.NoFault)
 			c.during(t, w, time.Minute)
 			w.holds(t, c.rest(t, w))
 		})
@@ -142,11 +139,11 @@ func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
 
 func TestANodeIsAskedAtOnceWhenThereAreOtherCredentials(t *testing.T) {
 	w := newWorld(t, 2)
-	w.allReady()
-	w.login.Password = "a password of tomorrow"
+	w.AllReady()
+	w.Login.Password = "a password of tomorrow"
 	c := w.controller(t)
 	c.pass(t, w)
-	w.login = testLogin
+	w.Login = testworld.Login
 	if f, _ := c.pass(t, w); f.unconnected() != 0 { // sooner than it would be asked again
 		t.Errorf("the nodes are %+v", f.nodes)
 	}
@@ -154,11 +151,11 @@ func TestANodeIsAskedAtOnceWhenThereAreOtherCredentials(t *testing.T) {
 
 func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
 	w := newWorld(t, 2)
-	w.allReady()
+	w.AllReady()
 	c := w.controller(t)
 	c.rest(t, w)
-	w.fakes[1].SetFault(rpctest.Reset)
-	w.advance(time.Minute)
+	w.Fakes[1].SetFault(rpctest.Reset)
+	w.Advance(time.Minute)
 	f, _ := c.pass(t, w)
 	if n := f.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
 		t.Errorf("it failed, and is %+v", n)
@@ -168,39 +165,16 @@ func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
 	if n := f.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
 		t.Errorf("it failed before, and is %+v", n)
 	}
-	w.fakes[1].SetFault(rpctest.NoFault)
+	w.Fakes[1].SetFault(rpctest.NoFault)
 	if n := c.rest(t, w).nodes[1]; n.view.Peers == nil || n.view.Tip == "" || n.reason != "" || n.message != "" {
 		t.Errorf("it is well again, and is %+v", n)
-	}
-}
-
-// liar is a node that says something else than it should.
-type liar struct {
-	mesh.Node
-	lie func(result any)
-}
-
-func (l liar) Batch(ctx context.Context, calls ...*rpc.Call) error {
-	err := l.Node.Batch(ctx, calls...)
-	for _, call := range calls {
-		l.lie(call.Result)
-	}
-	return err
-}
-
-// claiming is a lie about a part of an answer.
-func claiming[T any](change func(*T)) func(any) {
-	return func(result any) {
-		if into, ok := result.(*T); ok {
-			change(into)
-		}
 	}
 }
 
 // What a node says gets into the status, and from there to terminals; and all that is asked of it later relies on it.
 func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
 	tipIs := func(text string) func(any) {
-		return claiming(func(i *rpc.BlockchainInfo) { i.BestBlockHash = text })
+		return testworld.Claiming(func(i *rpc.BlockchainInfo) { i.BestBlockHash = text })
 	}
 	for name, lie := range map[string]func(any){
 		"no tip":                   tipIs(""),
@@ -208,22 +182,22 @@ func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
 		"a tip in upper case":      tipIs(strings.Repeat("0A", 32)),
 		"a tip with an escape":     tipIs("\x1b[2J" + strings.Repeat("0", 60)),
 		"a tip with a line":        tipIs(strings.Repeat("0", 63) + "\n"),
-		"a height below zero":      claiming(func(i *rpc.BlockchainInfo) { i.Blocks = -1 }),
-		"a height beyond all":      claiming(func(i *rpc.BlockchainInfo) { i.Blocks = math.MaxInt32 + 1 }),
-		"a version below zero":     claiming(func(i *rpc.NetworkInfo) { i.Version = -290500 }),
-		"no version":               claiming(func(i *rpc.NetworkInfo) { i.Version = 0 }),
-		"a version beyond all":     claiming(func(i *rpc.NetworkInfo) { i.Version = math.MaxInt32 + 1 }),
-		"more peers than can be":   claiming(func(l *[]rpc.AddedNode) { *l = make([]rpc.AddedNode, 500+1) }),
+		"a height below zero":      testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Blocks = -1 }),
+		"a height beyond all":      testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Blocks = math.MaxInt32 + 1 }),
+		"a version below zero":     testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = -290500 }),
+		"no version":               testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = 0 }),
+		"a version beyond all":     testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = math.MaxInt32 + 1 }),
+		"more peers than can be":   testworld.Claiming(func(l *[]rpc.AddedNode) { *l = make([]rpc.AddedNode, 500+1) }),
 		"an answer after a change": afterAChange(tipIs("")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 2)
-			w.allReady()
+			w.AllReady()
 			c := w.controller(t)
 			c.dial(func(ip netip.Addr, as mesh.Login) (mesh.Node, error) {
 				client, err := mesh.Connect(ip, as)
-				if ip == w.ips[1] {
-					client = liar{client, lie}
+				if ip == w.IPs[1] {
+					client = testworld.Liar{Node: client, Lie: lie}
 				}
 				return client, err
 			})
@@ -253,23 +227,11 @@ func afterAChange(lie func(any)) func(any) {
 	}
 }
 
-// spy sees every round trip to a node, before and after.
-type spy struct {
-	mesh.Node
-	see func(calls []*rpc.Call)
-}
-
-func (s spy) Batch(ctx context.Context, calls ...*rpc.Call) error {
-	s.see(calls)
-	defer s.see(nil)
-	return s.Node.Batch(ctx, calls...)
-}
-
 // spied has see called before each round trip with its calls, and after it without.
 func (c *watcher) spied(see func(calls []*rpc.Call)) {
 	c.dial(func(ip netip.Addr, as mesh.Login) (mesh.Node, error) {
 		client, err := mesh.Connect(ip, as)
-		return spy{client, see}, err
+		return testworld.Spy{Node: client, See: see}, err
 	})
 }
 
@@ -287,7 +249,7 @@ func noRemovals(t *testing.T) func(calls []*rpc.Call) {
 func TestAControllerThatStopsInTheMiddleIsFollowedByAnother(t *testing.T) {
 	for after := range 6 { // six nodes, of which each is asked by what the first pass wants
 		w := newWorld(t, 6)
-		w.allReady()
+		w.AllReady()
 		w.restartAfter(t, after)
 	}
 }
@@ -323,22 +285,22 @@ func (w *world) restartAfter(t *testing.T, after int) {
 func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
 	for after := range 8 {
 		w := newWorld(t, 4)
-		w.allReady()
+		w.AllReady()
 		c := w.controller(t)
 		c.rest(t, w)
 		var sights atomic.Int32
 		c.spied(func([]*rpc.Call) {
 			if int(sights.Add(1)) == after+1 { // before or after one of the four round trips
-				if err := w.fakes[1].Restart(); err != nil {
+				if err := w.Fakes[1].Restart(); err != nil {
 					t.Error(err)
 				}
 			}
 		})
-		w.advance(time.Minute)
+		w.Advance(time.Minute)
 		c.pass(t, w)
-		w.ready(1)
-		if f, _ := c.pass(t, w); w.net.Edges() != 6 {
-			t.Errorf("restarted at %d: %d pairs are connected, the status says %d are not", after, w.net.Edges(), f.unconnected())
+		w.Ready(1)
+		if f, _ := c.pass(t, w); w.Net.Edges() != 6 {
+			t.Errorf("restarted at %d: %d pairs are connected, the status says %d are not", after, w.Net.Edges(), f.unconnected())
 		}
 		w.holds(t, c.rest(t, w))
 	}
@@ -346,22 +308,22 @@ func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
 
 func TestAPodThatFlapsConcernsItsNeighboursOnly(t *testing.T) {
 	w := newWorld(t, 6)
-	w.network.Spec.Topology.Type = api.TopologyRing
-	w.allReady()
+	w.Network.Spec.Topology.Type = api.TopologyRing
+	w.AllReady()
 	c := w.controller(t)
 	c.options.Resync = 24 * time.Hour
 	c.rest(t, w)
-	before := w.trips()
+	before := w.Trips()
 	const flaps = 10
 	for range flaps {
-		delete(w.up, 2)
+		delete(w.Up, 2)
 		c.pass(t, w)
-		w.ready(2)
+		w.Ready(2)
 		c.pass(t, w)
-		w.advance(time.Second)
+		w.Advance(time.Second)
 	}
 	// Node 1, which dials it, is asked whether they are connected still, when it goes and when it is back.
-	w.asked(t, before, 0, 2*flaps, flaps, 0, 0, 0)
+	w.Asked(t, before, 0, 2*flaps, flaps, 0, 0, 0)
 	w.holds(t, c.rest(t, w))
 }
 
@@ -371,10 +333,10 @@ func TestTwoControllersAtOnceDoNoHarm(t *testing.T) {
 	for _, c := range controllers {
 		c.spied(noRemovals(t))
 	}
-	for ordinal := range w.fakes {
-		w.ready(ordinal)
+	for ordinal := range w.Fakes {
+		w.Ready(ordinal)
 		if ordinal == 7 {
-			w.restart(t, 3)
+			w.Restart(t, 3)
 		}
 		var group sync.WaitGroup
 		for _, c := range controllers {
@@ -391,14 +353,14 @@ func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
 	for _, nodes := range []int{2, 3, 5, 10, 20} {
 		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
 			w := newWorld(t, nodes)
-			w.network.Spec.Topology.Type = api.TopologyFullMesh
-			w.allReady()
+			w.Network.Spec.Topology.Type = api.TopologyFullMesh
+			w.AllReady()
 			c := w.controller(t)
 			c.rest(t, w)
 			var sights, splits atomic.Int32
 			look := func() {
 				sights.Add(1)
-				if w.net.Parts() != 1 {
+				if w.Net.Parts() != 1 {
 					splits.Add(1)
 				}
 			}
@@ -416,7 +378,7 @@ func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
 				api.TopologyRing, api.TopologyStar, api.TopologySparse, api.TopologyAuto, api.TopologyStar, api.TopologyRing,
 				api.TopologyAuto, api.TopologyRing, api.TopologySparse, api.TopologyFullMesh, api.TopologyStar, api.TopologyAuto, api.TopologyFullMesh,
 			} {
-				w.network.Spec.Topology.Type = kind
+				w.Network.Spec.Topology.Type = kind
 				w.holds(t, c.rest(t, w))
 				if t.Failed() {
 					t.Fatalf("after the change to %s", kind)
@@ -430,29 +392,29 @@ func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
 }
 
 func TestAnEdgeThatTheTopologyWantsTheOtherWayRoundIsKeptUntilThatIsUp(t *testing.T) {
-	w := newWorld(t, 1, full)
-	w.add(t)
-	w.network.Spec.Nodes, w.network.Spec.Topology.Type = 2, api.TopologyRing // 0 dials 1
-	w.allReady()
+	w := newWorld(t, 1, testworld.Full)
+	w.Add(t)
+	w.Network.Spec.Nodes, w.Network.Spec.Topology.Type = 2, api.TopologyRing // 0 dials 1
+	w.AllReady()
 	c := w.controller(t)
 	c.rest(t, w)
-	w.network.Spec.Topology.Type = api.TopologyStar // 1 dials 0, which has no room
+	w.Network.Spec.Topology.Type = api.TopologyStar // 1 dials 0, which has no room
 	c.during(t, w, 2*time.Minute)
-	if w.net.Parts() != 1 {
+	if w.Net.Parts() != 1 {
 		t.Error("the network was split")
 	}
 }
 
 func TestOldReportsSplitNoNetwork(t *testing.T) {
 	w := newWorld(t, 5)
-	w.network.Spec.Topology.Type = api.TopologyFullMesh
-	w.allReady()
+	w.Network.Spec.Topology.Type = api.TopologyFullMesh
+	w.AllReady()
 	c := w.controller(t)
 	c.rest(t, w)
-	w.advance(time.Second)
+	w.Advance(time.Second)
 	// The full mesh has all dials of the ring, but one of them has been lost, and the controller doesn't know.
-	w.call(t, w.ips[1], rpc.DisconnectNodeCall(w.ips[2].String()))
-	w.network.Spec.Topology.Type = api.TopologyRing
+	w.Call(t, 1, rpc.DisconnectNodeCall(w.IPs[2].String()))
+	w.Network.Spec.Topology.Type = api.TopologyRing
 	c.spied(noRemovals(t))
 	c.pass(t, w)
 	c.dial(mesh.Connect)
@@ -462,29 +424,29 @@ func TestOldReportsSplitNoNetwork(t *testing.T) {
 // bitcoind takes no second entry for the same address and port.
 func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
 	w := newWorld(t, 4)
-	w.network.Spec.Topology.Type = api.TopologyFullMesh
+	w.Network.Spec.Topology.Type = api.TopologyFullMesh
 	var own []string
-	for _, ip := range w.ips[1:] {
+	for _, ip := range w.IPs[1:] {
 		own = append(own, netip.AddrPortFrom(ip, p2pPort).String())
-		w.call(t, w.ips[0], rpc.AddNodeCall(own[len(own)-1], rpc.Add))
+		w.Call(t, 0, rpc.AddNodeCall(own[len(own)-1], rpc.Add))
 	}
-	w.allReady()
+	w.AllReady()
 	c := w.controller(t)
-	if f := c.rest(t, w); f.unconnected() != 0 || w.net.Edges() != 6 {
-		t.Errorf("%d pairs are not connected, %d really are", f.unconnected(), w.net.Edges())
+	if f := c.rest(t, w); f.unconnected() != 0 || w.Net.Edges() != 6 {
+		t.Errorf("%d pairs are not connected, %d really are", f.unconnected(), w.Net.Edges())
 	}
-	before := w.trips()
+	before := w.Trips()
 	for range 10 {
 		c.pass(t, w)
 	}
-	w.asked(t, before, 0, 0, 0, 0)
+	w.Asked(t, before, 0, 0, 0, 0)
 
-	w.network.Spec.Topology.Type = api.TopologyRing // which does not want 0-2
+	w.Network.Spec.Topology.Type = api.TopologyRing // which does not want 0-2
 	c.rest(t, w)
-	w.network.Spec.Nodes = 3
-	w.fakes[3].Stop()
+	w.Network.Spec.Nodes = 3
+	w.Fakes[3].Stop()
 	c.rest(t, w)
-	if got := w.fakes[0].Added(); !slices.Equal(got, own) {
+	if got := w.Fakes[0].Added(); !slices.Equal(got, own) {
 		t.Errorf("it lists %v, want %v", got, own)
 	}
 }

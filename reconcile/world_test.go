@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,16 +15,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
-	testingclock "k8s.io/utils/clock/testing"
 
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
-	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
 // start is when the clocks of tests begin.
-var start = time.Unix(1e9, 0)
+var start = testworld.Start
 
 // address is where tests put the node with that ordinal.
 func address(ordinal int) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, 0, byte(ordinal + 10)}) }
@@ -43,88 +41,29 @@ func readyNodes(count int) []node {
 	return nodes
 }
 
-// world is a network of fake bitcoinds and what the cluster would say of their pods.
-type world struct {
-	net *rpctest.Network
-	// time is that of the bitcoinds. It stands still, so nothing is dialled but by the controller.
-	time    *rpctest.ManualClock
-	fakes   []*rpctest.Node
-	ips     []netip.Addr
-	clock   *testingclock.FakePassiveClock
-	network *api.Network
-	// login is how controllers try to be let in.
-	login mesh.Login
-	lives int
-	// up are the incarnations of the nodes whose pods are ready, by ordinal.
-	up map[int32]mesh.Incarnation
-}
+// world is one whose nodes are seen as Controller.observe sees them.
+type world struct{ *testworld.World }
 
-var testLogin = mesh.Login{User: "controller", Password: "a password for tests"}
-
-// newWorld starts that many bitcoinds, whose pods aren't ready yet.
 func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world {
 	t.Helper()
-	still := rpctest.NewManualClock(start)
-	w := &world{
-		net: rpctest.NewNetwork(still), time: still, login: testLogin, network: network(int32(nodes)),
-		up: map[int32]mesh.Incarnation{}, clock: testingclock.NewFakePassiveClock(start),
-	}
-	t.Cleanup(rpc.CloseIdleConnections)
-	t.Cleanup(w.net.Close)
-	for range nodes {
-		w.add(t, options...)
-	}
-	return w
+	return &world{testworld.New(t, nodes, options...)}
 }
 
-func (w *world) add(t testing.TB, options ...func(*rpctest.Options)) {
-	t.Helper()
-	o := rpctest.Options{User: testLogin.User, Password: testLogin.Password}
-	for _, set := range options {
-		set(&o)
-	}
-	fake, err := w.net.NewNode(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.fakes, w.ips = append(w.fakes, fake), append(w.ips, netip.MustParseAddr(fake.IP()))
-}
-
-// ready makes the pods of nodes ready, as incarnations that were not there before.
-func (w *world) ready(ordinals ...int) {
-	for _, ordinal := range ordinals {
-		w.lives++
-		w.up[int32(ordinal)] = mesh.Incarnation{
-			Pod: types.UID(fmt.Sprint("pod-", ordinal)), Container: fmt.Sprint("life-", w.lives), IP: w.ips[ordinal],
-		}
-	}
-}
-
-func (w *world) allReady() {
-	for ordinal := range w.ips {
-		w.ready(ordinal)
-	}
-}
-
-// restart restarts a node's bitcoind in its pod, which loses what is in memory only.
-func (w *world) restart(t *testing.T, ordinal int) {
-	t.Helper()
-	if err := w.fakes[ordinal].Restart(); err != nil {
-		t.Fatal(err)
-	}
-	w.ready(ordinal)
+func newCrowd(nodes int) (*world, testworld.Crowd) {
+	w, crowd := testworld.NewCrowd(nodes)
+	return &world{w}, crowd
 }
 
 // observe is what Controller.observe would find.
 func (w *world) observe() []node {
-	nodes := make([]node, w.network.Spec.Nodes)
+	nodes := make([]node, w.Network.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
-		self, up := w.up[ordinal]
+		self, up := w.Up[ordinal]
 		if !up {
-			self = mesh.Incarnation{IP: w.ips[i]}
+			self = mesh.Incarnation{IP: w.IPs[i]}
 		}
-		nodes[i] = node{ordinal: ordinal, name: podName(w.network, ordinal), login: w.login, self: self, ready: up}
+		nodes[i] = node{ordinal: ordinal, name: podName(w.Network, ordinal), login: w.Login, self: self, ready: up}
 		if !up {
 			nodes[i].reason = api.ReasonPodNotReady
 		}
@@ -132,90 +71,18 @@ func (w *world) observe() []node {
 	return nodes
 }
 
-// trips are the round trips to each node so far.
-func (w *world) trips() []int {
-	trips := make([]int, len(w.fakes))
-	for i, fake := range w.fakes {
-		trips[i] = fake.Stats().RoundTrips
-	}
-	return trips
-}
-
-// asked fails the test unless the nodes were asked that often since before.
-func (w *world) asked(t *testing.T, before []int, want ...int) {
-	t.Helper()
-	for i, now := range w.trips() {
-		if now-before[i] != want[i] {
-			t.Errorf("node %d: %d round trips, want %d", i, now-before[i], want[i])
-		}
-	}
-}
-
-// changes counts what nodes were told to add, to dial or to drop.
-func (w *world) changes() int {
-	calls := w.net.Stats().Calls
-	return calls["addnode"] + calls["disconnectnode"]
-}
-
-func (w *world) advance(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
-
 // judged takes the status of what was found for the network's own. It says whether that is another one, to be written.
 func (w *world) judged(f found) (written bool) {
-	status := statusOf(w.network, f, w.clock.Now())
-	written = !equality.Semantic.DeepEqual(status, w.network.Status)
-	w.network.Status = status
+	status := statusOf(w.Network, f, w.Clock.Now())
+	written = !equality.Semantic.DeepEqual(status, w.Network.Status)
+	w.Network.Status = status
 	return written
 }
 
-// setNetworkActive switches P2P on or off at all nodes.
-func (w *world) setNetworkActive(t *testing.T, on bool) {
+// holds fails the test unless what was found of the nodes is true, and as wanted.
+func (w *world) holds(t testing.TB, f found) {
 	t.Helper()
-	for _, ip := range w.ips {
-		w.call(t, ip, &rpc.Call{Method: "setnetworkactive", Params: []any{on}})
-	}
-}
-
-// call is one that a user makes.
-func (w *world) call(t *testing.T, ip netip.Addr, call *rpc.Call) {
-	t.Helper()
-	client, err := mesh.Connect(ip, testLogin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := client.Batch(t.Context(), call); err != nil || call.Err != nil {
-		t.Fatal(err, call.Err)
-	}
-}
-
-// holds fails the test unless the nodes that are up list whom they are to dial, and what was found of their connections is
-// true and complete.
-func (w *world) holds(t *testing.T, f found) {
-	t.Helper()
-	for from, dials := range f.wanted.Dials {
-		if _, up := w.up[int32(from)]; !up {
-			continue
-		}
-		connected := map[*rpctest.Node]bool{}
-		for _, peer := range w.fakes[from].Peers() {
-			connected[peer.Node] = true
-		}
-		var want []string
-		for _, to := range dials {
-			want = append(want, w.ips[to].String())
-			if reported := f.connected(mesh.EdgeOf(int32(from), to)); reported != connected[w.fakes[to]] {
-				t.Errorf("%d-%d: reported %v, connected %v", from, to, reported, !reported)
-			}
-			if _, up := w.up[to]; up && !connected[w.fakes[to]] {
-				t.Errorf("%d-%d is not connected", from, to)
-			}
-		}
-		got := w.fakes[from].Added()
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Errorf("node %d lists %v, want %v", from, got, want)
-		}
-	}
+	w.Holds(t, f.wanted, f.connected)
 }
 
 type connect = func(netip.Addr, mesh.Login) (mesh.Node, error)
@@ -234,17 +101,17 @@ type watcher struct {
 // controller starts one that knows nothing of the world yet.
 func (w *world) controller(t testing.TB) *watcher {
 	core, logs := observer.New(zap.InfoLevel)
-	c := &watcher{logs: logs, key: cache.MetaObjectToName(w.network), woken: make(chan struct{}, 1)}
+	c := &watcher{logs: logs, key: cache.MetaObjectToName(w.Network), woken: make(chan struct{}, 1)}
 	c.dial(mesh.Connect)
 	c.Controller = &Controller{
 		options:  Options{Resync: 30 * time.Second},
 		log:      zap.New(core),
-		clock:    w.clock,
+		clock:    w.Clock,
 		memories: memories{all: map[cache.ObjectName]*memory{}},
 		events:   &events.FakeRecorder{},
 		prober: mesh.NewProber(mesh.Config{
 			Connect: func(ip netip.Addr, login mesh.Login) (mesh.Node, error) { return (*c.connect.Load())(ip, login) },
-			Clock:   w.clock, Log: zap.New(core), MaxBackoff: 30 * time.Second,
+			Clock:   w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second,
 			Wake: func(cache.ObjectName) {
 				select {
 				case c.woken <- struct{}{}:
@@ -267,8 +134,8 @@ func (c *watcher) dial(connect connect) { c.connect.Store(&connect) }
 // once is what one pass does about the nodes. It returns what is found out, and when there is something to be done next.
 func (c *watcher) once(w *world) (found, time.Duration) {
 	known := c.memories.of(c.key)
-	f := found{wanted: known.wanted(w.network), nodes: w.observe()}
-	c.probe(w.network, &f, known)
+	f := found{wanted: known.wanted(w.Network), nodes: w.observe()}
+	c.probe(w.Network, &f, known)
 	return f, c.again(w)
 }
 
@@ -280,7 +147,7 @@ func (c *watcher) again(w *world) time.Duration {
 			next = sooner(next, is.Next)
 		}
 	}
-	return max(next.Sub(w.clock.Now()), 0)
+	return max(next.Sub(w.Clock.Now()), 0)
 }
 
 // busy says whether an exchange with any node but that one is due or under way.
@@ -313,7 +180,7 @@ func (c *watcher) passBut(t testing.TB, w *world, but int32) (found, time.Durati
 		f, _ := c.once(w)
 		for c.busy(but) {
 			if time.Now().After(deadline) {
-				t.Fatalf("nodes are asked without end: %+v, %d round trips", c.prober.Progress(c.key), w.trips())
+				t.Fatalf("nodes are asked without end: %+v, %d round trips", c.prober.Progress(c.key), w.Trips())
 			}
 			time.Sleep(50 * time.Microsecond)
 		}
@@ -333,10 +200,10 @@ func (c *watcher) rest(t testing.TB, w *world) found {
 	t.Helper()
 	for range 100 {
 		f, again := c.pass(t, w)
-		if known := c.memories.of(c.key); w.clock.Now().Add(again).Equal(known.audit) {
+		if known := c.memories.of(c.key); w.Clock.Now().Add(again).Equal(known.audit) {
 			return f
 		}
-		w.advance(again)
+		w.Advance(again)
 	}
 	t.Fatal("there is always something to be done")
 	return found{}
