@@ -49,6 +49,9 @@ func goldenIntent(t *testing.T, prefix string, child child) {
 		t.Fatal(err)
 	}
 	golden(t, prefix+strings.ToLower(intent.GetKind())+".yaml", string(text))
+	if t.Failed() && (child.resource == configMaps || child.resource == statefulSets) {
+		t.Log(rollsAll)
+	}
 }
 
 func TestWhoseAChildIs(t *testing.T) {
