@@ -1,0 +1,112 @@
+package reconcile
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+)
+
+// TestTheRowsOfResourcesAreComplete tells whoever adds a child kind what is missing.
+func TestTheRowsOfResourcesAreComplete(t *testing.T) {
+	seen, names := map[schema.GroupVersionResource]bool{}, map[string]bool{}
+	for _, row := range resourceTable {
+		plural := row.resource.Resource
+		if seen[row.resource] {
+			t.Errorf("%s has two rows: a network has at most one child of each resource", plural)
+		}
+		seen[row.resource] = true
+		for missing, is := range map[string]bool{
+			"says whom its events wake: wakes":                               row.wakes == nil,
+			"says what RBAC allows: verbs":                                   len(row.verbs) == 0,
+			"names its kind: kind":                                           row.kind == "",
+			"lists no foreign objects: selects, of everything but networks":  row.selects == nil && row.resource != api.Resource,
+			"tells what the cache keeps: cached, of everything but networks": len(row.cached) == 0 && row.resource != api.Resource,
+		} {
+			if is {
+				t.Errorf("the row of %s lacks what %s", plural, missing)
+			}
+		}
+		if row.build == nil {
+			continue
+		}
+		child := row.build(network(3), inputs{access: accessOf(network(3))})
+		kind := child.GetObjectKind().GroupVersionKind()
+		if kind.Kind != row.kind || kind.GroupVersion() != row.resource.GroupVersion() {
+			t.Errorf("the row of %s builds a %s, not a %s of %s", plural, kind, row.kind, row.resource.GroupVersion())
+		}
+		if !row.written {
+			t.Errorf("the row of %s builds a child that is not written: a pass right after a write would not see it", plural)
+		}
+		if !controlledBy(child, network(3).UID) || child.GetLabels()[labelManagedBy] != manager {
+			t.Errorf("the %s does not go with its network, or is not seen by the informer: make its metadata by childMeta", row.kind)
+		}
+		if names[child.GetName()] {
+			t.Errorf("two children are called %s", child.GetName())
+		}
+		names[child.GetName()] = true
+	}
+}
+
+// grantsOfOthers are what the controller needs of resources that it does not watch.
+var grantsOfOthers = []audit.Grant{
+	{Verb: "patch", Group: api.Group, Resource: "bitcoinnetworks/status"},
+	{Verb: "update", Group: api.Group, Resource: "bitcoinnetworks/finalizers"},
+	{Verb: "create", Resource: "secrets"},
+	{Verb: "list", Group: "events.k8s.io", Resource: "events"},
+	{Verb: "create", Group: "events.k8s.io", Resource: "events"},
+	{Verb: "patch", Group: "events.k8s.io", Resource: "events"},
+	{Verb: "create", Group: "coordination.k8s.io", Resource: "leases"},
+	{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Names: manager},
+	{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Names: manager},
+}
+
+// TestTheRulesAreThoseOfTheRows compares text with text. Whether the apiserver sees it the same way, its audit log tells:
+// e2e/audit.
+func TestTheRulesAreThoseOfTheRows(t *testing.T) {
+	const path = "../manifests/controller/rbac.yaml"
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	granted, err := audit.Grants(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed := slices.Clone(grantsOfOthers)
+	for _, row := range resourceTable {
+		for _, verb := range row.verbs {
+			needed = append(needed, audit.Grant{Verb: verb, Group: row.resource.Group, Resource: row.resource.Resource, Names: row.only})
+		}
+	}
+	for _, grant := range needed {
+		if !slices.Contains(granted, grant) {
+			t.Errorf("%s does not allow the controller to %s", path, grant)
+		}
+	}
+	for _, grant := range granted {
+		if !slices.Contains(needed, grant) {
+			t.Errorf("%s allows the controller to %s, which no row of resources.go needs", path, grant)
+		}
+	}
+}
+
+// TestEveryKindOfChildIsExplainedByTheRules holds the table at the top of rbac.yaml to what the controller keeps.
+func TestEveryKindOfChildIsExplainedByTheRules(t *testing.T) {
+	text, err := os.ReadFile("../manifests/controller/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	comment, _, _ := strings.Cut(string(text), "\napiVersion:")
+	for _, row := range resourceTable {
+		if row.build != nil && !strings.Contains(comment, row.resource.Resource) {
+			t.Errorf("the comment of rbac.yaml does not say why the controller keeps %s", row.resource.Resource)
+		}
+	}
+}
