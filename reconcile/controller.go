@@ -94,7 +94,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		log:         log,
 		clock:       clock.RealClock{},
 		caches:      caches,
-		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
+		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash, Policies: policies()},
 		mesh:        newMesher(clock.RealClock{}, options.Resync),
 		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
 	}, nil

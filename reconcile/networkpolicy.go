@@ -7,11 +7,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // labelClient is on pods of a network's namespace that may be its peers without being its nodes; its value is the name of
 // the network.
 const labelClient = api.Group + "/client"
+
+// networkPolicyPolicy: one more word in a rule admits others.
+var networkPolicyPolicy = unstructuredx.Policy{AtomicFields: []string{"spec.podSelector", "spec.ingress"}}
 
 // networkPolicy keeps others from the nodes. All regtest networks have the same genesis and magic: two nodes that meet,
 // be it by an address that was used before, make one network of two. A policy that is switched off stays and allows all

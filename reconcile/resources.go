@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 var (
@@ -40,6 +41,8 @@ type resourceRow struct {
 	written bool
 	// build makes the object that a network wants; nil if networks have no such child.
 	build func(*api.Network, inputs) object
+	// policy says what others may not add to the child.
+	policy unstructuredx.Policy
 	// verbs are what manifests/controller/rbac.yaml has to allow, and only is the one object for which it does; empty for all.
 	verbs []string
 	only  string
@@ -80,23 +83,24 @@ var resourceTable = []resourceRow{
 	{
 		resource: services, kind: "Service", selects: ours, cached: [][]string{{"spec"}}, wakes: theNetworkOfAChild,
 		written: true, verbs: toKeep,
-		build: func(n *api.Network, _ inputs) object { return headlessService(n) },
+		build: func(n *api.Network, _ inputs) object { return headlessService(n) }, policy: servicePolicy,
 	},
 	{
 		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: ours, cached: [][]string{{"spec"}},
 		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
-		build: func(n *api.Network, _ inputs) object { return podDisruptionBudget(n) },
+		build: func(n *api.Network, _ inputs) object { return podDisruptionBudget(n) }, policy: podDisruptionBudgetPolicy,
 	},
 	{
 		resource: networkPolicies, kind: "NetworkPolicy", selects: ours, cached: [][]string{{"spec"}},
 		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
-		build: func(n *api.Network, in inputs) object { return networkPolicy(n, in.systemNamespace) },
+		build: func(n *api.Network, in inputs) object { return networkPolicy(n, in.systemNamespace) }, policy: networkPolicyPolicy,
 	},
 	{
 		resource: statefulSets, kind: "StatefulSet", selects: ours,
 		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "observedGeneration"}},
 		wakes:  theNetworkOfAChild, written: true, verbs: toKeep,
-		build: func(n *api.Network, in inputs) object { return statefulSet(n, in.image, in.partition, in.access) },
+		build:  func(n *api.Network, in inputs) object { return statefulSet(n, in.image, in.partition, in.access) },
+		policy: statefulSetPolicy,
 	},
 	{
 		// The StatefulSet controller writes the pods.
@@ -112,6 +116,15 @@ var resourceTable = []resourceRow{
 		resource: secrets, kind: "Secret", system: true, selects: ofMasterKey, cached: [][]string{{"data"}},
 		wakes: allNetworks, verbs: []string{"get", "list", "watch"}, only: masterKeyName,
 	},
+}
+
+// policies are the rows', by kind.
+func policies() map[schema.GroupKind]unstructuredx.Policy {
+	all := map[schema.GroupKind]unstructuredx.Policy{}
+	for _, row := range resourceTable {
+		all[schema.GroupKind{Group: row.resource.Group, Kind: row.kind}] = row.policy
+	}
+	return all
 }
 
 // ours selects what the controller has labelled.

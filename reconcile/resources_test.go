@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -50,6 +51,45 @@ func TestTheRowsOfResourcesAreComplete(t *testing.T) {
 			t.Errorf("two children are called %s", child.GetName())
 		}
 		names[child.GetName()] = true
+	}
+}
+
+// TestPoliciesNameWhatIsRendered finds a misspelt path, and one whose field is rendered no longer.
+func TestPoliciesNameWhatIsRendered(t *testing.T) {
+	for _, row := range resourceTable {
+		if row.build == nil {
+			continue
+		}
+		rendered := map[string]bool{}
+		collectPaths(rendered, "", intentOf(t, row.build(network(3), inputs{access: accessOf(network(3))})).Object)
+		named := slices.Concat(row.policy.AtomicFields, row.policy.ExclusiveLists, slices.Collect(maps.Keys(row.policy.ConflictingFields)))
+		for _, path := range named {
+			if !rendered[path] {
+				t.Errorf("the policy of %s names %s, which is not rendered", row.resource.Resource, path)
+			}
+		}
+		for path, conflicting := range row.policy.ConflictingFields {
+			for _, field := range conflicting {
+				if beside := path[:strings.LastIndex(path, ".")+1] + field; rendered[beside] {
+					t.Errorf("the policy of %s takes away %s, which is rendered", row.resource.Resource, beside)
+				}
+			}
+		}
+	}
+}
+
+// collectPaths adds the paths of all fields below value, as policies have them.
+func collectPaths(to map[string]bool, path string, value any) {
+	to[path] = true
+	switch value := value.(type) {
+	case map[string]any:
+		for key, item := range value {
+			collectPaths(to, strings.TrimPrefix(path+"."+key, "."), item)
+		}
+	case []any:
+		for _, item := range value {
+			collectPaths(to, path+"[]", item)
+		}
 	}
 }
 

@@ -6,7 +6,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
+
+var servicePolicy = unstructuredx.Policy{
+	AtomicFields:   []string{"spec.selector"},
+	ExclusiveLists: []string{"spec.ports"},
+	// A Service with an external name is none of pods.
+	ConflictingFields: map[string][]string{"spec.clusterIP": {"externalName"}},
+}
 
 // headlessService gives each pod a DNS name.
 func headlessService(n *api.Network) *corev1.Service {

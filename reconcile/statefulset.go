@@ -35,6 +35,42 @@ const (
 	shutdownSeconds = 600
 )
 
+const (
+	podPath       = "spec.template.spec"
+	containerPath = podPath + ".containers[]"
+)
+
+// statefulSetPolicy takes away what would change a node, and leaves labels, annotations, tolerations and the like.
+var statefulSetPolicy = unstructuredx.Policy{
+	AtomicFields: []string{"spec.selector", podPath + ".topologySpreadConstraints[].labelSelector"},
+	ExclusiveLists: []string{
+		// One more container in a pod is not what was asked for; it would run beside the wallets.
+		podPath + ".containers",
+		podPath + ".volumes",
+		containerPath + ".ports",
+		containerPath + ".volumeMounts",
+		containerPath + ".env",
+	},
+	ConflictingFields: map[string][]string{
+		// Pods that count from another ordinal are others.
+		"spec.replicas":                           {"ordinals"},
+		podPath + ".containers":                   {"initContainers", "hostNetwork", "hostPID", "hostIPC"},
+		podPath + ".securityContext.runAsNonRoot": {"sysctls", "seLinuxOptions", "appArmorProfile"},
+		// A command with arguments does other work.
+		containerPath + ".command":                       {"args"},
+		containerPath + ".env":                           {"envFrom"},
+		containerPath + ".ports[].containerPort":         {"hostPort"},
+		containerPath + ".startupProbe":                  {"livenessProbe", "lifecycle"},
+		containerPath + ".readinessProbe.tcpSocket.port": {"host"},
+		// A container that is another user than its pod's may be root.
+		containerPath + ".securityContext.allowPrivilegeEscalation": {
+			"privileged", "runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "seLinuxOptions", "appArmorProfile",
+			"procMount",
+		},
+		containerPath + ".securityContext.capabilities.drop": {"add"},
+	},
+}
+
 // nodeImage is the image of the nodes: that of the spec; else the one that the status tells, so that a controller with another
 // default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is none, the
 // default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might the annotation

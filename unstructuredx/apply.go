@@ -24,6 +24,8 @@ type Applier struct {
 	FieldManager string
 	// HashAnnotation is the key under which an object carries the hash of the intent it was last applied from.
 	HashAnnotation string
+	// Policies say, by kind, what others may not add. A kind without one is open to all additions.
+	Policies map[schema.GroupKind]Policy
 }
 
 // Action is what an Apply had to do.
@@ -46,6 +48,7 @@ type Change struct {
 	// Differences are between the object as last seen and the intent, its hash included.
 	Differences []Difference
 	live, body  *unstructured.Unstructured
+	policy      Policy
 }
 
 // Compare says what live, the object as last seen or nil, needs to become intent: nothing, only if it carries the hash of
@@ -56,10 +59,12 @@ func (a Applier) Compare(live, intent *unstructured.Unstructured) (Change, error
 	if err != nil {
 		return Change{}, err
 	}
+	policy := a.Policies[intent.GroupVersionKind().GroupKind()]
 	if live == nil {
-		return Change{Action: Created, body: body}, nil
+		return Change{Action: Created, body: body, policy: policy}, nil
 	}
-	change := Change{Action: Unchanged, Differences: Differences(live.Object, body.Object), live: live, body: body}
+	differences := policy.Differences(live.Object, body.Object)
+	change := Change{Action: Unchanged, Differences: differences, live: live, body: body, policy: policy}
 	switch hash := body.GetAnnotations()[a.HashAnnotation]; {
 	case live.GetAnnotations()[a.HashAnnotation] != hash:
 		change.Action = Updated
@@ -90,7 +95,7 @@ func (a Applier) Apply(ctx context.Context, resource schema.GroupVersionResource
 	if err != nil {
 		return nil, nil, fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
 	}
-	return applied, Differences(applied.Object, body.Object), nil
+	return applied, change.policy.Differences(applied.Object, body.Object), nil
 }
 
 // needsOverwrite says whether an apply would leave something where nothing is intended, or an overwrite was begun.
@@ -106,7 +111,7 @@ func (a Applier) needsOverwrite(change Change) bool {
 // gives up what we own by that patch: two owners of a field, even if both are us, have to leave it out for it to go. The
 // object is without our hash until it is applied, so that an overwrite that got stuck is begun anew.
 func (a Applier) overwrite(ctx context.Context, client dynamic.ResourceInterface, change Change) error {
-	patch := mergePatch(change.live.Object, change.body.Object)
+	patch := change.policy.mergePatch(change.live.Object, change.body.Object)
 	patch["metadata"] = map[string]any{"uid": change.live.GetUID(), "annotations": map[string]any{a.HashAnnotation: nil}}
 	patched, err := a.merge(ctx, client, change.body.GetName(), patch)
 	if err != nil {
