@@ -21,23 +21,25 @@ const (
 	rpcPort = 18443 // regtest; bitcoind: chainparamsbase.cpp
 )
 
-// rpcWhitelist are all methods that the controller's user may call, sorted. Another list would restart every node of every
-// network, so it has room for what is planned. Nothing here shows a key, stops a node or touches a file of the caller's
-// choosing, as dumpprivkey, listdescriptors, backupwallet, dumptxoutset, importdescriptors and stop do. A bitcoind ignores
-// names that it doesn't know.
+// rpcWhitelist are all methods that the controller's user may call, sorted. Another list would restart every node of
+// every network, so it has room for what is planned. Nothing here shows a key, stops a node or touches a file of the
+// caller's choosing, as dumpprivkey, listdescriptors, backupwallet, dumptxoutset, importdescriptors and stop do. A
+// bitcoind ignores names that it doesn't know.
 var rpcWhitelist = slices.Sorted(slices.Values(slices.Concat(
 	// To read.
-	[]string{"getaddednodeinfo", "getblockchaininfo", "getblockhash", "getblockheader", "getchaintips", "getmempoolinfo"},
-	[]string{"getnettotals", "getnetworkinfo", "getpeerinfo", "getrpcinfo", "getzmqnotifications", "uptime"},
+	[]string{"getaddednodeinfo", "getblockchaininfo", "getblockhash", "getblockheader", "getchaintips"},
+	[]string{"getmempoolinfo", "getnettotals", "getnetworkinfo", "getpeerinfo", "getrpcinfo"},
+	[]string{"getzmqnotifications", "uptime"},
 	// To flush the chain to disk.
 	[]string{"gettxoutsetinfo"},
 	// To mesh.
 	[]string{"addnode", "disconnectnode", "setnetworkactive"},
 	// To mine and reorganise.
-	[]string{"generateblock", "generatetodescriptor", "invalidateblock", "reconsiderblock", "syncwithvalidationinterfacequeue"},
+	[]string{"generateblock", "generatetodescriptor", "invalidateblock", "reconsiderblock"},
+	[]string{"syncwithvalidationinterfacequeue"},
 	// A miner's wallet.
-	[]string{"createwallet", "loadwallet", "listwallets", "listwalletdir", "getnewaddress", "getwalletinfo", "getbalances"},
-	[]string{"listunspent", "listtransactions", "gettransaction", "send"},
+	[]string{"createwallet", "loadwallet", "listwallets", "listwalletdir", "getnewaddress", "getwalletinfo"},
+	[]string{"getbalances", "listunspent", "listtransactions", "gettransaction", "send"},
 )))
 
 // configMap holds the configuration of the network's nodes, the same for all of them.
@@ -59,9 +61,9 @@ func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
 	return unstructuredx.Into[corev1.ConfigMap](u)
 }
 
-// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
-// lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a comment,
-// restarts every node of every network: see templateHash. So reasons are given here and not in the file.
+// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The
+// user's lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a
+// comment, restarts every node of every network: see templateHash. So reasons are given here and not in the file.
 func bitcoinConf(n *api.Network, a access) string {
 	lines := []string{
 		"# Managed by bitcoin-controller",
@@ -80,8 +82,8 @@ func bitcoinConf(n *api.Network, a access) string {
 		"printtoconsole=1",
 		"nodebuglogfile=1",
 		"dbcache=16",
-		// Wallets can't estimate fees in a network with few transactions, and don't send without this. It is what Bitcoin
-		// Core's own tests use. bitcoind: test/functional/test_framework/util.py write_config.
+		// Wallets can't estimate fees in a network with few transactions, and don't send without this. It is what
+		// Bitcoin Core's own tests use. bitcoind: test/functional/test_framework/util.py write_config.
 		"fallbackfee=0.0002",
 	}
 	// With passwords as hashes a cookie is written still, and bitcoin-cli within the pod needs nothing else.
@@ -99,7 +101,8 @@ func bitcoinConf(n *api.Network, a access) string {
 		"rpcallowip=0.0.0.0/0",
 		"rpcallowip=::/0",
 	)
-	// What else counts as a space elsewhere is part of a name to bitcoind, and to admission, which has judged the lines.
+	// What else counts as a space elsewhere is part of a name to bitcoind, and to admission, which has judged the
+	// lines.
 	if config := strings.Trim(n.Spec.Config, " \t\n"); config != "" {
 		lines = append(lines, "# spec.config", config)
 	}

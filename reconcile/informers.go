@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// indexController finds pods by their controller, see ownerKey, indexAddress those that claim an address, and indexMachine
-	// those that run on the machine of an address.
+	// indexController finds pods by their controller, see ownerKey, indexAddress those that claim an address, and
+	// indexMachine those that run on the machine of an address.
 	indexController = "controller"
 	indexAddress    = "address"
 	indexMachine    = "machine"
@@ -39,8 +39,8 @@ const writesAreNewer = time.Minute
 type caches struct {
 	factories []dynamicinformer.DynamicSharedInformerFactory
 	informers map[schema.GroupVersionResource]cache.SharedIndexInformer
-	// written holds the answers to our own writes over the informers of what we write: without them a pass right after a
-	// write would see the object from before, and write again.
+	// written holds the answers to our own writes over the informers of what we write: without them a pass right after
+	// a write would see the object from before, and write again.
 	written map[schema.GroupVersionResource]cache.MutationCache
 	log     *zap.Logger
 }
@@ -69,15 +69,17 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 				klog.Background(), informer.GetStore(), informer.GetIndexer(), writesAreNewer, false)
 		}
 	}
-	indexers := cache.Indexers{indexController: controllerKey, indexAddress: claimedAddress, indexMachine: machineAddress}
-	if err := c.informers[pods].AddIndexers(indexers); err != nil {
+	err := c.informers[pods].AddIndexers(cache.Indexers{
+		indexController: controllerKey, indexAddress: claimedAddress, indexMachine: machineAddress,
+	})
+	if err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
 	}
 	return c, nil
 }
 
-// ownerKey is of an owner and the namespace of what it owns, which is its own: an owner reference to an object of another
-// namespace is about none, though it stands until garbage collection has seen it.
+// ownerKey is of an owner and the namespace of what it owns, which is its own: an owner reference to an object of
+// another namespace is about none, though it stands until garbage collection has seen it.
 func ownerKey(namespace string, owner types.UID) string { return namespace + "/" + string(owner) }
 
 func controllerKey(object any) ([]string, error) {
@@ -154,8 +156,8 @@ func (c *caches) handler(row resourceRow, enqueue func(cache.ObjectName)) cache.
 	}
 }
 
-// unwrapTombstone is the object of an informer's event. A deletion that the watch missed arrives as a tombstone, which may hold
-// no object.
+// unwrapTombstone is the object of an informer's event. A deletion that the watch missed arrives as a tombstone, which
+// may hold no object.
 func unwrapTombstone(event any) *unstructured.Unstructured {
 	if tombstone, ok := event.(cache.DeletedFinalStateUnknown); ok {
 		event = tombstone.Obj
@@ -166,8 +168,9 @@ func unwrapTombstone(event any) *unstructured.Unstructured {
 	return &unstructured.Unstructured{}
 }
 
-// claimants are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are known: not
-// other namespaces' with --namespace, nor pods that are no nodes. There the network policies keep networks apart.
+// claimants are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are
+// known: not other namespaces' with --namespace, nor pods that are no nodes. There the network policies keep networks
+// apart.
 func (c *caches) claimants(ip netip.Addr) []*unstructured.Unstructured {
 	return c.podsBy(indexAddress, ip)
 }
@@ -185,7 +188,8 @@ func (c *caches) podsBy(index string, ip netip.Addr) []*unstructured.Unstructure
 	return asUnstructured(found)
 }
 
-// changed says whether an update means anything to a pass: not if only the resource version moved, nor what the row ignores.
+// changed says whether an update means anything to a pass: not if only the resource version moved, nor what the row
+// ignores.
 func (r resourceRow) changed(before, after *unstructured.Unstructured) bool {
 	return !equality.Semantic.DeepEqual(r.relevant(before), r.relevant(after))
 }
@@ -209,7 +213,8 @@ func (c *caches) start(ctx context.Context) error {
 		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
 			return fmt.Errorf("list %s: %w", resource.Resource, context.Cause(ctx))
 		}
-		c.log.Debug("cache filled", zap.String("resource", resource.Resource), zap.Int("objects", len(informer.GetStore().ListKeys())))
+		objects := len(informer.GetStore().ListKeys())
+		c.log.Debug("cache filled", zap.String("resource", resource.Resource), zap.Int("objects", objects))
 	}
 	return nil
 }
@@ -242,7 +247,8 @@ func (c *caches) wrote(object *unstructured.Unstructured, resource schema.GroupV
 
 // podsOf returns the pods that the given object controls.
 func (c *caches) podsOf(controller metav1.Object) ([]*unstructured.Unstructured, error) {
-	found, err := c.informers[pods].GetIndexer().ByIndex(indexController, ownerKey(controller.GetNamespace(), controller.GetUID()))
+	owner := ownerKey(controller.GetNamespace(), controller.GetUID())
+	found, err := c.informers[pods].GetIndexer().ByIndex(indexController, owner)
 	if err != nil {
 		return nil, err
 	}

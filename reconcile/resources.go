@@ -19,7 +19,9 @@ var (
 	secrets      = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 
 	podDisruptionBudgets = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
-	networkPolicies      = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
+	networkPolicies      = schema.GroupVersionResource{
+		Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies",
+	}
 )
 
 // resourceRow is all that the controller has to know of a kind of objects that it watches.
@@ -30,12 +32,13 @@ type resourceRow struct {
 	system bool
 	// selects narrows what is listed and watched; nil for all objects.
 	selects func(*metav1.ListOptions)
-	// cached are the fields that the cache keeps besides an object's identity, as unstructuredx.Trim has them; nil for all.
+	// cached are the fields that the cache keeps besides an object's identity, as unstructuredx.Trim has them; nil for
+	// all.
 	cached [][]string
 	// ignored is a field in which a change is none; empty if there is no such field.
 	ignored string
-	// wakes are the networks that a pass has to look at because something happened to an object. An object of which a watch
-	// missed the end may be empty.
+	// wakes are the networks that a pass has to look at because something happened to an object. An object of which a
+	// watch missed the end may be empty.
 	wakes func(*caches, *unstructured.Unstructured) []cache.ObjectName
 	// written resources are those that the controller writes, so that it has to see its own writes at once.
 	written bool
@@ -43,7 +46,8 @@ type resourceRow struct {
 	build func(*api.Network, inputs) object
 	// policy says what others may not add to the child.
 	policy unstructuredx.Policy
-	// verbs are what manifests/controller/rbac.yaml has to allow, and only is the one object for which it does; empty for all.
+	// verbs are what manifests/controller/rbac.yaml has to allow, and only is the one object for which it does; empty
+	// for all.
 	verbs []string
 	only  string
 }
@@ -64,16 +68,18 @@ type inputs struct {
 
 var (
 	toWatch = []string{"list", "watch"}
-	// toKeep children: get tells whose a name is that the cache doesn't know, create and patch are for server-side apply.
+	// toKeep children: get tells whose a name is that the cache doesn't know, create and patch are for server-side
+	// apply.
 	toKeep = []string{"get", "list", "watch", "create", "patch"}
 )
 
-// resourceTable has a row for each watched resource. The children come in the order in which they are created: pods need
-// their configuration, and are shielded from the start. Who adds a child kind adds a row and its builder; what else it
-// takes, in manifests/controller/rbac.yaml and testdata, resources_test.go says.
+// resourceTable has a row for each watched resource. The children come in the order in which they are created: pods
+// need their configuration, and are shielded from the start. Who adds a child kind adds a row and its builder; what
+// else it takes, in manifests/controller/rbac.yaml and testdata, resources_test.go says.
 var resourceTable = []resourceRow{
 	{
-		resource: api.Resource, kind: api.Kind.Kind, ignored: "status", wakes: theNetworkItself, written: true, verbs: toWatch,
+		resource: api.Resource, kind: api.Kind.Kind, ignored: "status", wakes: theNetworkItself,
+		written: true, verbs: toWatch,
 	},
 	{
 		resource: configMaps, kind: "ConfigMap", selects: ours, cached: [][]string{{"data"}}, wakes: theNetworkOfAChild,
@@ -83,17 +89,20 @@ var resourceTable = []resourceRow{
 	{
 		resource: services, kind: "Service", selects: ours, cached: [][]string{{"spec"}}, wakes: theNetworkOfAChild,
 		written: true, verbs: toKeep,
-		build: func(n *api.Network, _ inputs) object { return headlessService(n) }, policy: servicePolicy,
+		build:  func(n *api.Network, _ inputs) object { return headlessService(n) },
+		policy: servicePolicy,
 	},
 	{
 		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: ours, cached: [][]string{{"spec"}},
 		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
-		build: func(n *api.Network, _ inputs) object { return podDisruptionBudget(n) }, policy: podDisruptionBudgetPolicy,
+		build:  func(n *api.Network, _ inputs) object { return podDisruptionBudget(n) },
+		policy: podDisruptionBudgetPolicy,
 	},
 	{
 		resource: networkPolicies, kind: "NetworkPolicy", selects: ours, cached: [][]string{{"spec"}},
 		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
-		build: func(n *api.Network, in inputs) object { return networkPolicy(n, in.systemNamespace) }, policy: networkPolicyPolicy,
+		build:  func(n *api.Network, in inputs) object { return networkPolicy(n, in.systemNamespace) },
+		policy: networkPolicyPolicy,
 	},
 	{
 		resource: statefulSets, kind: "StatefulSet", selects: ours,
@@ -134,8 +143,8 @@ func theNetworkItself(_ *caches, network *unstructured.Unstructured) []cache.Obj
 	return []cache.ObjectName{cache.MetaObjectToName(network)}
 }
 
-// theNetworkOfAChild is that of its owner reference. A wrong answer, say by an owner of the same name that lived before,
-// costs a pass that finds nothing to do.
+// theNetworkOfAChild is that of its owner reference. A wrong answer, say by an owner of the same name that lived
+// before, costs a pass that finds nothing to do.
 func theNetworkOfAChild(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 	owner := metav1.GetControllerOfNoCopy(child)
 	if owner == nil || schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind) != api.Kind {
@@ -144,8 +153,8 @@ func theNetworkOfAChild(_ *caches, child *unstructured.Unstructured) []cache.Obj
 	return []cache.ObjectName{{Namespace: child.GetNamespace(), Name: owner.Name}}
 }
 
-// theNetworksOfAPod are its own and those of all pods that claim its address: what becomes of it decides whether they are
-// dialled.
+// theNetworksOfAPod are its own and those of all pods that claim its address: what becomes of it decides whether they
+// are dialled.
 func theNetworksOfAPod(c *caches, pod *unstructured.Unstructured) []cache.ObjectName {
 	var networks []cache.ObjectName
 	for _, pod := range append(c.claimants(podAddress(pod)), pod) {

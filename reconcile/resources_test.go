@@ -23,11 +23,11 @@ func TestTheRowsOfResourcesAreComplete(t *testing.T) {
 		}
 		seen[row.resource] = true
 		for missing, is := range map[string]bool{
-			"says whom its events wake: wakes":                               row.wakes == nil,
-			"says what RBAC allows: verbs":                                   len(row.verbs) == 0,
-			"names its kind: kind":                                           row.kind == "",
-			"lists no foreign objects: selects, of everything but networks":  row.selects == nil && row.resource != api.Resource,
-			"tells what the cache keeps: cached, of everything but networks": len(row.cached) == 0 && row.resource != api.Resource,
+			"says whom its events wake: wakes":                row.wakes == nil,
+			"says what RBAC allows: verbs":                    len(row.verbs) == 0,
+			"names its kind: kind":                            row.kind == "",
+			"keeps foreign objects out of the cache: selects": row.selects == nil && row.resource != api.Resource,
+			"tells which fields the cache keeps: cached":      len(row.cached) == 0 && row.resource != api.Resource,
 		} {
 			if is {
 				t.Errorf("the row of %s lacks what %s", plural, missing)
@@ -42,10 +42,10 @@ func TestTheRowsOfResourcesAreComplete(t *testing.T) {
 			t.Errorf("the row of %s builds a %s, not a %s of %s", plural, kind, row.kind, row.resource.GroupVersion())
 		}
 		if !row.written {
-			t.Errorf("the row of %s builds a child that is not written: a pass right after a write would not see it", plural)
+			t.Errorf("the row of %s builds a child, but is not written: a pass would not see its own writes", plural)
 		}
 		if !controlledBy(child, network(3).UID) || child.GetLabels()[labelManagedBy] != manager {
-			t.Errorf("the %s does not go with its network, or is not seen by the informer: make its metadata by childMeta", row.kind)
+			t.Errorf("the %s would outlive its network, or not be listed: make its metadata by childMeta", row.kind)
 		}
 		if names[child.GetName()] {
 			t.Errorf("two children are called %s", child.GetName())
@@ -62,7 +62,8 @@ func TestPoliciesNameWhatIsRendered(t *testing.T) {
 		}
 		rendered := map[string]bool{}
 		collectPaths(rendered, "", intentOf(t, row.build(network(3), inputs{access: accessOf(network(3))})).Object)
-		named := slices.Concat(row.policy.AtomicFields, row.policy.ExclusiveLists, slices.Collect(maps.Keys(row.policy.ConflictingFields)))
+		conflicts := slices.Collect(maps.Keys(row.policy.ConflictingFields))
+		named := slices.Concat(row.policy.AtomicFields, row.policy.ExclusiveLists, conflicts)
 		for _, path := range named {
 			if !rendered[path] {
 				t.Errorf("the policy of %s names %s, which is not rendered", row.resource.Resource, path)
@@ -106,8 +107,8 @@ var grantsOfOthers = []audit.Grant{
 	{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Names: manager},
 }
 
-// TestTheRulesAreThoseOfTheRows compares text with text. Whether the apiserver sees it the same way, its audit log tells:
-// e2e/audit.
+// TestTheRulesAreThoseOfTheRows compares text with text. Whether the apiserver sees it the same way, its audit log
+// tells: e2e/audit.
 func TestTheRulesAreThoseOfTheRows(t *testing.T) {
 	const path = "../manifests/controller/rbac.yaml"
 	file, err := os.Open(path)
@@ -121,8 +122,9 @@ func TestTheRulesAreThoseOfTheRows(t *testing.T) {
 	}
 	needed := slices.Clone(grantsOfOthers)
 	for _, row := range resourceTable {
+		group, plural := row.resource.Group, row.resource.Resource
 		for _, verb := range row.verbs {
-			needed = append(needed, audit.Grant{Verb: verb, Group: row.resource.Group, Resource: row.resource.Resource, Names: row.only})
+			needed = append(needed, audit.Grant{Verb: verb, Group: group, Resource: plural, Names: row.only})
 		}
 	}
 	for _, grant := range needed {

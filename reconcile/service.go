@@ -25,7 +25,8 @@ func headlessService(n *api.Network) *corev1.Service {
 			Type:      corev1.ServiceTypeClusterIP,
 			ClusterIP: corev1.ClusterIPNone,
 			Selector:  selectorLabels(n),
-			// A node that warms up has a name already; names that come and go with readiness would be cached as missing.
+			// A node that warms up has a name already; names that come and go with readiness would be cached as
+			// missing.
 			PublishNotReadyAddresses: true,
 			Ports: []corev1.ServicePort{
 				{Name: "p2p", Port: p2pPort, TargetPort: intstr.FromString("p2p"), Protocol: corev1.ProtocolTCP},

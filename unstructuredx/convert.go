@@ -1,6 +1,6 @@
 // Package unstructuredx is the edge between typed Kubernetes objects and the dynamic client: objects are read once with
-// [Into], written once with [Intent] and an [Applier], and trimmed before they enter a cache. A lock for leader election and
-// a sink for events are here, too: client-go has none for dynamic clients.
+// [Into], written once with [Intent] and an [Applier], and trimmed before they enter a cache. A lock for leader
+// election and a sink for events are here, too: client-go has none for dynamic clients.
 package unstructuredx
 
 import (
@@ -22,10 +22,10 @@ func Into[T any](u *unstructured.Unstructured) (*T, error) {
 	return &typed, nil
 }
 
-// Intent is the body of a server-side apply of obj: what obj says and nothing that the Go types add by themselves, since
-// every field present in the body would be owned. Left out are the status, the nulls of unset timestamps, and structs that
-// say nothing: their Go types are no pointers, so that ToUnstructured writes them as empty maps. Other empty maps stay, as
-// `emptyDir: {}` is meant. obj needs its apiVersion and kind set.
+// Intent is the body of a server-side apply of obj: what obj says and nothing that the Go types add by themselves,
+// since every field present in the body would be owned. Left out are the status, the nulls of unset timestamps, and
+// structs that say nothing: their Go types are no pointers, so that ToUnstructured writes them as empty maps. Other
+// empty maps stay, as `emptyDir: {}` is meant. obj needs its apiVersion and kind set.
 func Intent(obj runtime.Object) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {

@@ -19,23 +19,23 @@ type Difference struct {
 	Surplus bool
 }
 
-// Policy says what of the objects of a kind is not for others to add to. Fields are given by path, with [] for every item of
-// a list: spec.template.spec.containers[].env. Whatever no path names, others may add: defaults of the apiserver, labels,
-// tolerations. The zero Policy names nothing.
+// Policy says what of the objects of a kind is not for others to add to. Fields are given by path, with [] for every
+// item of a list: spec.template.spec.containers[].env. Whatever no path names, others may add: defaults of the
+// apiserver, labels, tolerations. The zero Policy names nothing.
 type Policy struct {
 	// AtomicFields have one owner as a whole, also in the apiserver's schema, and get no defaults. One more label in a
 	// selector chooses others.
 	AtomicFields []string
 	// ExclusiveLists are lists of objects that nobody else may add an item to.
 	ExclusiveLists []string
-	// ConflictingFields are, by the path of an intended field, the names of fields beside it that the apiserver doesn't take
-	// together with it, or that would make something else of it.
+	// ConflictingFields are, by the path of an intended field, the names of fields beside it that the apiserver doesn't
+	// take together with it, or that would make something else of it.
 	ConflictingFields map[string][]string
 }
 
-// Differences are the places where live doesn't say what intent says, in the order of their paths. What live holds besides
-// is none, but for what the Policy names. Both are JSON-like values as in an Unstructured; lists of objects are matched by
-// their merge key, as server-side apply does, other lists have to be of equal length.
+// Differences are the places where live doesn't say what intent says, in the order of their paths. What live holds
+// besides is none, but for what the Policy names. Both are JSON-like values as in an Unstructured; lists of objects are
+// matched by their merge key, as server-side apply does, other lists have to be of equal length.
 func (p Policy) Differences(live, intent map[string]any) []Difference {
 	c := comparison{policy: p}
 	c.compareMap(place{}, live, intent)
