@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
@@ -23,31 +22,19 @@ import (
 // child is an object that a network wants.
 type child struct {
 	resource schema.GroupVersionResource
-	object   interface {
-		runtime.Object
-		metav1.Object
-	}
+	object   object
 }
 
-// terms are what the content of children depends on besides their network.
-type terms struct {
-	image           string
-	partition       int32
-	access          access
-	systemNamespace string
-}
-
-// desired are all children of the network, in the order in which they are created: pods need their configuration, and are
-// shielded from the start. There is at most one of each resource. Only the content depends on the terms, never which
-// children there are.
-func desired(n *api.Network, t terms) []child {
-	return []child{
-		{configMaps, configMap(n, t.access)},
-		{services, headlessService(n)},
-		{podDisruptionBudgets, podDisruptionBudget(n)},
-		{networkPolicies, networkPolicy(n, t.systemNamespace)},
-		{statefulSets, statefulSet(n, t.image, t.partition, t.access)},
+// desired are all children of the network, in the order in which they are created. There is at most one of each resource.
+// Only the content depends on the inputs, never which children there are.
+func desired(n *api.Network, in inputs) []child {
+	var children []child
+	for _, row := range resourceTable {
+		if row.build != nil {
+			children = append(children, child{row.resource, row.build(n, in)})
+		}
 	}
+	return children
 }
 
 // nameConflictError says that the name of a child is taken by an object that the network doesn't control.
@@ -91,18 +78,22 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, 
 	if err := errors.Join(lives.err, err); err != nil {
 		return applied{}, err
 	}
-	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
+	t := inputs{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
 	var done applied
 	t.access, done.troubles = c.admit(ctx, n, standing, nodes, known)
 	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
 	done.access = t.access
 	var failed []error
+	var configErr error
 	for _, child := range desired(n, t) {
-		if child.resource == statefulSets && failed[0] != nil { // the first is the ConfigMap
+		if child.resource == statefulSets && configErr != nil {
 			continue
 		}
 		err := c.applyChild(ctx, n, child, lives.of[child.resource])
-		if child.resource == statefulSets && err == nil {
+		switch {
+		case child.resource == configMaps:
+			configErr = err
+		case child.resource == statefulSets && err == nil:
 			done.image = t.image
 		}
 		failed = append(failed, err)
@@ -121,7 +112,7 @@ type children struct {
 func (c *Controller) lives(ctx context.Context, n *api.Network) children {
 	lives := children{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
 	var failed []error
-	for _, child := range desired(n, terms{}) {
+	for _, child := range desired(n, inputs{}) {
 		live, err := c.live(ctx, n, child)
 		lives.of[child.resource] = live
 		failed = append(failed, err)

@@ -17,7 +17,7 @@ import (
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
-	for _, child := range desired(network(3), terms{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(network(3), inputs{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
 		goldenIntent(t, "", child)
 	}
 }
@@ -33,7 +33,7 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 		Size: resource.MustParse("1024Mi"), StorageClassName: new("fast"),
 		WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 	}
-	for _, child := range desired(n, terms{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(n, inputs{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
 		if child.resource == configMaps || child.resource == statefulSets {
 			goldenIntent(t, "full-", child)
 		}
@@ -49,6 +49,9 @@ func goldenIntent(t *testing.T, prefix string, child child) {
 		t.Fatal(err)
 	}
 	golden(t, prefix+strings.ToLower(intent.GetKind())+".yaml", string(text))
+	if t.Failed() && (child.resource == configMaps || child.resource == statefulSets) {
+		t.Log(rollsAll)
+	}
 }
 
 func TestWhoseAChildIs(t *testing.T) {

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,8 +21,26 @@ const (
 	rpcPort = 18443 // regtest; bitcoind: chainparamsbase.cpp
 )
 
-// rpcWhitelist are the methods that the controller calls, and all that its user may.
-var rpcWhitelist = []string{"addnode", "disconnectnode", "getaddednodeinfo", "getblockchaininfo", "getblockhash", "getnetworkinfo"}
+// rpcWhitelist are all methods that the controller's user may call, sorted. Another list would restart every node of
+// every network, so it has room for what is planned. Nothing here shows a key, stops a node or touches a file of the
+// caller's choosing, as dumpprivkey, listdescriptors, backupwallet, dumptxoutset, importdescriptors and stop do. A
+// bitcoind ignores names that it doesn't know.
+var rpcWhitelist = slices.Sorted(slices.Values(slices.Concat(
+	// To read.
+	[]string{"getaddednodeinfo", "getblockchaininfo", "getblockhash", "getblockheader", "getchaintips"},
+	[]string{"getmempoolinfo", "getnettotals", "getnetworkinfo", "getpeerinfo", "getrpcinfo"},
+	[]string{"getzmqnotifications", "uptime"},
+	// To flush the chain to disk.
+	[]string{"gettxoutsetinfo"},
+	// To mesh.
+	[]string{"addnode", "disconnectnode", "setnetworkactive"},
+	// To mine and reorganise.
+	[]string{"generateblock", "generatetodescriptor", "invalidateblock", "reconsiderblock"},
+	[]string{"syncwithvalidationinterfacequeue"},
+	// A miner's wallet.
+	[]string{"createwallet", "loadwallet", "listwallets", "listwalletdir", "getnewaddress", "getwalletinfo"},
+	[]string{"getbalances", "listunspent", "listtransactions", "gettransaction", "send"},
+)))
 
 // configMap holds the configuration of the network's nodes, the same for all of them.
 func configMap(n *api.Network, a access) *corev1.ConfigMap {
@@ -42,11 +61,12 @@ func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
 	return unstructuredx.Into[corev1.ConfigMap](u)
 }
 
-// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
-// lines come last: what is in the section of the chain wins over what is outside of it.
+// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The
+// user's lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a
+// comment, restarts every node of every network: see templateHash. So reasons are given here and not in the file.
 func bitcoinConf(n *api.Network, a access) string {
 	lines := []string{
-		"# Written by bitcoin-controller for BitcoinNetwork " + n.Name + "; changes by hand are put back.",
+		"# Managed by bitcoin-controller",
 		// Not chain=regtest: with it `bitcoin-cli -regtest` is an error.
 		"regtest=1",
 		"listen=1",
@@ -55,13 +75,16 @@ func bitcoinConf(n *api.Network, a access) string {
 		"discover=0",
 		"listenonion=0",
 		"natpmp=0",
-		"# An addnode onetry of a dead address holds the RPC thread for this long, in ms.",
+		// In ms: for so long `addnode onetry` of a dead address holds the thread that answers RPC.
 		"timeout=1000",
-		"# A network that mined its last block long ago still relays transactions.",
+		// A network that mined its last block long ago still relays transactions.
 		"maxtipage=1000000000",
 		"printtoconsole=1",
 		"nodebuglogfile=1",
 		"dbcache=16",
+		// Wallets can't estimate fees in a network with few transactions, and don't send without this. It is what
+		// Bitcoin Core's own tests use. bitcoind: test/functional/test_framework/util.py write_config.
+		"fallbackfee=0.0002",
 	}
 	// With passwords as hashes a cookie is written still, and bitcoin-cli within the pod needs nothing else.
 	for _, user := range a.rpcauth {
@@ -69,7 +92,7 @@ func bitcoinConf(n *api.Network, a access) string {
 	}
 	lines = append(lines,
 		"rpcwhitelist="+rpcUser+":"+strings.Join(rpcWhitelist, ","),
-		"# Without this, one rpcwhitelist line takes every method from all other users, the cookie's too.",
+		// Without this, one rpcwhitelist line takes every method from all other users, the cookie's too.
 		"rpcwhitelistdefault=0",
 		"[regtest]",
 		// For bitcoin-cli; the command line adds the pod's own address, whichever family that is of. rpcbind is ignored
@@ -78,9 +101,10 @@ func bitcoinConf(n *api.Network, a access) string {
 		"rpcallowip=0.0.0.0/0",
 		"rpcallowip=::/0",
 	)
-	// What else counts as a space elsewhere is part of a name to bitcoind, and to admission, which has judged the lines.
+	// What else counts as a space elsewhere is part of a name to bitcoind, and to admission, which has judged the
+	// lines.
 	if config := strings.Trim(n.Spec.Config, " \t\n"); config != "" {
-		lines = append(lines, "# From spec.config:", config)
+		lines = append(lines, "# spec.config", config)
 	}
 	return strings.Join(lines, "\n") + "\n"
 }

@@ -18,7 +18,7 @@ func TestTheUsersLinesAreThoseThatAdmissionJudged(t *testing.T) {
 			n.Spec.Config = " \n" + string(r) + "rpcauth=somebody:salt$hash\ntxindex=1\n\n"
 			conf := bitcoinConf(n, access{})
 			if want := "\n" + string(r) + "rpcauth=somebody:salt$hash\ntxindex=1\n"; !strings.HasSuffix(conf, want) {
-				t.Errorf("with %U before a name the configuration ends with %q", r, conf[strings.Index(conf, "# From"):])
+				t.Errorf("with %U before a name the configuration ends with %q", r, conf[strings.Index(conf, "# spec.config"):])
 			}
 		}
 	}

@@ -94,8 +94,10 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		log:         log,
 		clock:       clock.RealClock{},
 		caches:      caches,
-		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
+		applier: unstructuredx.Applier{
+			Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash, Policies: policies(),
+		},
+		queue: workqueue.NewTypedRateLimitingQueue(backoff),
 	}
 	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake, MaxBackoff: options.Resync})
 	return c, nil

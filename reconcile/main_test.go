@@ -63,3 +63,8 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
 }
+
+// rollsAll is what a change of the golden files means for those who run networks.
+const rollsAll = "What is rendered of a pod template or a bitcoin.conf is an API: a release that changes it restarts the nodes of " +
+	"all networks. If it has to, `go test ./reconcile -update` writes the golden files anew, e2e/integration/contract_test.go " +
+	"says how its recording is, and the first line of the release in CHANGELOG.md says that it rolls every network, and why."

@@ -34,6 +34,8 @@ const (
 	annotationOwnUser   = api.Group + "/own-user"
 	// annotationNodeImage is on the StatefulSet: see nodeImage.
 	annotationNodeImage = api.Group + "/node-image"
+	// annotationDefaultContainer is on pods: the container that kubectl means when none is named.
+	annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
 )
 
 func serviceName(n *api.Network) string     { return n.Name + "-svc" }

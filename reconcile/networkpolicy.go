@@ -7,11 +7,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// labelClient is on pods of a network's namespace that may be its peers without being its nodes; its value is the name of
-// the network.
+// labelClient is on pods of a network's namespace that may be its peers without being its nodes; its value is the name
+// of the network.
 const labelClient = api.Group + "/client"
+
+// networkPolicyPolicy: one more word in a rule admits others.
+var networkPolicyPolicy = unstructuredx.Policy{AtomicFields: []string{"spec.podSelector", "spec.ingress"}}
 
 // networkPolicy keeps others from the nodes. All regtest networks have the same genesis and magic: two nodes that meet,
 // be it by an address that was used before, make one network of two. A policy that is switched off stays and allows all
@@ -37,7 +41,7 @@ func fromPeers(n *api.Network) networkingv1.NetworkPolicyIngressRule {
 	return networkingv1.NetworkPolicyIngressRule{
 		From: []networkingv1.NetworkPolicyPeer{
 			{PodSelector: &metav1.LabelSelector{MatchLabels: selectorLabels(n)}},
-			{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{labelClient: n.Name}}},
+			{PodSelector: selectorOf(labelClient, n.Name)},
 		},
 		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(p2pPort, p2pPort)},
 	}
@@ -50,12 +54,16 @@ func toOtherPorts(systemNamespace string) networkingv1.NetworkPolicyIngressRule 
 		From: []networkingv1.NetworkPolicyPeer{
 			{PodSelector: &metav1.LabelSelector{}},
 			{
-				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: systemNamespace}},
-				PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{labelName: manager}}, // manifests/controller/deployment.yaml
+				NamespaceSelector: selectorOf(corev1.LabelMetadataName, systemNamespace),
+				PodSelector:       selectorOf(labelName, manager), // manifests/controller/deployment.yaml
 			},
 		},
 		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(1, p2pPort-1), tcpPorts(p2pPort+1, 65535)},
 	}
+}
+
+func selectorOf(label, value string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{label: value}}
 }
 
 // tcpPorts are the ports from first to last.

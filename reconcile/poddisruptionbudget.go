@@ -6,7 +6,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
+
+var podDisruptionBudgetPolicy = unstructuredx.Policy{
+	AtomicFields: []string{"spec.selector"},
+	// The apiserver takes one bound of evictions.
+	ConflictingFields: map[string][]string{"spec.maxUnavailable": {"minAvailable"}},
+}
 
 // podDisruptionBudget keeps evictions, as of a drained Kubernetes node, from taking down more than one node at a time.
 func podDisruptionBudget(n *api.Network) *policyv1.PodDisruptionBudget {

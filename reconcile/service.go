@@ -6,7 +6,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
+
+var servicePolicy = unstructuredx.Policy{
+	AtomicFields:   []string{"spec.selector"},
+	ExclusiveLists: []string{"spec.ports"},
+	// A Service with an external name is none of pods.
+	ConflictingFields: map[string][]string{"spec.clusterIP": {"externalName"}},
+}
 
 // headlessService gives each pod a DNS name.
 func headlessService(n *api.Network) *corev1.Service {
@@ -17,7 +25,8 @@ func headlessService(n *api.Network) *corev1.Service {
 			Type:      corev1.ServiceTypeClusterIP,
 			ClusterIP: corev1.ClusterIPNone,
 			Selector:  selectorLabels(n),
-			// A node that warms up has a name already; names that come and go with readiness would be cached as missing.
+			// A node that warms up has a name already; names that come and go with readiness would be cached as
+			// missing.
 			PublishNotReadyAddresses: true,
 			Ports: []corev1.ServicePort{
 				{Name: "p2p", Port: p2pPort, TargetPort: intstr.FromString("p2p"), Protocol: corev1.ProtocolTCP},

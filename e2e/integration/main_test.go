@@ -355,8 +355,15 @@ func newNetwork(t *testing.T, nodes int) network {
 
 func newNamespace(t *testing.T) string {
 	t.Helper()
+	return createNamespace(t, metav1.ObjectMeta{GenerateName: "test-"})
+}
+
+// createNamespace creates a namespace, which goes when the test ends.
+func createNamespace(t *testing.T, metadata metav1.ObjectMeta) string {
+	t.Helper()
 	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
-	u.SetGenerateName("test-")
+	u.SetGenerateName(metadata.GenerateName)
+	u.SetName(metadata.Name)
 	created, err := client.Resource(namespaces).Create(t.Context(), u, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

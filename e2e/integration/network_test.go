@@ -355,7 +355,7 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 		"a port of the container":   {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/ports/0/containerPort, value: 18555}]`},
 		"the container's name":      {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/name, value: other}]`},
 		"a variable from elsewhere": {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/env, value: [{name: HOME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]`},
-		"another probe":             {statefulSets, "my-network-sts", `[{op: remove, path: ` + containers + `/0/readinessProbe/exec}, {op: add, path: ` + containers + `/0/readinessProbe/tcpSocket, value: {port: 1}}]`},
+		"another probe":             {statefulSets, "my-network-sts", `[{op: remove, path: ` + containers + `/0/readinessProbe/tcpSocket}, {op: add, path: ` + containers + `/0/readinessProbe/exec, value: {command: [x]}}]`},
 		"where a volume is mounted": {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/volumeMounts/2/mountPath, value: /b.conf}]`},
 		"what a volume is":          {statefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
 		"the name of a volume":      {statefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/2/name, value: other}]`},

@@ -29,6 +29,13 @@ var (
 func installNamespaced(t *testing.T) string {
 	t.Helper()
 	namespace := newNamespace(t)
+	installIn(t, namespace)
+	return namespace
+}
+
+// installIn is installNamespaced for a namespace that there is.
+func installIn(t *testing.T, namespace string) {
+	t.Helper()
 	dir := t.TempDir()
 	manifests, err := filepath.Abs("../../manifests/namespaced")
 	if err != nil {
@@ -48,7 +55,6 @@ func installNamespaced(t *testing.T) string {
 	if err := granted(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	return namespace
 }
 
 // granted waits until the rules hold that were installed in the namespace: the apiserver goes by what its caches have.
