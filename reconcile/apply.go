@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -33,7 +34,7 @@ type child struct {
 type terms struct {
 	image           string
 	partition       int32
-	access          access
+	auth            credentials.AuthConfig
 	systemNamespace string
 }
 
@@ -42,11 +43,11 @@ type terms struct {
 // children there are.
 func desired(n *api.Network, t terms) []child {
 	return []child{
-		{configMaps, configMap(n, t.access)},
+		{configMaps, configMap(n, t.auth)},
 		{services, headlessService(n)},
 		{podDisruptionBudgets, podDisruptionBudget(n)},
 		{networkPolicies, networkPolicy(n, t.systemNamespace)},
-		{statefulSets, statefulSet(n, t.image, t.partition, t.access)},
+		{statefulSets, statefulSet(n, t.image, t.partition, t.auth)},
 	}
 }
 
@@ -68,16 +69,18 @@ func (e predecessorError) Error() string {
 // applied is what children were brought to; nothing of it is known if none was touched.
 type applied struct {
 	// image is empty if the StatefulSet could not be applied: the next pass goes by what the status says of it.
-	image  string
-	access access
-	// troubles keep no child from being applied.
-	troubles troubles
+	image string
+	auth  credentials.AuthConfig
+	// credentials is the record that auth follows from; zero if nothing was decided.
+	credentials api.CredentialsStatus
+	// problems keep no child from being applied.
+	problems secretProblems
 }
 
-// apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
-// them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
-// one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
-func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, nodes []node, known *memory) (applied, error) {
+// apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them. If
+// the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one touched
+// whose credentials couldn't be recorded.
+func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, f found, known *memory) (applied, error) {
 	known.kept.next = time.Time{}
 	config, err := intoConfigMap(lives.of[configMaps])
 	if err != nil {
@@ -87,27 +90,37 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, 
 	if err != nil {
 		return applied{}, err
 	}
-	standing, err := c.whatStands(ctx, n, config, set, nodes)
+	plan, err := c.planCredentials(ctx, n, set, config, f.nodes, known)
 	if err := errors.Join(lives.err, err); err != nil {
 		return applied{}, err
 	}
-	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
-	var done applied
-	t.access, done.troubles = c.admit(ctx, n, standing, nodes, known)
-	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
-	done.access = t.access
+	t := terms{image: nodeImage(n, set, c.options.NodeImage), auth: plan.authConfig(n), systemNamespace: c.options.SystemNamespace}
+	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.auth))
+	f.applied = applied{image: t.image, auth: t.auth, credentials: plan.record, problems: plan.problems}
+	before := n.Status.Image
+	if err := c.recordCredentials(ctx, n, f, known); err != nil {
+		return applied{}, err
+	}
+	rolls, err := c.applyChildren(ctx, n, t, lives)
+	if !rolls {
+		f.image, n.Status.Image = "", before // the first record had a whole status with it
+	}
+	return f.applied, err
+}
+
+// applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no pod is
+// made anew. rolls says whether the StatefulSet was applied.
+func (c *Controller) applyChildren(ctx context.Context, n *api.Network, t terms, lives children) (rolls bool, err error) {
 	var failed []error
 	for _, child := range desired(n, t) {
 		if child.resource == statefulSets && failed[0] != nil { // the first is the ConfigMap
 			continue
 		}
 		err := c.applyChild(ctx, n, child, lives.of[child.resource])
-		if child.resource == statefulSets && err == nil {
-			done.image = t.image
-		}
+		rolls = rolls || child.resource == statefulSets && err == nil
 		failed = append(failed, err)
 	}
-	return done, errors.Join(failed...)
+	return rolls, errors.Join(failed...)
 }
 
 // children are those of a network as last seen.

@@ -23,7 +23,7 @@ import (
 func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 	t.Helper()
 	dir := t.TempDir()
-	conf := bitcoinConf(n, accessOf(n))
+	conf := bitcoinConf(n, authConfigOf(n))
 	if ip.Is4() {
 		conf = strings.Replace(conf, "rpcbind=127.0.0.1\n", "", 1)
 	}
@@ -58,7 +58,7 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 	n := network(2)
 	w := &world{
 		network: n, up: map[int32]nodeRun{}, clock: testingclock.NewFakePassiveClock(start),
-		as:    testKey.credentials(rpcUser, n.UID, 1),
+		as:    testKey.Login(controllerUser, n.UID, 1),
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[cache.ObjectName]()),
 		ips:   []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1")},
 	}

@@ -132,7 +132,7 @@ func (b *batches) Batch(ctx context.Context, calls ...*rpc.Call) error {
 
 func TestTheQuestionsForHashesAreBoundedTogether(t *testing.T) {
 	var asked batches
-	m := mesher{connect: func(netip.Addr, credentials) (bitcoind, error) { return &asked, nil }, answerTime: time.Minute}
+	m := mesher{connect: func(netip.Addr, login) (bitcoind, error) { return &asked, nil }, answerTime: time.Minute}
 	ask := m.hashesBy(t.Context(), &memory{of: map[int32]*view{0: {}, 1: {}, 2: {asking: true}}})
 	heights := make([]int64, 600)
 	for i := range heights {

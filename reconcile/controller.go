@@ -258,7 +258,10 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		return 0, err
 	}
 	f := found{mesh: known.wanted(network), nodes: nodes}
-	f.applied, f.applyErr = c.apply(ctx, network, children, nodes, known)
+	f.applied, f.applyErr = c.apply(ctx, network, children, f, known)
+	if _, is := errors.AsType[notRecordedError](f.applyErr); is && outdated(f.applyErr) {
+		return firstRetry, nil
+	}
 	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
 	c.connect(ctx, network, f, known)
 	var chainErr, rollErr error
@@ -269,7 +272,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(f.applyErr, f.troubles.others(), missingErr, chainErr, rollErr, reportErr)
+	return again, errors.Join(f.applyErr, f.problems.others(), missingErr, chainErr, rollErr, reportErr)
 }
 
 // connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's

@@ -48,7 +48,7 @@ type bitcoind interface {
 
 // mesher makes nodes know each other.
 type mesher struct {
-	connect  func(ip netip.Addr, as credentials) (bitcoind, error)
+	connect  func(ip netip.Addr, as login) (bitcoind, error)
 	clock    clock.PassiveClock
 	parallel int
 	// answerTime is for how long to wait for answers while none comes.
@@ -63,14 +63,14 @@ func newMesher(clock clock.PassiveClock, backoff time.Duration) mesher {
 	return mesher{connect: connectRPC, clock: clock, parallel: nodesInParallel, answerTime: answerTime, backoff: backoff, running: &sync.WaitGroup{}}
 }
 
-func connectRPC(ip netip.Addr, as credentials) (bitcoind, error) {
-	if as == (credentials{}) {
+func connectRPC(ip netip.Addr, as login) (bitcoind, error) {
+	if as == (login{}) {
 		return nil, errNoPassword
 	}
 	return rpc.NewClient(rpc.Config{
 		URL:      "http://" + netip.AddrPortFrom(ip, rpcPort).String(),
-		User:     as.user,
-		Password: as.password,
+		User:     as.User,
+		Password: as.Password,
 		Timeout:  changeTimeout,
 
 		MaxBody:   mostAnswerBytes,
@@ -326,7 +326,7 @@ func explain(err error, ip netip.Addr) (api.NodeReason, string) {
 	case errors.Is(err, errNoPassword):
 		return api.ReasonUnauthorized, "the controller has no password for bitcoind at " + address + ", which was derived from another master key"
 	case errors.Is(err, rpc.ErrUnauthorized), errors.Is(err, rpc.ErrForbidden):
-		return api.ReasonUnauthorized, "bitcoind at " + address + " refuses the controller's RPC user " + strconv.Quote(rpcUser)
+		return api.ReasonUnauthorized, "bitcoind at " + address + " refuses the controller's RPC user " + strconv.Quote(controllerUser)
 	case errors.Is(err, rpc.ErrTimeout):
 		return api.ReasonRPCUnreachable, "no answer in time from bitcoind at " + address + ": it is busy or hangs, or the network drops what the controller sends"
 	case errors.Is(err, rpc.ErrUnreachable):

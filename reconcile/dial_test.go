@@ -81,7 +81,7 @@ func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 func (w *world) setNetworkActive(t *testing.T, on bool) {
 	t.Helper()
 	for _, ip := range w.ips {
-		client, err := rpc.NewClient(rpc.Config{URL: "http://" + netip.AddrPortFrom(ip, rpcPort).String(), User: w.as.user, Password: w.as.password})
+		client, err := rpc.NewClient(rpc.Config{URL: "http://" + netip.AddrPortFrom(ip, rpcPort).String(), User: w.as.User, Password: w.as.Password})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
 func TestANodeIsAskedAtOnceWhenThereAreOtherCredentials(t *testing.T) {
 	w := newWorld(t, 2)
 	w.allReady()
-	w.as.password = "a password of tomorrow"
+	w.as.Password = "a password of tomorrow"
 	c := w.controller()
 	c.pass(t, w)
 	w.as = testCredentials
@@ -239,7 +239,7 @@ func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
 			w := newWorld(t, 2)
 			w.allReady()
 			c := w.controller()
-			c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
+			c.mesh.connect = func(ip netip.Addr, as login) (bitcoind, error) {
 				client, err := connectRPC(ip, as)
 				if ip == w.ips[1] {
 					client = liar{client, lie}
@@ -398,7 +398,7 @@ func (s spy) Batch(ctx context.Context, calls ...*rpc.Call) error {
 
 // spied has see called before each round trip with its calls, and after it without.
 func (c *watcher) spied(see func(calls []*rpc.Call)) {
-	c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
+	c.mesh.connect = func(ip netip.Addr, as login) (bitcoind, error) {
 		client, err := connectRPC(ip, as)
 		return spy{client, see}, err
 	}

@@ -27,11 +27,10 @@ type memory struct {
 	refused refusals
 	// difference is what the chains had that may have been only a block on its way.
 	difference difference
-	// published is the last try to make the Secret for applications, publishedAt the time since when it stands.
-	published   publication
-	publishedAt time.Time
-	// ownUser is what spec.secret held.
-	ownUser reading
+	// published is the last try to make the Secret for applications.
+	published publication
+	// userSecret is what spec.secret held.
+	userSecret userSecret
 	// status is the last write of it.
 	status write
 }

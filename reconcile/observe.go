@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -28,10 +29,10 @@ type node struct {
 	ip netip.Addr
 	// accepts and fingerprint are what the pod was made with: the generations of credentials, and of which key; nil and
 	// empty if it doesn't tell.
-	accepts     generations
+	accepts     credentials.Generations
 	fingerprint string
 	// as is how the controller is let in by the node's bitcoind; zero if it isn't.
-	as credentials
+	as login
 	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
 	ready bool
 	// run is zero if the node isn't ready.
@@ -115,8 +116,7 @@ type podVersion struct {
 }
 
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
-	made := recordOf(pod.Annotations)
-	to.accepts, to.fingerprint = made.generations, made.fingerprint
+	to.fingerprint, to.accepts = credentials.ReadAnnotations(pod.Annotations)
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)

@@ -203,7 +203,7 @@ func (v *view) clone() *view {
 }
 
 // follow takes over what happened to a view while an exchange worked on this copy of it.
-func (v *view) follow(before *view, askedAs credentials, now time.Time) {
+func (v *view) follow(before *view, askedAs login, now time.Time) {
 	for _, ip := range before.voided {
 		v.void(ip, now)
 	}

@@ -37,7 +37,7 @@ func (c *watcher) hold(w *world, ordinal int) (asked *atomic.Int32, release func
 	ip, connect := w.ips[ordinal], c.mesh.connect
 	asked = &atomic.Int32{}
 	c.mesh.answerTime = 10 * time.Millisecond
-	c.mesh.connect = func(to netip.Addr, as credentials) (bitcoind, error) {
+	c.mesh.connect = func(to netip.Addr, as login) (bitcoind, error) {
 		client, err := connect(to, as)
 		if to == ip && err == nil {
 			client = late{client, asked, released}
@@ -82,7 +82,7 @@ func TestNodesThatTakeTurnsDontHoldAPass(t *testing.T) {
 	w.allReady()
 	c := w.controller()
 	c.mesh.answerTime, c.mesh.parallel = 300*time.Millisecond, 1
-	c.mesh.connect = func(ip netip.Addr, _ credentials) (bitcoind, error) {
+	c.mesh.connect = func(ip netip.Addr, _ login) (bitcoind, error) {
 		return sluggish{crowd[ip], 20 * time.Millisecond}, nil
 	}
 	f, again := c.pass(t, w)
@@ -206,7 +206,7 @@ func TestALateAnswer(t *testing.T) {
 		"is not that of another run":   {happen: func(t *testing.T, w *world) { w.restart(t, 0) }, trips: 2},
 		"may be of before a peer died": {happen: func(t *testing.T, w *world) { w.fakes[1].Stop(); delete(w.up, 1) }, trips: 1},
 		"may have been refused to credentials that were replaced": {happen: func(_ *testing.T, w *world) {
-			w.as.password = "a password of tomorrow"
+			w.as.Password = "a password of tomorrow"
 		}, trips: 1, connected: true},
 	} {
 		t.Run(name, func(t *testing.T) {

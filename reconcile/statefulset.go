@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -60,14 +61,11 @@ func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) 
 }
 
 // statefulSet runs the nodes, from the given image. Pods below the partition are not updated yet, see rollout.
-func statefulSet(n *api.Network, image string, partition int32, a access) *appsv1.StatefulSet {
+func statefulSet(n *api.Network, image string, partition int32, auth credentials.AuthConfig) *appsv1.StatefulSet {
 	metadata := childMeta(n, statefulSetName(n))
-	template := podTemplate(n, image, a)
+	template := podTemplate(n, image, auth)
 	metadata.Annotations = map[string]string{
 		annotationNodeImage: image, annotationTemplateHash: templateHash(template), annotationPartition: strconv.Itoa(int(partition)),
-	}
-	if a.ownUser != "" {
-		metadata.Annotations[annotationOwnUser] = a.ownUser
 	}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
@@ -87,9 +85,9 @@ func statefulSet(n *api.Network, image string, partition int32, a access) *appsv
 	}
 }
 
-func podTemplate(n *api.Network, image string, a access) corev1.PodTemplateSpec {
-	annotations := a.podAnnotations()
-	annotations[annotationConfigHash] = configHash(n, a)
+func podTemplate(n *api.Network, image string, auth credentials.AuthConfig) corev1.PodTemplateSpec {
+	annotations := auth.Annotations()
+	annotations[annotationConfigHash] = configHash(n, auth)
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
 			Labels:      labels(n),

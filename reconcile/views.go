@@ -56,7 +56,7 @@ type answer struct {
 type view struct {
 	run nodeRun
 	// as is how the controller is let in, as far as it knew when it last asked.
-	as credentials
+	as login
 	answer
 	// due is when to ask the node again, if that is before the next audit; else zero.
 	due time.Time

@@ -37,7 +37,7 @@ type world struct {
 	clock   *testingclock.FakePassiveClock
 	network *api.Network
 	// as is how controllers try to be let in.
-	as   credentials
+	as   login
 	runs int
 	// up are the runs of the nodes whose pods are ready, by ordinal.
 	up map[int32]nodeRun
@@ -45,7 +45,7 @@ type world struct {
 	queue workqueue.TypedRateLimitingInterface[cache.ObjectName]
 }
 
-var testCredentials = credentials{user: "controller", password: "a password for tests"}
+var testCredentials = login{User: "controller", Password: "a password for tests"}
 
 // newWorld starts that many bitcoinds, whose pods aren't ready yet.
 func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world {
@@ -67,7 +67,7 @@ func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world
 
 func (w *world) add(t testing.TB, options ...func(*rpctest.Options)) {
 	t.Helper()
-	o := rpctest.Options{User: testCredentials.user, Password: testCredentials.password}
+	o := rpctest.Options{User: testCredentials.User, Password: testCredentials.Password}
 	for _, set := range options {
 		set(&o)
 	}
@@ -603,7 +603,7 @@ func newCrowd(nodes int) (*world, crowd) {
 	return w, members
 }
 
-func (c crowd) connect(ip netip.Addr, _ credentials) (bitcoind, error) { return c[ip], nil }
+func (c crowd) connect(ip netip.Addr, _ login) (bitcoind, error) { return c[ip], nil }
 
 func (c crowd) trips() (all, most int) {
 	for _, m := range c {
@@ -755,7 +755,7 @@ func TestANodeThatTellsNoHashesIsAskedAgainSoonButNotAtOnce(t *testing.T) {
 			c.rest(t, w)
 			w.net.SetBlockDelay(time.Hour)
 			w.fakes[0].Mine(1)
-			c.mesh.connect = func(ip netip.Addr, as credentials) (bitcoind, error) {
+			c.mesh.connect = func(ip netip.Addr, as login) (bitcoind, error) {
 				client, err := connectRPC(ip, as)
 				return unhashed{client, row.with}, err
 			}
