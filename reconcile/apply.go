@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -55,16 +56,18 @@ func (e predecessorError) Error() string {
 // applied is what children were brought to; nothing of it is known if none was touched.
 type applied struct {
 	// image is empty if the StatefulSet could not be applied: the next pass goes by what the status says of it.
-	image  string
-	access access
-	// troubles keep no child from being applied.
-	troubles troubles
+	image string
+	auth  credentials.AuthConfig
+	// credentials is the record that auth follows from; zero if nothing was decided.
+	credentials api.CredentialsStatus
+	// problems keep no child from being applied.
+	problems secretProblems
 }
 
-// apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
-// them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
-// one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
-func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, nodes []node, known *memory) (applied, error) {
+// apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them. If
+// the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one touched
+// whose credentials couldn't be recorded.
+func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, f found, known *memory) (applied, error) {
 	known.kept.next = time.Time{}
 	config, err := intoConfigMap(lives.of[configMaps])
 	if err != nil {
@@ -74,18 +77,30 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, 
 	if err != nil {
 		return applied{}, err
 	}
-	standing, err := c.whatStands(ctx, n, config, set, nodes)
+	plan, err := c.planCredentials(ctx, n, set, config, f.nodes, known)
 	if err := errors.Join(lives.err, err); err != nil {
 		return applied{}, err
 	}
-	t := inputs{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
-	var done applied
-	t.access, done.troubles = c.admit(ctx, n, standing, nodes, known)
-	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
-	done.access = t.access
+	in := inputs{image: nodeImage(n, set, c.options.NodeImage), auth: plan.authConfig(n), systemNamespace: c.options.SystemNamespace}
+	in.partition = partitionOf(n, set, podTemplate(n, in.image, in.auth))
+	f.applied = applied{image: in.image, auth: in.auth, credentials: plan.record, problems: plan.problems}
+	before := n.Status.Image
+	if err := c.recordCredentials(ctx, n, f, known); err != nil {
+		return applied{}, err
+	}
+	rolls, err := c.applyChildren(ctx, n, in, lives)
+	if !rolls {
+		f.image, n.Status.Image = "", before // the first record had a whole status with it
+	}
+	return f.applied, err
+}
+
+// applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no pod is
+// made anew. rolls says whether the StatefulSet was applied.
+func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, lives children) (rolls bool, err error) {
 	var failed []error
 	var configErr error
-	for _, child := range desired(n, t) {
+	for _, child := range desired(n, in) {
 		if child.resource == statefulSets && configErr != nil {
 			continue
 		}
@@ -93,12 +108,12 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, 
 		switch {
 		case child.resource == configMaps:
 			configErr = err
-		case child.resource == statefulSets && err == nil:
-			done.image = t.image
+		case child.resource == statefulSets:
+			rolls = err == nil
 		}
 		failed = append(failed, err)
 	}
-	return done, errors.Join(failed...)
+	return rolls, errors.Join(failed...)
 }
 
 // children are those of a network as last seen.

@@ -17,7 +17,7 @@ import (
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
-	for _, child := range desired(network(3), inputs{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(network(3), inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)), systemNamespace: "bitcoin-controller"}) {
 		goldenIntent(t, "", child)
 	}
 }
@@ -33,7 +33,7 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 		Size: resource.MustParse("1024Mi"), StorageClassName: new("fast"),
 		WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 	}
-	for _, child := range desired(n, inputs{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(n, inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)), systemNamespace: "bitcoin-controller"}) {
 		if child.resource == configMaps || child.resource == statefulSets {
 			goldenIntent(t, "full-", child)
 		}
@@ -99,19 +99,19 @@ func TestWhoseAChildIs(t *testing.T) {
 func TestAnotherConfigurationMeansAnotherTemplate(t *testing.T) {
 	one, other := network(3), network(3)
 	other.UID = "5f6c7a1e-0000-4000-8000-000000000002" // other credentials
-	if configHash(one, accessOf(one)) == configHash(other, accessOf(other)) {
+	if configHash(one, authConfigOf(one)) == configHash(other, authConfigOf(other)) {
 		t.Error("two networks with different rpcauth lines have the same configuration hash")
 	}
-	if configHash(one, accessOf(one)) != configHash(network(7), accessOf(network(7))) {
+	if configHash(one, authConfigOf(one)) != configHash(network(7), authConfigOf(network(7))) {
 		t.Error("the configuration hash depends on the number of nodes: scaling would restart all of them")
 	}
 	one.Spec.Config = "txindex=1"
-	if configHash(one, accessOf(one)) == configHash(network(3), accessOf(network(3))) {
+	if configHash(one, authConfigOf(one)) == configHash(network(3), authConfigOf(network(3))) {
 		t.Error("more lines of bitcoin.conf don't change the configuration hash: no node would read them")
 	}
 	other = network(3)
 	other.Spec.Config = "txindex=1\n"
-	if configHash(one, accessOf(one)) != configHash(other, accessOf(other)) {
+	if configHash(one, authConfigOf(one)) != configHash(other, authConfigOf(other)) {
 		t.Error("the configuration hash depends on the last line feed")
 	}
 }

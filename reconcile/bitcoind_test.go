@@ -13,6 +13,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the same
@@ -20,7 +21,7 @@ import (
 func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 	t.Helper()
 	dir := t.TempDir()
-	conf := bitcoinConf(n, accessOf(n))
+	conf := bitcoinConf(n, authConfigOf(n))
 	if ip.Is4() {
 		conf = strings.Replace(conf, "rpcbind=127.0.0.1\n", "", 1)
 	}
@@ -53,7 +54,7 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 		t.Skip("BITCOIND names no program")
 	}
 	n := network(2)
-	login := loginOf(testKey.credentials(rpcUser, n.UID, 1))
+	login := mesh.Login(testKey.Login(controllerUser, n.UID, 1))
 	w := &world{testworld.At(login, netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1"))}
 	w.Network = n
 	for _, ip := range w.IPs {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -43,13 +44,11 @@ var rpcWhitelist = slices.Sorted(slices.Values(slices.Concat(
 )))
 
 // configMap holds the configuration of the network's nodes, the same for all of them.
-func configMap(n *api.Network, a access) *corev1.ConfigMap {
-	metadata := childMeta(n, configMapName(n))
-	metadata.Annotations = a.configMapAnnotations()
+func configMap(n *api.Network, auth credentials.AuthConfig) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metadata,
-		Data:       map[string]string{configFile: bitcoinConf(n, a)},
+		ObjectMeta: childMeta(n, configMapName(n)),
+		Data:       map[string]string{configFile: bitcoinConf(n, auth)},
 	}
 }
 
@@ -61,10 +60,10 @@ func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
 	return unstructuredx.Into[corev1.ConfigMap](u)
 }
 
-// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The
-// user's lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a
-// comment, restarts every node of every network: see templateHash. So reasons are given here and not in the file.
-func bitcoinConf(n *api.Network, a access) string {
+// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
+// lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a comment,
+// restarts every node of every network: see templateHash. So reasons are given here and not in the file.
+func bitcoinConf(n *api.Network, auth credentials.AuthConfig) string {
 	lines := []string{
 		"# Managed by bitcoin-controller",
 		// Not chain=regtest: with it `bitcoin-cli -regtest` is an error.
@@ -87,11 +86,11 @@ func bitcoinConf(n *api.Network, a access) string {
 		"fallbackfee=0.0002",
 	}
 	// With passwords as hashes a cookie is written still, and bitcoin-cli within the pod needs nothing else.
-	for _, user := range a.rpcauth {
+	for _, user := range auth.RPCAuth {
 		lines = append(lines, "rpcauth="+user)
 	}
 	lines = append(lines,
-		"rpcwhitelist="+rpcUser+":"+strings.Join(rpcWhitelist, ","),
+		"rpcwhitelist="+controllerUser+":"+strings.Join(rpcWhitelist, ","),
 		// Without this, one rpcwhitelist line takes every method from all other users, the cookie's too.
 		"rpcwhitelistdefault=0",
 		"[regtest]",
@@ -110,7 +109,7 @@ func bitcoinConf(n *api.Network, a access) string {
 }
 
 // configHash changes when nodes have to be restarted to read their configuration.
-func configHash(n *api.Network, a access) string {
-	sum := sha256.Sum256([]byte(bitcoinConf(n, a)))
+func configHash(n *api.Network, auth credentials.AuthConfig) string {
+	sum := sha256.Sum256([]byte(bitcoinConf(n, auth)))
 	return hex.EncodeToString(sum[:8])
 }

@@ -262,7 +262,10 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		return 0, err
 	}
 	f := found{wanted: known.wanted(network), nodes: nodes}
-	f.applied, f.applyErr = c.apply(ctx, network, children, nodes, known)
+	f.applied, f.applyErr = c.apply(ctx, network, children, f, known)
+	if _, is := errors.AsType[notRecordedError](f.applyErr); is && outdated(f.applyErr) {
+		return firstRetry, nil
+	}
 	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
 	c.probe(network, &f, known)
 	var rollErr error
@@ -272,5 +275,5 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(f.applyErr, f.troubles.others(), missingErr, rollErr, reportErr)
+	return again, errors.Join(f.applyErr, f.problems.others(), missingErr, rollErr, reportErr)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -26,15 +27,22 @@ func TestMain(m *testing.M) {
 func network(nodes int32) *api.Network { return testworld.Network(nodes) }
 
 // testKey is of the bytes 0 to 31.
-var testKey = func() (key masterKey) {
-	for i := range masterKeyBytes {
+var testKey = func() (key credentials.Key) {
+	for i := range credentials.KeyBytes {
 		key = append(key, byte(i))
 	}
 	return key
 }()
 
-// accessOf is that of a network that has never rotated.
-func accessOf(n *api.Network) access { return testKey.access(n, generations{1}, "", 1) }
+// recordOf is the record of a network that has never rotated.
+func recordOf() api.CredentialsStatus {
+	return api.CredentialsStatus{Generation: 1, Phase: api.PhaseStable, KeyFingerprint: testKey.Fingerprint(), Accepted: []int64{1}, Published: 1}
+}
+
+// authConfigOf is that of a network that has never rotated.
+func authConfigOf(n *api.Network) credentials.AuthConfig {
+	return testKey.AuthConfig(n.UID, recordOf())
+}
 
 // intentOf is an object as caches and clients have it.
 func intentOf(t *testing.T, object runtime.Object) *unstructured.Unstructured {

@@ -33,11 +33,10 @@ type memory struct {
 	refused refusals
 	// difference is what the chains had that may have been only a block on its way.
 	difference chain.Difference
-	// published is the last try to make the Secret for applications, publishedAt the time since when it stands.
-	published   publication
-	publishedAt time.Time
-	// ownUser is what spec.secret held.
-	ownUser reading
+	// published is the last try to make the Secret for applications.
+	published publication
+	// userSecret is what spec.secret held.
+	userSecret userSecret
 	// status is the last write of it, heldSince since when the next one is held back for answers on their way; zero if it isn't.
 	status    write
 	heldSince time.Time

@@ -26,12 +26,6 @@ const (
 	annotationTemplateHash = api.Group + "/template-hash"
 	// annotationPartition is on the StatefulSet: see livePartition.
 	annotationPartition = api.Group + "/partition"
-	// annotationFingerprint and annotationGenerations are on the ConfigMap and on pods: see record.
-	annotationFingerprint = api.Group + "/key-fingerprint"
-	annotationGenerations = api.Group + "/credentials"
-	// annotationPublished is on the ConfigMap and annotationOwnUser on the StatefulSet: see access.
-	annotationPublished = api.Group + "/rpc-secret"
-	annotationOwnUser   = api.Group + "/own-user"
 	// annotationNodeImage is on the StatefulSet: see nodeImage.
 	annotationNodeImage = api.Group + "/node-image"
 	// annotationDefaultContainer is on pods: the container that kubectl means when none is named.

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
 // The policy is asked as a network plugin reads it: https://kubernetes.io/docs/concepts/services-networking/network-policies.
@@ -63,7 +64,7 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 
 func TestTheNetworkPolicyIsAboutTheNodesAndWhatComesToThem(t *testing.T) {
 	policy := networkPolicy(network(3), "bitcoin-controller")
-	if !selects(t, &policy.Spec.PodSelector, podTemplate(network(3), "image", access{}).Labels) {
+	if !selects(t, &policy.Spec.PodSelector, podTemplate(network(3), "image", credentials.AuthConfig{}).Labels) {
 		t.Error("it does not choose the nodes")
 	}
 	if diff := cmp.Diff([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, policy.Spec.PolicyTypes); diff != "" {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -30,7 +31,7 @@ type node struct {
 	self mesh.Incarnation
 	// accepts and fingerprint are what the pod was made with: the generations of credentials, and of which key; nil and
 	// empty if it doesn't tell.
-	accepts     generations
+	accepts     credentials.Generations
 	fingerprint string
 	// login is how the controller is let in by the node's bitcoind; zero if it isn't.
 	login mesh.Login
@@ -117,8 +118,7 @@ type podVersion struct {
 }
 
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
-	made := recordOf(pod.Annotations)
-	to.accepts, to.fingerprint = made.generations, made.fingerprint
+	to.fingerprint, to.accepts = credentials.ReadAnnotations(pod.Annotations)
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)

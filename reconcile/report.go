@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -67,21 +66,13 @@ func (c *Controller) report(ctx context.Context, n *api.Network, f found, known 
 	if later := known.status.wait(now); later > 0 && !urgent {
 		return later, nil
 	}
-	intent, err := statusIntent(n, status)
-	if err != nil {
-		return 0, err
-	}
-	written, err := c.applier.ApplyStatus(ctx, api.Resource, intent)
-	if apierrors.IsNotFound(err) {
-		return 0, nil // deleted meanwhile
-	}
-	if err != nil {
+	switch err := c.writeStatus(ctx, n, status); {
+	case outdated(err):
+		return firstRetry, nil
+	case err != nil:
 		return 0, err
 	}
 	known.status = known.status.next(now, urgent)
-	c.caches.wrote(written, api.Resource)
-	c.logTransition(n, status)
-	c.transitions(n, status)
 	return 0, nil
 }
 
@@ -94,8 +85,30 @@ func (known *memory) mayHold(now time.Time) bool {
 	return now.Sub(known.heldSince) < mesh.ResponseTimeout
 }
 
-// statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its
-// status.
+// outdated says whether a status wasn't written because the network has changed, or has gone, since this pass read it. That
+// is no failure: the next pass reads it as it is.
+func outdated(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
+
+// writeStatus writes a status, and has n be as it is then. It fails by a conflict if the network has changed since this pass
+// read it: what was decided about credentials holds only for what was read.
+func (c *Controller) writeStatus(ctx context.Context, n *api.Network, status api.NetworkStatus) error {
+	intent, err := statusIntent(n, status)
+	if err != nil {
+		return err
+	}
+	written, err := c.applier.ApplyStatus(ctx, api.Resource, intent)
+	if err != nil {
+		return err
+	}
+	c.caches.wrote(written, api.Resource)
+	c.logTransition(n, status)
+	c.transitions(n, status)
+	n.Status, n.ResourceVersion = status, written.GetResourceVersion()
+	return nil
+}
+
+// statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its status.
+// It is tied to the version, too: a controller whose cache is behind must not put back an older record of credentials.
 func statusIntent(n *api.Network, status api.NetworkStatus) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
 	if err != nil {
@@ -105,7 +118,8 @@ func statusIntent(n *api.Network, status api.NetworkStatus) (*unstructured.Unstr
 	intent.SetGroupVersionKind(api.Kind)
 	intent.SetNamespace(n.Namespace)
 	intent.SetName(n.Name)
-	intent.SetUID(types.UID(n.UID))
+	intent.SetUID(n.UID)
+	intent.SetResourceVersion(n.ResourceVersion)
 	return intent, nil
 }
 

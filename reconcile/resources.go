@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -62,7 +63,7 @@ type object interface {
 type inputs struct {
 	image           string
 	partition       int32
-	access          access
+	auth            credentials.AuthConfig
 	systemNamespace string
 }
 
@@ -84,7 +85,7 @@ var resourceTable = []resourceRow{
 	{
 		resource: configMaps, kind: "ConfigMap", selects: ours, cached: [][]string{{"data"}}, wakes: theNetworkOfAChild,
 		written: true, verbs: toKeep,
-		build: func(n *api.Network, in inputs) object { return configMap(n, in.access) },
+		build: func(n *api.Network, in inputs) object { return configMap(n, in.auth) },
 	},
 	{
 		resource: services, kind: "Service", selects: ours, cached: [][]string{{"spec"}}, wakes: theNetworkOfAChild,
@@ -108,7 +109,7 @@ var resourceTable = []resourceRow{
 		resource: statefulSets, kind: "StatefulSet", selects: ours,
 		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "observedGeneration"}},
 		wakes:  theNetworkOfAChild, written: true, verbs: toKeep,
-		build:  func(n *api.Network, in inputs) object { return statefulSet(n, in.image, in.partition, in.access) },
+		build:  func(n *api.Network, in inputs) object { return statefulSet(n, in.image, in.partition, in.auth) },
 		policy: statefulSetPolicy,
 	},
 	{
@@ -123,7 +124,7 @@ var resourceTable = []resourceRow{
 	{
 		// The master key, from which all networks have their credentials. It is never changed.
 		resource: secrets, kind: "Secret", system: true, selects: ofMasterKey, cached: [][]string{{"data"}},
-		wakes: allNetworks, verbs: []string{"get", "list", "watch"}, only: masterKeyName,
+		wakes: allNetworks, verbs: []string{"get", "list", "watch"}, only: credentials.KeySecret,
 	},
 }
 

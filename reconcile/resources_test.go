@@ -36,7 +36,7 @@ func TestTheRowsOfResourcesAreComplete(t *testing.T) {
 		if row.build == nil {
 			continue
 		}
-		child := row.build(network(3), inputs{access: accessOf(network(3))})
+		child := row.build(network(3), inputs{auth: authConfigOf(network(3))})
 		kind := child.GetObjectKind().GroupVersionKind()
 		if kind.Kind != row.kind || kind.GroupVersion() != row.resource.GroupVersion() {
 			t.Errorf("the row of %s builds a %s, not a %s of %s", plural, kind, row.kind, row.resource.GroupVersion())
@@ -61,7 +61,7 @@ func TestPoliciesNameWhatIsRendered(t *testing.T) {
 			continue
 		}
 		rendered := map[string]bool{}
-		collectPaths(rendered, "", intentOf(t, row.build(network(3), inputs{access: accessOf(network(3))})).Object)
+		collectPaths(rendered, "", intentOf(t, row.build(network(3), inputs{auth: authConfigOf(network(3))})).Object)
 		conflicts := slices.Collect(maps.Keys(row.policy.ConflictingFields))
 		named := slices.Concat(row.policy.AtomicFields, row.policy.ExclusiveLists, conflicts)
 		for _, path := range named {

@@ -99,7 +99,7 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsA
 	at := rolloutOf(live)
 	next, waitsFor := at.step(&f, c.clock.Now())
 	if next != at.partition {
-		set := child{statefulSets, statefulSet(n, f.image, next, f.access)}
+		set := child{statefulSets, statefulSet(n, f.image, next, f.auth)}
 		if err := c.applyChild(ctx, n, set, cached); err != nil {
 			return "", err
 		}

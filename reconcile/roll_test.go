@@ -18,6 +18,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -121,19 +122,19 @@ func TestRolloutStep(t *testing.T) {
 
 func TestWhatAnApplyHoldsBack(t *testing.T) {
 	n := network(3)
-	template := podTemplate(n, "image", access{})
-	other := podTemplate(n, "other", access{})
+	template := podTemplate(n, "image", credentials.AuthConfig{})
+	other := podTemplate(n, "other", credentials.AuthConfig{})
 	for name, row := range map[string]struct {
 		live     *appsv1.StatefulSet
 		template corev1.PodTemplateSpec
 		want     int32
 	}{
 		"nothing of a new one":                       {nil, template, 0},
-		"as much as before":                          {statefulSet(n, "image", 2, access{}), template, 2},
-		"all, when the template is another one":      {statefulSet(n, "image", 0, access{}), other, 3},
-		"all again, when that is so in a roll":       {statefulSet(n, "image", 1, access{}), other, 3},
-		"no more than there are":                     {statefulSet(network(7), "image", 7, access{}), template, 3},
-		"nothing that there is while one is refused": {statefulSet(n, "image", onlyMissing, access{}), template, onlyMissing},
+		"as much as before":                          {statefulSet(n, "image", 2, credentials.AuthConfig{}), template, 2},
+		"all, when the template is another one":      {statefulSet(n, "image", 0, credentials.AuthConfig{}), other, 3},
+		"all again, when that is so in a roll":       {statefulSet(n, "image", 1, credentials.AuthConfig{}), other, 3},
+		"no more than there are":                     {statefulSet(network(7), "image", 7, credentials.AuthConfig{}), template, 3},
+		"nothing that there is while one is refused": {statefulSet(n, "image", onlyMissing, credentials.AuthConfig{}), template, onlyMissing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := partitionOf(n, row.live, row.template); got != row.want {
@@ -150,12 +151,12 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 		rolls    bool
 	}{
 		"all is applied":           {nil, true},
-		"the master key is lost":   {keyLostError{"lost"}, false},
+		"the master key is lost":   {credentials.KeyLostError{Message: "lost"}, false},
 		"another child is refused": {errors.New("exceeded quota"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
-			set := statefulSet(n, "image", 3, accessOf(n))
+			set := statefulSet(n, "image", 3, authConfigOf(n))
 			set.UID, set.Status.UpdateRevision = "set", "new"
 			live := intentOf(t, set)
 			live.Object["status"] = map[string]any{"updateRevision": "new"}
@@ -171,7 +172,7 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 				caches: caches, client: client, log: zap.NewNop(), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
 				applier: unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: "none"}, memories: memories{all: map[cache.ObjectName]*memory{}},
 			}
-			f := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", access: accessOf(n)}, applyErr: row.applyErr}
+			f := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
 			if _, err := c.roll(t.Context(), n, f); err != nil {
 				t.Fatal(err)
 			}
@@ -199,7 +200,7 @@ func TestTheLivingPartition(t *testing.T) {
 		"an annotation of other words": {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "all" }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set := statefulSet(network(3), "image", 2, access{})
+			set := statefulSet(network(3), "image", 2, credentials.AuthConfig{})
 			row.change(set)
 			if got := livePartition(set); got != row.want {
 				t.Errorf("%d, want %d", got, row.want)
@@ -210,7 +211,7 @@ func TestTheLivingPartition(t *testing.T) {
 
 func TestWhereARollStands(t *testing.T) {
 	made := func(generation, observed int64, revision string, partition int32) *appsv1.StatefulSet {
-		set := statefulSet(network(3), "image", partition, access{})
+		set := statefulSet(network(3), "image", partition, credentials.AuthConfig{})
 		set.Generation, set.Status.ObservedGeneration, set.Status.UpdateRevision = generation, observed, revision
 		return set
 	}

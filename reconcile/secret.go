@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -22,18 +22,18 @@ import (
 // read, changed or taken over: the controller may not read Secrets, and who may patch them may read them. It isn't marked
 // immutable: as long as any pod on a machine uses an immutable Secret, its kubelet hands new pods the copy that it has, so
 // after a rotation a rolling restart of applications would give them the old password again.
-func rpcSecret(n *api.Network, as credentials) *corev1.Secret {
+func rpcSecret(n *api.Network, as credentials.Login) *corev1.Secret {
 	host := fmt.Sprintf("%s.%s.svc", dnsName(n, 0), n.Namespace)
 	return &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: childMeta(n, rpcSecretName(n)),
 		Type:       corev1.SecretTypeOpaque,
 		Data: map[string][]byte{
-			"username": []byte(as.user),
-			"password": []byte(as.password),
+			"username": []byte(as.User),
+			"password": []byte(as.Password),
 			"host":     []byte(host),
 			"port":     []byte(strconv.Itoa(rpcPort)),
-			"url":      fmt.Appendf(nil, "http://%s:%s@%s:%d", as.user, as.password, host, rpcPort),
+			"url":      fmt.Appendf(nil, "http://%s:%s@%s:%d", as.User, as.Password, host, rpcPort),
 		},
 	}
 }
@@ -53,49 +53,40 @@ type publication struct {
 	waits bool
 }
 
-// publishes notes a publication, and when it came about.
-func (m *memory) publishes(p publication, now time.Time) { m.published, m.publishedAt = p, now }
-
-// restarted says whether applications have had the time to be restarted since the Secret has credentials of the generation.
-// A controller that was restarted counts anew.
-func (c *Controller) restarted(n *api.Network, generation int64, known *memory) bool {
-	return known.published == publication{network: n.UID, generation: generation} && c.clock.Since(known.publishedAt) >= auditsToRestart*c.options.Resync
-}
-
 // publish makes the Secret for applications with credentials of the newest of the accepted generations. before is the
 // generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete it, and
 // if it never was it is somebody else's.
-func (c *Controller) publish(ctx context.Context, n *api.Network, key masterKey, accepted generations, before int64, known *memory) (now int64, err error) {
+func (c *Controller) publish(ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64, known *memory) (now int64, err error) {
 	generation := slices.Max(accepted)
 	this := publication{network: n.UID, generation: generation}
 	if known.published == this {
 		return generation, nil
 	}
-	intent, err := unstructuredx.Intent(rpcSecret(n, key.credentials(applicationUser, n.UID, generation)))
+	intent, err := unstructuredx.Intent(rpcSecret(n, key.Login(credentials.ApplicationUser, n.UID, generation)))
 	if err != nil {
 		return before, err
 	}
 	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
 	switch {
 	case err == nil:
-		known.publishes(this, c.clock.Now())
+		known.published = this
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", rpcSecretName(n), generation, c.toRestart(before, accepted))
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
 	case refused(err):
-		return before, troubleError{api.ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
+		return before, secretProblem{api.ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
-		known.publishes(this, c.clock.Now())
+		known.published = this
 		return generation, nil
 	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorGoes:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
 	if told := (publication{n.UID, generation, true}); known.published != told {
-		known.publishes(told, c.clock.Now())
+		known.published = told
 		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteToRotate(n, generation)
 		if before == 0 {
 			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, notMadeHere(n)
@@ -106,7 +97,7 @@ func (c *Controller) publish(ctx context.Context, n *api.Network, key masterKey,
 }
 
 // toRestart is what is added to the news of a Secret: how long applications that have the one before are still served.
-func (c *Controller) toRestart(before int64, accepted generations) string {
+func (c *Controller) toRestart(before int64, accepted credentials.Generations) string {
 	switch {
 	case before == 0 || before == slices.Max(accepted):
 		return ""
@@ -129,30 +120,4 @@ func notMadeHere(n *api.Network) string {
 
 func secretReference(n *api.Network) *corev1.ObjectReference {
 	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: rpcSecretName(n)}
-}
-
-// troubleError is about a Secret of the user's. The network runs all the same; the status says what to do.
-type troubleError struct{ reason, message string }
-
-func (e troubleError) Error() string { return e.message }
-
-// troubles are what keeps Secrets of the user's from being as wanted.
-type troubles []error
-
-// first is the one of which the status tells, nil if there is none.
-func (t troubles) first() *troubleError {
-	for _, err := range t {
-		if trouble, ok := errors.AsType[troubleError](err); ok {
-			return &trouble
-		}
-	}
-	return nil
-}
-
-// others are failures that another try may mend. The next audit is soon enough for those that the status tells of.
-func (t troubles) others() error {
-	return errors.Join(slices.DeleteFunc(slices.Clone(t), func(err error) bool {
-		_, trouble := errors.AsType[troubleError](err)
-		return trouble
-	})...)
 }

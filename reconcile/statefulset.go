@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -97,15 +98,12 @@ func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) 
 }
 
 // statefulSet runs the nodes, from the given image. Pods below the partition are not updated yet, see rollout.
-func statefulSet(n *api.Network, image string, partition int32, a access) *appsv1.StatefulSet {
+func statefulSet(n *api.Network, image string, partition int32, auth credentials.AuthConfig) *appsv1.StatefulSet {
 	metadata := childMeta(n, statefulSetName(n))
-	template := podTemplate(n, image, a)
+	template := podTemplate(n, image, auth)
 	metadata.Annotations = map[string]string{
 		annotationNodeImage: image, annotationTemplateHash: templateHash(template),
 		annotationPartition: strconv.Itoa(int(partition)),
-	}
-	if a.ownUser != "" {
-		metadata.Annotations[annotationOwnUser] = a.ownUser
 	}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
@@ -133,9 +131,9 @@ func statefulSet(n *api.Network, image string, partition int32, a access) *appsv
 // are allowed. And no new pod would become Ready while the controller is down. Evictions can be held by the budget,
 // which the controller can close and open, and hand-made rolls by a partition that rests at `nodes`. Neither needs a
 // word in the template.
-func podTemplate(n *api.Network, image string, a access) corev1.PodTemplateSpec {
-	annotations := a.podAnnotations()
-	annotations[annotationConfigHash] = configHash(n, a)
+func podTemplate(n *api.Network, image string, auth credentials.AuthConfig) corev1.PodTemplateSpec {
+	annotations := auth.Annotations()
+	annotations[annotationConfigHash] = configHash(n, auth)
 	// `kubectl exec` and `logs` would take the container of a sidecar that is injected before this one.
 	annotations[annotationDefaultContainer] = container
 	return corev1.PodTemplateSpec{

@@ -7,10 +7,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
 func TestNodeImage(t *testing.T) {
-	made := func(from string) *appsv1.StatefulSet { return statefulSet(network(3), from, 0, access{}) }
+	made := func(from string) *appsv1.StatefulSet {
+		return statefulSet(network(3), from, 0, credentials.AuthConfig{})
+	}
 	byHand := func(live *appsv1.StatefulSet, change func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 		change(live)
 		return live

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
@@ -65,9 +66,9 @@ func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
 			status.ReadyNodes++
 		}
 	}
-	if f.access.generations != nil {
-		status.Credentials.Generation = max(status.Credentials.Generation, f.access.inUse(f.nodes)) // see lastRecord
-		f.roll = joinWords(f.access.rotation(n, f.nodes), f.roll)
+	if f.credentials.Accepted != nil {
+		status.Credentials = f.credentials
+		f.roll = joinWords(rotationProgress(n, f.credentials), f.roll)
 	}
 	setConditions(&status, n, f, now)
 	return status
@@ -125,9 +126,9 @@ func setConditions(status *api.NetworkStatus, n *api.Network, f found, now time.
 	case f.roll != "":
 		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, f.roll}
 	}
-	// Trouble with a Secret of the user's is no matter of the network's readiness.
-	if trouble := f.troubles.first(); trouble != nil && stalled == (verdict{}) {
-		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, trouble.reason, trouble.message}
+	// A problem with a Secret of the user's is no matter of the network's readiness.
+	if problem := f.problems.first(); problem != nil && stalled == (verdict{}) {
+		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced, api.ConditionReconciling, api.ConditionStalled} {
 		v, there := verdicts[kind]
@@ -164,7 +165,7 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 // stalledVerdict is about what somebody has to do something about. Other failures pass, or are mended by another try.
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
-	var lost keyLostError
+	var lost credentials.KeyLostError
 	switch {
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
@@ -271,6 +272,11 @@ func silent(nodes []node) (names []string) {
 		}
 	}
 	return names
+}
+
+// joinWords puts the parts that aren't empty into one sentence.
+func joinWords(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
 }
 
 // oneLine puts joined errors, which have a line each, into the one line that a printer has for them.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
@@ -156,11 +157,11 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the master key is lost": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(keyLostError{"restore it"})},
+			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
 			want:  []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
 		},
 		"no node lets the controller in that has lost the key": {
-			found: found{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(keyLostError{"restore it"})},
+			found: found{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
 			want: []string{
 				"Ready False MasterKeyLost: restore it",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
@@ -179,14 +180,14 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the user's Secret can't be read": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{nil, errors.New("timeout"), troubleError{api.ReasonSecretForbidden, "allow it"}, troubleError{api.ReasonRPCSecretFailed, "quota"}}}},
+			found: found{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{nil, errors.New("timeout"), secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed, "quota"}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
 				"Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
-			found: found{chain: synced, applied: applied{troubles: troubles{troubleError{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
+			found: found{chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodMissing, message: "it does not exist"}
 			})},
 			want: []string{
@@ -197,11 +198,11 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the apiserver refuses the user's Secret and a child": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{troubleError{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
+			found: found{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
 			want:  []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
-			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{access: testKey.access(network(3), generations{1, 2}, "", 1)}},
+			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
 				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods are updated",

@@ -21,6 +21,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -473,11 +474,11 @@ func TestARotationRefusesNobody(t *testing.T) {
 	}
 	merge(t, api.Resource, n.namespace, n.name, "{spec: {credentials: {generation: 2}}}")
 	accepted := func() string {
-		u, err := client.Resource(configMaps).Namespace(n.namespace).Get(t.Context(), "my-network-config", metav1.GetOptions{})
+		found, err := n.read(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return u.GetAnnotations()[api.Group+"/credentials"]
+		return credentials.Generations(found.Status.Credentials.Accepted).String()
 	}
 	seen := []string{"1"}
 	password, raised := old, false
