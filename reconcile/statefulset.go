@@ -146,11 +146,16 @@ func podTemplate(n *api.Network, image string, auth credentials.AuthConfig) core
 }
 
 // templateHash changes when pods have to be made anew. It tells a template that we want otherwise, which begins a roll,
-// from one that somebody else has changed, which is put back.
+// from one that somebody else has changed, which is put back. It is of what is applied, and not of the Go types: another
+// version of those may write an unset field as null or leave it out.
 func templateHash(template corev1.PodTemplateSpec) string {
-	text, err := json.Marshal(template)
+	intent, err := unstructuredx.Intent(&corev1.PodTemplate{Template: template})
 	if err != nil {
-		panic(err) // of an API type, which marshals whatever it holds
+		panic(err) // of an API type, which converts whatever it holds
+	}
+	text, err := json.Marshal(intent.Object) // sorts the keys of maps
+	if err != nil {
+		panic(err)
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
