@@ -22,6 +22,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -162,7 +163,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 	}
 	known := c.memories.of(cache.MetaObjectToName(n))
 	live := children{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
-	f, before := found{mesh: topologyOf(n).mesh(), nodes: nodes}, n.Status
+	f, before := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes}, n.Status
 	f.applied, err = c.apply(t.Context(), n, live, f, known)
 	if answer != nil || err != nil {
 		return writes, err
@@ -182,7 +183,7 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 	reported := func(recorded api.CredentialsStatus) api.NetworkStatus {
 		n := network(3)
 		return statusOf(n, found{
-			mesh: topologyOf(n).mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", credentials: recorded},
+			wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", credentials: recorded},
 		}, time.Unix(1, 0))
 	}
 	busy := apierrors.NewServerTimeout(api.Resource.GroupResource(), "patch", 1)
