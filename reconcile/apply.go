@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -29,13 +31,13 @@ type child struct {
 // desired are all children of the network, in the order in which they are created. There is at most one of each resource.
 // Only the content depends on the inputs, never which children there are.
 func desired(n *api.Network, in inputs) []child {
-	var children []child
+	var all []child
 	for _, row := range resourceTable {
 		if row.build != nil {
-			children = append(children, child{row.resource, row.build(n, in)})
+			all = append(all, child{row.resource, row.build(n, in)})
 		}
 	}
-	return children
+	return all
 }
 
 // nameConflictError says that the name of a child is taken by an object that the network doesn't control.
@@ -57,7 +59,7 @@ func (e predecessorError) Error() string {
 type applied struct {
 	// image is empty if the StatefulSet could not be applied: the next pass goes by what the status says of it.
 	image string
-	auth  credentials.AuthConfig
+	auth  children.Auth
 	// credentials is the record that auth follows from; zero if nothing was decided.
 	credentials api.CredentialsStatus
 	// problems keep no child from being applied.
@@ -67,28 +69,28 @@ type applied struct {
 // apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them. If
 // the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one touched
 // whose credentials couldn't be recorded.
-func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, f found, known *memory) (applied, error) {
+func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, f found, known *memory) (applied, error) {
 	known.kept.next = time.Time{}
-	config, err := intoConfigMap(lives.of[configMaps])
+	config, err := intoConfigMap(live.of[configMaps])
 	if err != nil {
 		return applied{}, err
 	}
-	set, err := intoStatefulSet(lives.of[statefulSets])
+	set, err := intoStatefulSet(live.of[statefulSets])
 	if err != nil {
 		return applied{}, err
 	}
 	plan, err := c.planCredentials(ctx, n, set, config, f.nodes, known)
-	if err := errors.Join(lives.err, err); err != nil {
+	if err := errors.Join(live.err, err); err != nil {
 		return applied{}, err
 	}
 	in := inputs{image: nodeImage(n, set, c.options.NodeImage), auth: plan.authConfig(n), systemNamespace: c.options.SystemNamespace}
-	in.partition = partitionOf(n, set, podTemplate(n, in.image, in.auth))
+	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
 	f.applied = applied{image: in.image, auth: in.auth, credentials: plan.record, problems: plan.problems}
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, f, known); err != nil {
 		return applied{}, err
 	}
-	rolls, err := c.applyChildren(ctx, n, in, lives)
+	rolls, err := c.applyChildren(ctx, n, in, live)
 	if !rolls {
 		f.image, n.Status.Image = "", before // the first record had a whole status with it
 	}
@@ -97,14 +99,14 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, 
 
 // applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no pod is
 // made anew. rolls says whether the StatefulSet was applied.
-func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, lives children) (rolls bool, err error) {
+func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, live liveChildren) (rolls bool, err error) {
 	var failed []error
 	var configErr error
 	for _, child := range desired(n, in) {
 		if child.resource == statefulSets && configErr != nil {
 			continue
 		}
-		err := c.applyChild(ctx, n, child, lives.of[child.resource])
+		err := c.applyChild(ctx, n, child, live.of[child.resource])
 		switch {
 		case child.resource == configMaps:
 			configErr = err
@@ -116,24 +118,24 @@ func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in input
 	return rolls, errors.Join(failed...)
 }
 
-// children are those of a network as last seen.
-type children struct {
+// liveChildren are those of a network as last seen.
+type liveChildren struct {
 	// of has nil for those that don't exist, or that are not the network's.
 	of map[schema.GroupVersionResource]*unstructured.Unstructured
 	// err is why none is to be touched, nil if there is no such reason.
 	err error
 }
 
-func (c *Controller) lives(ctx context.Context, n *api.Network) children {
-	lives := children{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
+func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChildren {
+	live := liveChildren{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
 	var failed []error
 	for _, child := range desired(n, inputs{}) {
-		live, err := c.live(ctx, n, child)
-		lives.of[child.resource] = live
+		found, err := c.live(ctx, n, child)
+		live.of[child.resource] = found
 		failed = append(failed, err)
 	}
-	lives.err = errors.Join(failed...)
-	return lives
+	live.err = errors.Join(failed...)
+	return live
 }
 
 func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child, live *unstructured.Unstructured) error {
@@ -200,11 +202,11 @@ func scope(live, intent *unstructured.Unstructured) string {
 		text += fmt.Sprintf(", scaled from %d to %d nodes", was, is)
 	}
 	partition := func(u *unstructured.Unstructured) int {
-		value, _ := strconv.Atoi(u.GetAnnotations()[annotationPartition]) // 0 in objects that have no such annotation
+		value, _ := strconv.Atoi(u.GetAnnotations()[children.AnnotationPartition]) // 0 in objects that have no such annotation
 		return value
 	}
 	switch was, is := partition(live), partition(intent); {
-	case is == int(onlyMissing) && is < was:
+	case is == int(children.OnlyMissing) && is < was:
 		text += ", rolled out to the nodes that have no pod"
 	case is < was:
 		text += fmt.Sprintf(", rolled out to the nodes from %d on", is)
@@ -228,11 +230,44 @@ func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*un
 	}
 	kind := child.object.GetObjectKind().GroupVersionKind().Kind
 	switch {
-	case controlledBy(found, n.UID):
+	case children.ControlledBy(found, n.UID):
 		return found, nil
-	case controlledByNamesake(found, n):
+	case children.ControlledByNamesake(found, n):
 		return nil, predecessorError{kind: kind, name: key.Name}
 	default:
 		return nil, nameConflictError{kind: kind, name: key.Name}
 	}
+}
+
+// nodeImage is the image of the nodes: that of the spec; else the one that the status tells, so that a controller with
+// another default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is
+// none, the default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might
+// the annotation that tells what it was made for: nobody but the controller may write the status.
+func nodeImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
+	image := cmp.Or(n.Spec.Image, n.Status.Image)
+	if live != nil {
+		image = cmp.Or(image, live.Annotations[children.AnnotationNodeImage])
+		for _, c := range live.Spec.Template.Spec.Containers {
+			if c.Name == children.Container {
+				image = cmp.Or(image, c.Image)
+			}
+		}
+	}
+	return cmp.Or(image, fallback)
+}
+
+// intoStatefulSet is nil if u is.
+func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) {
+	if u == nil {
+		return nil, nil
+	}
+	return unstructuredx.Into[appsv1.StatefulSet](u)
+}
+
+// intoConfigMap is nil if u is.
+func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
+	if u == nil {
+		return nil, nil
+	}
+	return unstructuredx.Into[corev1.ConfigMap](u)
 }

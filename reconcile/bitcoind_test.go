@@ -13,6 +13,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
@@ -21,16 +22,16 @@ import (
 func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 	t.Helper()
 	dir := t.TempDir()
-	conf := bitcoinConf(n, authConfigOf(n))
+	conf := children.BitcoinConf(n, authConfigOf(n))
 	if ip.Is4() {
 		conf = strings.Replace(conf, "rpcbind=127.0.0.1\n", "", 1)
 	}
-	if err := os.WriteFile(filepath.Join(dir, configFile), []byte(conf), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, children.ConfigFile), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-datadir=" + dir, "-bind=" + netip.AddrPortFrom(ip, p2pPort).String()}
-	for _, arg := range bitcoindContainer(n, "").Command[1:] {
-		args = append(args, strings.ReplaceAll(arg, "$("+podIP+")", ip.String()))
+	args := []string{"-datadir=" + dir, "-bind=" + netip.AddrPortFrom(ip, api.P2PPort).String()}
+	for _, arg := range children.BitcoindContainer(n, "").Command[1:] {
+		args = append(args, strings.ReplaceAll(arg, "$("+children.PodIP+")", ip.String()))
 	}
 	var log bytes.Buffer
 	bitcoind := exec.Command(program, args...)

@@ -25,6 +25,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -95,7 +96,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		clock:       clock.RealClock{},
 		caches:      caches,
 		applier: unstructuredx.Applier{
-			Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash, Policies: policies(),
+			Client: client, FieldManager: children.Manager, HashAnnotation: children.AnnotationIntentHash, Policies: policies(),
 		},
 		queue: workqueue.NewTypedRateLimitingQueue(backoff),
 	}
@@ -256,13 +257,13 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		return 0, err
 	}
 	known := c.memories.of(key)
-	children := c.lives(ctx, network)
-	nodes, err := c.observe(network, children.of[statefulSets], known)
+	live := c.liveChildren(ctx, network)
+	nodes, err := c.observe(network, live.of[statefulSets], known)
 	if err != nil {
 		return 0, err
 	}
 	f := found{wanted: known.wanted(network), nodes: nodes}
-	f.applied, f.applyErr = c.apply(ctx, network, children, f, known)
+	f.applied, f.applyErr = c.apply(ctx, network, live, f, known)
 	if _, is := errors.AsType[notRecordedError](f.applyErr); is && outdated(f.applyErr) {
 		return firstRetry, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
@@ -32,8 +33,13 @@ type credentialsPlan struct {
 }
 
 // authConfig is what the nodes' configuration follows from.
-func (p credentialsPlan) authConfig(n *api.Network) credentials.AuthConfig {
-	return p.key.AuthConfig(n.UID, p.record)
+func (p credentialsPlan) authConfig(n *api.Network) children.Auth {
+	return authOf(p.key.AuthConfig(n.UID, p.record))
+}
+
+// authOf is what the builders of children have to know of an AuthConfig.
+func authOf(config credentials.AuthConfig) children.Auth {
+	return children.Auth{RPCAuth: config.RPCAuth, ControllerUser: controllerUser, PodAnnotations: config.Annotations()}
 }
 
 // planCredentials takes the record of the credentials one step further, and gives each node the login that the controller
@@ -110,7 +116,7 @@ func rotationProgress(n *api.Network, recorded api.CredentialsStatus) string {
 		return deleteToRotate(n, newest)
 	case api.PhaseAwaitingRestart:
 		return fmt.Sprintf("restart what uses Secret %s: credentials of generation %d are soon dropped for those of generation %d that it has now",
-			rpcSecretName(n), recorded.Accepted[0], newest)
+			children.RPCSecretName(n), recorded.Accepted[0], newest)
 	case api.PhaseDropping:
 		return fmt.Sprintf("credentials of generation %d are being dropped for those of generation %d", oldest, newest)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -29,7 +31,7 @@ import (
 func TestConfigurationHoldsNoPassword(t *testing.T) {
 	n := network(3)
 	recorded := api.CredentialsStatus{Accepted: []int64{1, 2}, OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"}}
-	conf := bitcoinConf(n, testKey.AuthConfig(n.UID, recorded))
+	conf := children.BitcoinConf(n, authOf(testKey.AuthConfig(n.UID, recorded)))
 	var users []string
 	for line := range strings.Lines(conf) {
 		if value, found := strings.CutPrefix(line, "rpcauth="); found {
@@ -57,9 +59,9 @@ func TestConfigurationHoldsNoPassword(t *testing.T) {
 
 func TestTheSecretOfApplications(t *testing.T) {
 	n := network(3)
-	goldenIntent(t, "", child{secrets, rpcSecret(n, credentials.Login{User: credentials.ApplicationUser, Password: "hush"})})
+	goldenIntent(t, "", child{secrets, children.RPCSecret(n, credentials.ApplicationUser, "hush")})
 	got := map[string]string{}
-	for key, value := range rpcSecret(n, credentials.Login{User: credentials.ApplicationUser, Password: "hush"}).Data {
+	for key, value := range children.RPCSecret(n, credentials.ApplicationUser, "hush").Data {
 		got[key] = string(value)
 	}
 	const host = "my-network-sts-0.my-network-svc.default.svc"
@@ -134,7 +136,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 			t.Fatal(err)
 		}
 		if action.GetSubresource() != "status" {
-			conf, _, _ := unstructured.NestedString(body.Object, "data", configFile)
+			conf, _, _ := unstructured.NestedString(body.Object, "data", children.ConfigFile)
 			template, _, _ := unstructured.NestedStringMap(body.Object, "spec", "template", "metadata", "annotations")
 			writes = append(writes, fmt.Sprint(body.GetKind(), " ", conf, template))
 			return true, &body, nil
@@ -154,7 +156,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 		client: client, caches: unwatched(t), log: zap.NewNop(), events: events.NewFakeRecorder(100),
 		clock:   testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
 		options: Options{SystemNamespace: "system", NodeImage: "image", Resync: 30 * time.Second},
-		applier: unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
+		applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager, HashAnnotation: children.AnnotationIntentHash},
 		// The memory is that of a controller which has just started.
 		memories: memories{all: map[cache.ObjectName]*memory{}},
 	}
@@ -162,7 +164,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 		t.Fatal(err)
 	}
 	known := c.memories.of(cache.MetaObjectToName(n))
-	live := children{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
+	live := liveChildren{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
 	f, before := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes}, n.Status
 	f.applied, err = c.apply(t.Context(), n, live, f, known)
 	if answer != nil || err != nil {
@@ -213,7 +215,7 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 			nodes := meshed(3)
 			if row.status.Conditions == nil {
 				for i := range nodes {
-					nodes[i] = node{ordinal: int32(i), name: podName(n, int32(i)), reason: api.ReasonPodMissing}
+					nodes[i] = node{ordinal: int32(i), name: children.PodName(n, int32(i)), reason: api.ReasonPodMissing}
 				}
 			}
 			for i := range nodes {
@@ -297,9 +299,9 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 			if row.own {
 				n.Spec.Secret, accepted.OwnUser = "own", &api.OwnUser{RPCAuth: line}
 			}
-			before := testKey.AuthConfig(n.UID, accepted)
-			set, config := statefulSet(n, "image", 0, before), configMap(n, before)
-			config.Annotations = before.Annotations()
+			before := authOf(testKey.AuthConfig(n.UID, accepted))
+			set, config := children.StatefulSet(n, "image", 0, before), children.ConfigMap(n, before)
+			config.Annotations = maps.Clone(before.PodAnnotations)
 			config.Annotations[api.Group+"/rpc-secret"] = row.published
 			if row.own {
 				set.Annotations[api.Group+"/own-user"] = proof
@@ -330,7 +332,7 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 			if diff := cmp.Diff(row.want, plan.record); diff != "" {
 				t.Errorf("the record (-want +got):\n%s", diff)
 			}
-			if after := plan.authConfig(n); templateHash(podTemplate(n, "image", after)) != set.Annotations[annotationTemplateHash] {
+			if after := plan.authConfig(n); children.TemplateHash(children.PodTemplate(n, "image", after)) != set.Annotations[children.AnnotationTemplateHash] {
 				t.Errorf("nodes are restarted: %s", cmp.Diff(before, after))
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -24,7 +25,7 @@ func (c *Controller) lead(ctx context.Context, work func(context.Context)) error
 		work(ctx)
 		return nil
 	}
-	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: manager, Holder: identity()}
+	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: children.Manager, Holder: identity()}
 	if err := c.makeLease(ctx, lock); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -40,8 +41,8 @@ func recordOf() api.CredentialsStatus {
 }
 
 // authConfigOf is that of a network that has never rotated.
-func authConfigOf(n *api.Network) credentials.AuthConfig {
-	return testKey.AuthConfig(n.UID, recordOf())
+func authConfigOf(n *api.Network) children.Auth {
+	return authOf(testKey.AuthConfig(n.UID, recordOf()))
 }
 
 // intentOf is an object as caches and clients have it.
@@ -57,7 +58,7 @@ func intentOf(t *testing.T, object runtime.Object) *unstructured.Unstructured {
 // golden compares got with testdata/name.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
+	path := filepath.Join("children", "testdata", name)
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)

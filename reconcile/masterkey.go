@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -80,7 +81,7 @@ func (c *Controller) makeMasterKey(ctx context.Context) (*unstructured.Unstructu
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: c.options.SystemNamespace, Name: credentials.KeySecret,
-			Labels: map[string]string{labelName: manager, labelManagedBy: manager},
+			Labels: map[string]string{children.LabelName: children.Manager, children.LabelManagedBy: children.Manager},
 		},
 		Type: corev1.SecretTypeOpaque, Immutable: new(true),
 		Data: map[string][]byte{masterKeyData: key},
@@ -89,7 +90,7 @@ func (c *Controller) makeMasterKey(ctx context.Context) (*unstructured.Unstructu
 		return nil, err
 	}
 	client := c.client.Resource(secrets).Namespace(c.options.SystemNamespace)
-	made, err := client.Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
+	made, err := client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	if apierrors.IsAlreadyExists(err) { // another replica, or another worker of this one
 		return client.Get(ctx, credentials.KeySecret, metav1.GetOptions{})
 	}

@@ -16,6 +16,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
@@ -80,7 +81,7 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 				fill(t, c.caches, api.Resource, u)
 			}
 			if row.forged {
-				fill(t, c.caches, configMaps, intentOf(t, configMap(n, authConfigOf(n))))
+				fill(t, c.caches, configMaps, intentOf(t, children.ConfigMap(n, authConfigOf(n))))
 			}
 			key, err := c.masterKey(t.Context())
 			got := made

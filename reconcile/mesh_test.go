@@ -427,7 +427,7 @@ func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
 	w.Network.Spec.Topology.Type = api.TopologyFullMesh
 	var own []string
 	for _, ip := range w.IPs[1:] {
-		own = append(own, netip.AddrPortFrom(ip, p2pPort).String())
+		own = append(own, netip.AddrPortFrom(ip, api.P2PPort).String())
 		w.Call(t, 0, rpc.AddNodeCall(own[len(own)-1], rpc.Add))
 	}
 	w.AllReady()

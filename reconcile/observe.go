@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -66,7 +67,7 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
-		nodes[i] = node{ordinal: ordinal, name: podName(n, ordinal), reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
+		nodes[i] = node{ordinal: ordinal, name: children.PodName(n, ordinal), reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
 	}
 	if parent == nil {
 		return nodes, nil
@@ -76,7 +77,7 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 		return nil, fmt.Errorf("find pods of %s: %w", parent.GetName(), err)
 	}
 	for _, object := range found {
-		ordinal, ok := podOrdinal(n, object.GetName())
+		ordinal, ok := children.PodOrdinal(n, object.GetName())
 		if !ok || ordinal >= n.Spec.Nodes { // leaving: no longer a node of the network
 			continue
 		}
@@ -147,7 +148,7 @@ func incarnationOf(pod *corev1.Pod, ip netip.Addr) mesh.Incarnation {
 		self.ReadySince = ready.LastTransitionTime.Unix()
 	}
 	for _, status := range pod.Status.ContainerStatuses {
-		if status.Name == container {
+		if status.Name == children.Container {
 			self.Container = status.ContainerID
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
@@ -165,7 +166,7 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
 				{Name: "sidecar", Ready: true, State: running, LastTerminationState: ended(2, "Error", "not bitcoind's")},
-				{Name: container, State: row.now, LastTerminationState: row.last, Started: &row.started},
+				{Name: children.Container, State: row.now, LastTerminationState: row.last, Started: &row.started},
 			}}}
 			if got := whyNotReady(pod); got != row.want {
 				t.Errorf("%s\nwant %s", got, row.want)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
@@ -54,7 +55,7 @@ func (c *Controller) ownUser(ctx context.Context, n *api.Network, key credential
 		if read.weak && (recorded == nil || read.line != recorded.RPCAuth) {
 			c.event(n, nil, corev1.EventTypeWarning, EventWeakPassword, "Apply",
 				"the password in Secret %s has less than %d bytes: whoever reads ConfigMap %s or the network's status can guess it",
-				n.Spec.Secret, credentials.WeakBytes, configMapName(n))
+				n.Spec.Secret, credentials.WeakBytes, children.ConfigMapName(n))
 		}
 		return &api.OwnUser{Secret: n.Spec.Secret, RPCAuth: read.line}, nil
 	case recorded == nil || !read.goneSince.IsZero() && read.readAt.Sub(read.goneSince) >= c.readAgainAfter():

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -84,7 +85,7 @@ func (r *refusals) of(pod string) string {
 // first that is missing.
 func (c *Controller) readRefusals(ctx context.Context, n *api.Network, lowest string, known *refusals) error {
 	known.words, known.leaving = nil, ""
-	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
+	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
 	if err != nil || set == nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (c *Controller) readRefusals(ctx context.Context, n *api.Network, lowest st
 	}
 	for i := range list.Items {
 		switch pod := &list.Items[i]; {
-		case controlledBy(pod, set.GetUID()): // which the cache doesn't know yet
+		case children.ControlledBy(pod, set.GetUID()): // which the cache doesn't know yet
 		case pod.GetDeletionTimestamp() != nil:
 			known.leaving = lowest
 		default:

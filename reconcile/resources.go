@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -63,7 +64,7 @@ type object interface {
 type inputs struct {
 	image           string
 	partition       int32
-	auth            credentials.AuthConfig
+	auth            children.Auth
 	systemNamespace string
 }
 
@@ -85,32 +86,34 @@ var resourceTable = []resourceRow{
 	{
 		resource: configMaps, kind: "ConfigMap", selects: ours, cached: [][]string{{"data"}}, wakes: theNetworkOfAChild,
 		written: true, verbs: toKeep,
-		build: func(n *api.Network, in inputs) object { return configMap(n, in.auth) },
+		build: func(n *api.Network, in inputs) object { return children.ConfigMap(n, in.auth) },
 	},
 	{
 		resource: services, kind: "Service", selects: ours, cached: [][]string{{"spec"}}, wakes: theNetworkOfAChild,
 		written: true, verbs: toKeep,
-		build:  func(n *api.Network, _ inputs) object { return headlessService(n) },
-		policy: servicePolicy,
+		build:  func(n *api.Network, _ inputs) object { return children.HeadlessService(n) },
+		policy: children.ServicePolicy,
 	},
 	{
 		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: ours, cached: [][]string{{"spec"}},
 		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
-		build:  func(n *api.Network, _ inputs) object { return podDisruptionBudget(n) },
-		policy: podDisruptionBudgetPolicy,
+		build:  func(n *api.Network, _ inputs) object { return children.PodDisruptionBudget(n) },
+		policy: children.PodDisruptionBudgetPolicy,
 	},
 	{
 		resource: networkPolicies, kind: "NetworkPolicy", selects: ours, cached: [][]string{{"spec"}},
 		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
-		build:  func(n *api.Network, in inputs) object { return networkPolicy(n, in.systemNamespace) },
-		policy: networkPolicyPolicy,
+		build:  func(n *api.Network, in inputs) object { return children.NetworkPolicy(n, in.systemNamespace) },
+		policy: children.NetworkPolicyPolicy,
 	},
 	{
 		resource: statefulSets, kind: "StatefulSet", selects: ours,
 		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "observedGeneration"}},
 		wakes:  theNetworkOfAChild, written: true, verbs: toKeep,
-		build:  func(n *api.Network, in inputs) object { return statefulSet(n, in.image, in.partition, in.auth) },
-		policy: statefulSetPolicy,
+		build: func(n *api.Network, in inputs) object {
+			return children.StatefulSet(n, in.image, in.partition, in.auth)
+		},
+		policy: children.StatefulSetPolicy,
 	},
 	{
 		// The StatefulSet controller writes the pods.
@@ -138,7 +141,9 @@ func policies() map[schema.GroupKind]unstructuredx.Policy {
 }
 
 // ours selects what the controller has labelled.
-func ours(options *metav1.ListOptions) { options.LabelSelector = labelManagedBy + "=" + manager }
+func ours(options *metav1.ListOptions) {
+	options.LabelSelector = children.LabelManagedBy + "=" + children.Manager
+}
 
 func theNetworkItself(_ *caches, network *unstructured.Unstructured) []cache.ObjectName {
 	return []cache.ObjectName{cache.MetaObjectToName(network)}

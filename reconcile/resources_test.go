@@ -11,6 +11,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
 
 // TestTheRowsOfResourcesAreComplete tells whoever adds a child kind what is missing.
@@ -44,7 +45,7 @@ func TestTheRowsOfResourcesAreComplete(t *testing.T) {
 		if !row.written {
 			t.Errorf("the row of %s builds a child, but is not written: a pass would not see its own writes", plural)
 		}
-		if !controlledBy(child, network(3).UID) || child.GetLabels()[labelManagedBy] != manager {
+		if !children.ControlledBy(child, network(3).UID) || child.GetLabels()[children.LabelManagedBy] != children.Manager {
 			t.Errorf("the %s would outlive its network, or not be listed: make its metadata by childMeta", row.kind)
 		}
 		if names[child.GetName()] {
@@ -103,8 +104,8 @@ var grantsOfOthers = []audit.Grant{
 	{Verb: "create", Group: "events.k8s.io", Resource: "events"},
 	{Verb: "patch", Group: "events.k8s.io", Resource: "events"},
 	{Verb: "create", Group: "coordination.k8s.io", Resource: "leases"},
-	{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Names: manager},
-	{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Names: manager},
+	{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Names: children.Manager},
+	{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Names: children.Manager},
 }
 
 // TestTheRulesAreThoseOfTheRows compares text with text. Whether the apiserver sees it the same way, its audit log

@@ -12,26 +12,12 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
 
 // Rolls: a change of the pod template begins with all pods held back by the StatefulSet's partition, which is then lowered
 // one ordinal at a time. The StatefulSet controller alone would look at readiness only, and wait for ever for a pod that is
 // broken. Where a roll stands is told by the StatefulSet and its pods; nothing is remembered.
-
-// onlyMissing is the partition of a roll that makes pods which are missing, and replaces none. A StatefulSet has no such
-// partition: it has another strategy for that.
-const onlyMissing int32 = -1
-
-// updateStrategy is that of a roll which has got to the partition.
-func updateStrategy(partition int32) appsv1.StatefulSetUpdateStrategy {
-	if partition == onlyMissing {
-		return appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
-	}
-	return appsv1.StatefulSetUpdateStrategy{
-		Type:          appsv1.RollingUpdateStatefulSetStrategyType,
-		RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},
-	}
-}
 
 // brokenAfter is how long a pod may be down before it counts as broken. Others wait for a pod that is only restarting, but
 // not for one that needs the very roll to get well.
@@ -58,7 +44,7 @@ func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTe
 	switch {
 	case live == nil:
 		return 0
-	case live.Annotations[annotationTemplateHash] != templateHash(template):
+	case live.Annotations[children.AnnotationTemplateHash] != children.TemplateHash(template):
 		return n.Spec.Nodes
 	default:
 		return min(livePartition(live), n.Spec.Nodes)
@@ -72,11 +58,11 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 	if rolling := live.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
 		standing = *rolling.Partition
 	}
-	switch applied, err := strconv.ParseInt(live.Annotations[annotationPartition], 10, 32); {
-	case err != nil || int32(applied) < onlyMissing:
+	switch applied, err := strconv.ParseInt(live.Annotations[children.AnnotationPartition], 10, 32); {
+	case err != nil || int32(applied) < children.OnlyMissing:
 		return standing
-	case int32(applied) == onlyMissing:
-		return onlyMissing
+	case int32(applied) == children.OnlyMissing:
+		return children.OnlyMissing
 	default:
 		return max(int32(applied), standing)
 	}
@@ -88,8 +74,8 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsA
 	if f.applyErr != nil {
 		return "", nil
 	}
-	cached, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
-	if err != nil || cached == nil || !controlledBy(cached, n.UID) {
+	cached, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
+	if err != nil || cached == nil || !children.ControlledBy(cached, n.UID) {
 		return "", err
 	}
 	live, err := intoStatefulSet(cached)
@@ -99,7 +85,7 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsA
 	at := rolloutOf(live)
 	next, waitsFor := at.step(&f, c.clock.Now())
 	if next != at.partition {
-		set := child{statefulSets, statefulSet(n, f.image, next, f.auth)}
+		set := child{statefulSets, children.StatefulSet(n, f.image, next, f.auth)}
 		if err := c.applyChild(ctx, n, set, cached); err != nil {
 			return "", err
 		}
@@ -176,10 +162,10 @@ func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
 	refused := slices.IndexFunc(nodes, func(n node) bool { return n.reason == api.ReasonPodRefused })
 	switch {
 	case refused >= 0 && held > min(r.partition, int32(refused)):
-		return onlyMissing, nodes[refused].name
+		return children.OnlyMissing, nodes[refused].name
 	case refused >= 0:
 		return min(r.partition, int32(refused)), nodes[refused].name
-	case r.partition == onlyMissing || held > r.partition+1:
+	case r.partition == children.OnlyMissing || held > r.partition+1:
 		return held, ""
 	}
 	return r.partition, ""

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -74,19 +75,19 @@ func TestRolloutStep(t *testing.T) {
 		"what is rolled out isn't known yet":                      {unobserved: true, partition: 4, want: 4},
 		"what is rolled out isn't known yet, all look updated":    {unobserved: true, partition: 4, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 4},
 		"a pod is missing, and may come yet":                      {partition: 4, change: map[int]change{1: missing}, want: 4, waitsFor: "my-network-sts-1"},
-		"a pod is refused: it is its turn":                        {partition: 4, change: map[int]change{1: refused}, want: onlyMissing, waitsFor: "my-network-sts-1"},
+		"a pod is refused: it is its turn":                        {partition: 4, change: map[int]change{1: refused}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
 		"the highest is refused, and nobody is above it":          {partition: 4, change: map[int]change{3: refused}, want: 3, waitsFor: "my-network-sts-3"},
-		"the refused one is waited for":                           {partition: onlyMissing, change: map[int]change{0: refused, 1: of("old"), 2: of("old"), 3: of("new")}, want: onlyMissing, waitsFor: "my-network-sts-0"},
-		"the last of the others is going":                         {partition: onlyMissing, change: map[int]change{0: refused, 1: of("new"), 2: of("new"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: onlyMissing, waitsFor: "my-network-sts-0"},
+		"the refused one is waited for":                           {partition: children.OnlyMissing, change: map[int]change{0: refused, 1: of("old"), 2: of("old"), 3: of("new")}, want: children.OnlyMissing, waitsFor: "my-network-sts-0"},
+		"the last of the others is going":                         {partition: children.OnlyMissing, change: map[int]change{0: refused, 1: of("new"), 2: of("new"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: children.OnlyMissing, waitsFor: "my-network-sts-0"},
 		"all are refused: the lowest has to come first":           {partition: 4, change: map[int]change{0: refused, 1: refused, 2: refused, 3: refused}, want: 0, waitsFor: "my-network-sts-0"},
 		"the newcomers are refused":                               {partition: 4, change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
-		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true}, want: onlyMissing, waitsFor: "my-network-sts-1"},
-		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: onlyMissing, waitsFor: "my-network-sts-1"},
+		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
+		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
 		"an updated pod is refused that is not the next one":      {partition: 1, change: map[int]change{3: refused}, want: 1, waitsFor: "my-network-sts-3"},
-		"a refused pod has come, and the others are held back":    {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
-		"it has come while another one is missing":                {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: missing}, want: 3},
-		"it has come, and there are no others":                    {partition: onlyMissing, change: map[int]change{0: of("new"), 1: missing, 2: missing, 3: missing}, want: 0},
-		"it has come, and all are updated":                        {partition: onlyMissing, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 0},
+		"a refused pod has come, and the others are held back":    {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
+		"it has come while another one is missing":                {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: missing}, want: 3},
+		"it has come, and there are no others":                    {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: missing, 2: missing, 3: missing}, want: 0},
+		"it has come, and all are updated":                        {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 0},
 		"all look outdated, and nothing is held back":             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
 		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
 		"or has gone":                                             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
@@ -102,7 +103,7 @@ func TestRolloutStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			nodes := meshed(4)
 			for i := range nodes {
-				if nodes[i].revision = "new"; int32(i) < row.partition || row.partition == onlyMissing {
+				if nodes[i].revision = "new"; int32(i) < row.partition || row.partition == children.OnlyMissing {
 					nodes[i].revision = "old"
 				}
 				if change := row.change[i]; change != nil {
@@ -122,19 +123,19 @@ func TestRolloutStep(t *testing.T) {
 
 func TestWhatAnApplyHoldsBack(t *testing.T) {
 	n := network(3)
-	template := podTemplate(n, "image", credentials.AuthConfig{})
-	other := podTemplate(n, "other", credentials.AuthConfig{})
+	template := children.PodTemplate(n, "image", children.Auth{})
+	other := children.PodTemplate(n, "other", children.Auth{})
 	for name, row := range map[string]struct {
 		live     *appsv1.StatefulSet
 		template corev1.PodTemplateSpec
 		want     int32
 	}{
 		"nothing of a new one":                       {nil, template, 0},
-		"as much as before":                          {statefulSet(n, "image", 2, credentials.AuthConfig{}), template, 2},
-		"all, when the template is another one":      {statefulSet(n, "image", 0, credentials.AuthConfig{}), other, 3},
-		"all again, when that is so in a roll":       {statefulSet(n, "image", 1, credentials.AuthConfig{}), other, 3},
-		"no more than there are":                     {statefulSet(network(7), "image", 7, credentials.AuthConfig{}), template, 3},
-		"nothing that there is while one is refused": {statefulSet(n, "image", onlyMissing, credentials.AuthConfig{}), template, onlyMissing},
+		"as much as before":                          {children.StatefulSet(n, "image", 2, children.Auth{}), template, 2},
+		"all, when the template is another one":      {children.StatefulSet(n, "image", 0, children.Auth{}), other, 3},
+		"all again, when that is so in a roll":       {children.StatefulSet(n, "image", 1, children.Auth{}), other, 3},
+		"no more than there are":                     {children.StatefulSet(network(7), "image", 7, children.Auth{}), template, 3},
+		"nothing that there is while one is refused": {children.StatefulSet(n, "image", children.OnlyMissing, children.Auth{}), template, children.OnlyMissing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := partitionOf(n, row.live, row.template); got != row.want {
@@ -156,7 +157,7 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
-			set := statefulSet(n, "image", 3, authConfigOf(n))
+			set := children.StatefulSet(n, "image", 3, authConfigOf(n))
 			set.UID, set.Status.UpdateRevision = "set", "new"
 			live := intentOf(t, set)
 			live.Object["status"] = map[string]any{"updateRevision": "new"}
@@ -170,7 +171,7 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 			})
 			c := &Controller{
 				caches: caches, client: client, log: zap.NewNop(), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
-				applier: unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: "none"}, memories: memories{all: map[cache.ObjectName]*memory{}},
+				applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager, HashAnnotation: "none"}, memories: memories{all: map[cache.ObjectName]*memory{}},
 			}
 			f := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
 			if _, err := c.roll(t.Context(), n, f); err != nil {
@@ -189,18 +190,20 @@ func TestTheLivingPartition(t *testing.T) {
 		change func(*appsv1.StatefulSet)
 		want   int32
 	}{
-		"as it was applied":            {func(*appsv1.StatefulSet) {}, 2},
-		"another partition":            {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = updateStrategy(0) }, 2},
-		"another annotation":           {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "0" }, 2},
-		"another strategy":             {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = updateStrategy(onlyMissing) }, 2},
-		"only pods that are missing":   {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "-1" }, onlyMissing},
-		"no annotation":                {func(s *appsv1.StatefulSet) { delete(s.Annotations, annotationPartition) }, 2},
-		"no annotation nor partition":  {func(s *appsv1.StatefulSet) { s.Annotations, s.Spec.UpdateStrategy = nil, updateStrategy(onlyMissing) }, 0},
-		"an annotation that can't be":  {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "-2" }, 2},
-		"an annotation of other words": {func(s *appsv1.StatefulSet) { s.Annotations[annotationPartition] = "all" }, 2},
+		"as it was applied":          {func(*appsv1.StatefulSet) {}, 2},
+		"another partition":          {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = children.UpdateStrategy(0) }, 2},
+		"another annotation":         {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "0" }, 2},
+		"another strategy":           {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = children.UpdateStrategy(children.OnlyMissing) }, 2},
+		"only pods that are missing": {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "-1" }, children.OnlyMissing},
+		"no annotation":              {func(s *appsv1.StatefulSet) { delete(s.Annotations, children.AnnotationPartition) }, 2},
+		"no annotation nor partition": {func(s *appsv1.StatefulSet) {
+			s.Annotations, s.Spec.UpdateStrategy = nil, children.UpdateStrategy(children.OnlyMissing)
+		}, 0},
+		"an annotation that can't be":  {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "-2" }, 2},
+		"an annotation of other words": {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "all" }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set := statefulSet(network(3), "image", 2, credentials.AuthConfig{})
+			set := children.StatefulSet(network(3), "image", 2, children.Auth{})
 			row.change(set)
 			if got := livePartition(set); got != row.want {
 				t.Errorf("%d, want %d", got, row.want)
@@ -211,7 +214,7 @@ func TestTheLivingPartition(t *testing.T) {
 
 func TestWhereARollStands(t *testing.T) {
 	made := func(generation, observed int64, revision string, partition int32) *appsv1.StatefulSet {
-		set := statefulSet(network(3), "image", partition, credentials.AuthConfig{})
+		set := children.StatefulSet(network(3), "image", partition, children.Auth{})
 		set.Generation, set.Status.ObservedGeneration, set.Status.UpdateRevision = generation, observed, revision
 		return set
 	}
@@ -233,7 +236,7 @@ func TestWhereARollStands(t *testing.T) {
 		"the last one is left":                                   {live: made(5, 5, "b", 0), revisions: [3]string{"a", "b", "b"}, want: "2 of 3 pods are updated"},
 		"all are updated":                                        {live: made(5, 5, "b", 0), revisions: [3]string{"b", "b", "b"}},
 		"yet another template, and nobody has seen it, either":   {live: made(6, 5, "b", 3), revisions: [3]string{"a", "b", "b"}, want: "0 of 3 pods are updated"},
-		"only the missing ones are made":                         {live: made(6, 6, "b", onlyMissing), revisions: [3]string{"a", "", "b"}, want: "1 of 3 pods are updated"},
+		"only the missing ones are made":                         {live: made(6, 6, "b", children.OnlyMissing), revisions: [3]string{"a", "", "b"}, want: "1 of 3 pods are updated"},
 		"a template that was changed and changed back meanwhile": {live: made(6, 5, "b", 3), revisions: [3]string{"b", "b", "b"}, want: "0 of 3 pods are updated"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,29 +13,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
-
-// rpcSecret tells applications how to call the network's first node: a wallet lives on one node. It is created, and never
-// read, changed or taken over: the controller may not read Secrets, and who may patch them may read them. It isn't marked
-// immutable: as long as any pod on a machine uses an immutable Secret, its kubelet hands new pods the copy that it has, so
-// after a rotation a rolling restart of applications would give them the old password again.
-func rpcSecret(n *api.Network, as credentials.Login) *corev1.Secret {
-	host := fmt.Sprintf("%s.%s.svc", dnsName(n, 0), n.Namespace)
-	return &corev1.Secret{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: childMeta(n, rpcSecretName(n)),
-		Type:       corev1.SecretTypeOpaque,
-		Data: map[string][]byte{
-			"username": []byte(as.User),
-			"password": []byte(as.Password),
-			"host":     []byte(host),
-			"port":     []byte(strconv.Itoa(rpcPort)),
-			"url":      fmt.Appendf(nil, "http://%s:%s@%s:%d", as.User, as.Password, host, rpcPort),
-		},
-	}
-}
 
 // predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
 const predecessorGoes = 10 * time.Minute
@@ -63,20 +43,21 @@ func (c *Controller) publish(ctx context.Context, n *api.Network, key credential
 	if known.published == this {
 		return generation, nil
 	}
-	intent, err := unstructuredx.Intent(rpcSecret(n, key.Login(credentials.ApplicationUser, n.UID, generation)))
+	login := key.Login(credentials.ApplicationUser, n.UID, generation)
+	intent, err := unstructuredx.Intent(children.RPCSecret(n, login.User, login.Password))
 	if err != nil {
 		return before, err
 	}
-	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
+	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	switch {
 	case err == nil:
 		known.published = this
-		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", rpcSecretName(n), generation, c.toRestart(before, accepted))
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.toRestart(before, accepted))
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
 	case refused(err):
-		return before, secretProblem{api.ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
+		return before, secretProblem{api.ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", children.RPCSecretName(n), err)}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
@@ -109,15 +90,15 @@ func (c *Controller) toRestart(before int64, accepted credentials.Generations) s
 
 // deleteToRotate says what has to be done for a Secret of another generation.
 func deleteToRotate(n *api.Network, generation int64) string {
-	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; then restart what uses it", rpcSecretName(n), generation)
+	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; then restart what uses it", children.RPCSecretName(n), generation)
 }
 
 // notMadeHere says what a Secret of somebody else's means.
 func notMadeHere(n *api.Network) string {
 	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, and no rotation waits for it. "+
-		"The controller makes the network's own as soon as whoever that one belongs to has moved or deleted it", rpcSecretName(n))
+		"The controller makes the network's own as soon as whoever that one belongs to has moved or deleted it", children.RPCSecretName(n))
 }
 
 func secretReference(n *api.Network) *corev1.ObjectReference {
-	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: rpcSecretName(n)}
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: children.RPCSecretName(n)}
 }

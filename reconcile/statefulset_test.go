@@ -8,12 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
 
 func TestNodeImage(t *testing.T) {
 	made := func(from string) *appsv1.StatefulSet {
-		return statefulSet(network(3), from, 0, credentials.AuthConfig{})
+		return children.StatefulSet(network(3), from, 0, children.Auth{})
 	}
 	byHand := func(live *appsv1.StatefulSet, change func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 		change(live)
@@ -60,7 +60,7 @@ func TestQuantitiesAreSpeltAsTheAPIServerStoresThem(t *testing.T) {
 	for written, stored := range map[string]string{
 		"0.5": "500m", "1": "1", "1000m": "1", "0.0001": "1m", "1e8": "100e6", "1024Mi": "1Gi", "1.5Gi": "1536Mi", "0": "0",
 	} {
-		list := rounded(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(written)})
+		list := children.Rounded(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(written)})
 		if got := list.Cpu().String(); got != stored {
 			t.Errorf("%s becomes %s, want %s", written, got, stored)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
@@ -41,7 +42,7 @@ func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(f.image, n.Status.Image),
 		Credentials:        n.Status.Credentials,
-		Selector:           k8slabels.FormatLabels(selectorLabels(n)),
+		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
 		Height:             f.chain.Height,
@@ -85,7 +86,7 @@ func nodeStatus(n *api.Network, node node, onItsWay bool) api.NodeStatus {
 		Ordinal:       node.ordinal,
 		Ready:         node.ready,
 		NodeName:      node.name,
-		DNSName:       dnsName(n, node.ordinal),
+		DNSName:       children.DNSName(n, node.ordinal),
 		Version:       node.view.Release,
 		Height:        node.view.Height,
 		BestBlockHash: node.view.Tip,

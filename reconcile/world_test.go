@@ -18,6 +18,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
@@ -63,7 +64,7 @@ func (w *world) observe() []node {
 		if !up {
 			self = mesh.Incarnation{IP: w.IPs[i]}
 		}
-		nodes[i] = node{ordinal: ordinal, name: podName(w.Network, ordinal), login: w.Login, self: self, ready: up}
+		nodes[i] = node{ordinal: ordinal, name: children.PodName(w.Network, ordinal), login: w.Login, self: self, ready: up}
 		if !up {
 			nodes[i].reason = api.ReasonPodNotReady
 		}

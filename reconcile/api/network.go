@@ -20,6 +20,12 @@ var (
 	Kind     = schema.GroupVersionKind{Group: Group, Version: "v1", Kind: "BitcoinNetwork"}
 )
 
+// The ports of every node, on regtest. bitcoind: chainparams.cpp, chainparamsbase.cpp.
+const (
+	P2PPort = 18444
+	RPCPort = 18443
+)
+
 // Network is a BitcoinNetwork: a private network of bitcoind nodes that all know each other. The CRD in manifests/
 // describes each field to users.
 type Network struct {

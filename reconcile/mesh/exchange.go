@@ -14,10 +14,6 @@ import (
 )
 
 const (
-	// P2PPort and RPCPort are those of regtest. bitcoind: chainparams.cpp, chainparamsbase.cpp.
-	P2PPort = 18444
-	RPCPort = 18443
-
 	// queryTimeout bounds a query to a node, which answers in milliseconds unless it is starved.
 	queryTimeout = 5 * time.Second
 	// dialTimeout is what each onetry to a dead address costs: our bitcoin.conf sets bitcoind's connect timeout to it.
@@ -42,7 +38,7 @@ type Node interface {
 // Connect returns a client of the bitcoind at a pod's address, bounded in time and memory.
 func Connect(ip netip.Addr, login Login) (Node, error) {
 	return rpc.NewClient(rpc.Config{
-		URL:      "http://" + netip.AddrPortFrom(ip, RPCPort).String(),
+		URL:      "http://" + netip.AddrPortFrom(ip, api.RPCPort).String(),
 		User:     login.User,
 		Password: login.Password,
 		Timeout:  queryTimeout + maxChanges*dialTimeout,
@@ -109,7 +105,7 @@ func listedPeers(added []rpc.AddedNode) (listed map[netip.Addr]bool, foreign map
 	ours := map[netip.Addr]bool{}
 	for _, entry := range added {
 		ip, err := netip.ParseAddr(entry.Address)
-		if withPort, errPort := netip.ParseAddrPort(entry.Address); errPort == nil && withPort.Port() == P2PPort {
+		if withPort, errPort := netip.ParseAddrPort(entry.Address); errPort == nil && withPort.Port() == api.P2PPort {
 			ip, err = withPort.Addr(), nil
 		}
 		if err != nil || ip.Zone() != "" {
@@ -176,7 +172,7 @@ func harmless(err error) bool {
 // Explain turns the error of a report into what the status says: the same words for the same problem, as every difference
 // costs a write. The error itself goes to the log.
 func (r Report) Explain() (api.NodeReason, string) {
-	address := netip.AddrPortFrom(r.Self.IP, RPCPort).String()
+	address := netip.AddrPortFrom(r.Self.IP, api.RPCPort).String()
 	switch {
 	case errors.Is(r.Err, rpc.ErrWarmingUp):
 		return api.ReasonWarmingUp, "bitcoind is still loading"

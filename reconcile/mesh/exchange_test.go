@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -30,7 +31,7 @@ func answering(t *testing.T, answer func(method string) string) Node {
 	t.Helper()
 	t.Cleanup(rpc.CloseIdleConnections)
 	ip := netip.MustParseAddr("127.83.0.1")
-	listener, err := net.Listen("tcp", netip.AddrPortFrom(ip, RPCPort).String())
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(ip, api.RPCPort).String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package reconcile
+package children
 
 import "testing"
 
@@ -15,7 +15,7 @@ func TestPodOrdinal(t *testing.T) {
 		"my-network-sts-1e3":         -1,
 		"my-network-sts-99999999999": -1,
 	} {
-		got, ok := podOrdinal(network(3), name)
+		got, ok := PodOrdinal(network(3), name)
 		if !ok {
 			got = -1
 		}

@@ -1,11 +1,9 @@
-package reconcile
+package children
 
 import (
 	"strings"
 	"testing"
 	"unicode"
-
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
 // TestTheUsersLinesAreThoseThatAdmissionJudged: nothing may be cut from the beginning of a line but what admission takes for
@@ -18,7 +16,7 @@ func TestTheUsersLinesAreThoseThatAdmissionJudged(t *testing.T) {
 			}
 			n := network(1)
 			n.Spec.Config = " \n" + string(r) + "rpcauth=somebody:salt$hash\ntxindex=1\n\n"
-			conf := bitcoinConf(n, credentials.AuthConfig{})
+			conf := BitcoinConf(n, Auth{})
 			if want := "\n" + string(r) + "rpcauth=somebody:salt$hash\ntxindex=1\n"; !strings.HasSuffix(conf, want) {
 				t.Errorf("with %U before a name the configuration ends with %q", r, conf[strings.Index(conf, "# spec.config"):])
 			}

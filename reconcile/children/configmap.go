@@ -1,4 +1,4 @@
-package reconcile
+package children
 
 import (
 	"crypto/sha256"
@@ -8,18 +8,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
-	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 const (
-	configFile = "bitcoin.conf"
-
-	p2pPort = 18444 // regtest; bitcoind: chainparams.cpp
-	rpcPort = 18443 // regtest; bitcoind: chainparamsbase.cpp
+	ConfigFile = "bitcoin.conf"
 )
 
 // rpcWhitelist are all methods that the controller's user may call, sorted. Another list would restart every node of
@@ -43,27 +37,29 @@ var rpcWhitelist = slices.Sorted(slices.Values(slices.Concat(
 	[]string{"getbalances", "listunspent", "listtransactions", "gettransaction", "send"},
 )))
 
-// configMap holds the configuration of the network's nodes, the same for all of them.
-func configMap(n *api.Network, auth credentials.AuthConfig) *corev1.ConfigMap {
+// Auth is what the nodes have to know of who gets in. It holds no secret.
+type Auth struct {
+	// RPCAuth are the values of all rpcauth lines, in their order.
+	RPCAuth []string
+	// ControllerUser is the RPC user that may call the methods of the whitelist, and no other.
+	ControllerUser string
+	// PodAnnotations tell of each pod with which credentials it was made.
+	PodAnnotations map[string]string
+}
+
+// ConfigMap holds the configuration of the network's nodes, the same for all of them.
+func ConfigMap(n *api.Network, auth Auth) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: childMeta(n, configMapName(n)),
-		Data:       map[string]string{configFile: bitcoinConf(n, auth)},
+		ObjectMeta: childMeta(n, ConfigMapName(n)),
+		Data:       map[string]string{ConfigFile: BitcoinConf(n, auth)},
 	}
 }
 
-// intoConfigMap is nil if u is.
-func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
-	if u == nil {
-		return nil, nil
-	}
-	return unstructuredx.Into[corev1.ConfigMap](u)
-}
-
-// bitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
+// BitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
 // lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a comment,
 // restarts every node of every network: see templateHash. So reasons are given here and not in the file.
-func bitcoinConf(n *api.Network, auth credentials.AuthConfig) string {
+func BitcoinConf(n *api.Network, auth Auth) string {
 	lines := []string{
 		"# Managed by bitcoin-controller",
 		// Not chain=regtest: with it `bitcoin-cli -regtest` is an error.
@@ -90,7 +86,7 @@ func bitcoinConf(n *api.Network, auth credentials.AuthConfig) string {
 		lines = append(lines, "rpcauth="+user)
 	}
 	lines = append(lines,
-		"rpcwhitelist="+controllerUser+":"+strings.Join(rpcWhitelist, ","),
+		"rpcwhitelist="+auth.ControllerUser+":"+strings.Join(rpcWhitelist, ","),
 		// Without this, one rpcwhitelist line takes every method from all other users, the cookie's too.
 		"rpcwhitelistdefault=0",
 		"[regtest]",
@@ -108,8 +104,8 @@ func bitcoinConf(n *api.Network, auth credentials.AuthConfig) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// configHash changes when nodes have to be restarted to read their configuration.
-func configHash(n *api.Network, auth credentials.AuthConfig) string {
-	sum := sha256.Sum256([]byte(bitcoinConf(n, auth)))
+// ConfigHash changes when nodes have to be restarted to read their configuration.
+func ConfigHash(n *api.Network, auth Auth) string {
+	sum := sha256.Sum256([]byte(BitcoinConf(n, auth)))
 	return hex.EncodeToString(sum[:8])
 }

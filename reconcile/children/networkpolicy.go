@@ -1,4 +1,4 @@
-package reconcile
+package children
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -14,13 +14,13 @@ import (
 // of the network.
 const labelClient = api.Group + "/client"
 
-// networkPolicyPolicy: one more word in a rule admits others.
-var networkPolicyPolicy = unstructuredx.Policy{AtomicFields: []string{"spec.podSelector", "spec.ingress"}}
+// NetworkPolicyPolicy: one more word in a rule admits others.
+var NetworkPolicyPolicy = unstructuredx.Policy{AtomicFields: []string{"spec.podSelector", "spec.ingress"}}
 
-// networkPolicy keeps others from the nodes. All regtest networks have the same genesis and magic: two nodes that meet,
+// NetworkPolicy keeps others from the nodes. All regtest networks have the same genesis and magic: two nodes that meet,
 // be it by an address that was used before, make one network of two. A policy that is switched off stays and allows all
 // that comes: children are never deleted, so the controller needs no right to.
-func networkPolicy(n *api.Network, systemNamespace string) *networkingv1.NetworkPolicy {
+func NetworkPolicy(n *api.Network, systemNamespace string) *networkingv1.NetworkPolicy {
 	rules := []networkingv1.NetworkPolicyIngressRule{fromPeers(n), toOtherPorts(systemNamespace)}
 	if n.Spec.NetworkPolicy == api.NetworkPolicyDisabled {
 		rules = []networkingv1.NetworkPolicyIngressRule{{}}
@@ -29,7 +29,7 @@ func networkPolicy(n *api.Network, systemNamespace string) *networkingv1.Network
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
 		ObjectMeta: childMeta(n, networkPolicyName(n)),
 		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: selectorLabels(n)},
+			PodSelector: metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
 			Ingress:     rules,
 		},
@@ -40,10 +40,10 @@ func networkPolicy(n *api.Network, systemNamespace string) *networkingv1.Network
 func fromPeers(n *api.Network) networkingv1.NetworkPolicyIngressRule {
 	return networkingv1.NetworkPolicyIngressRule{
 		From: []networkingv1.NetworkPolicyPeer{
-			{PodSelector: &metav1.LabelSelector{MatchLabels: selectorLabels(n)}},
+			{PodSelector: &metav1.LabelSelector{MatchLabels: SelectorLabels(n)}},
 			{PodSelector: selectorOf(labelClient, n.Name)},
 		},
-		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(p2pPort, p2pPort)},
+		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(api.P2PPort, api.P2PPort)},
 	}
 }
 
@@ -55,10 +55,10 @@ func toOtherPorts(systemNamespace string) networkingv1.NetworkPolicyIngressRule 
 			{PodSelector: &metav1.LabelSelector{}},
 			{
 				NamespaceSelector: selectorOf(corev1.LabelMetadataName, systemNamespace),
-				PodSelector:       selectorOf(labelName, manager), // manifests/controller/deployment.yaml
+				PodSelector:       selectorOf(LabelName, Manager), // manifests/controller/deployment.yaml
 			},
 		},
-		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(1, p2pPort-1), tcpPorts(p2pPort+1, 65535)},
+		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(1, api.P2PPort-1), tcpPorts(api.P2PPort+1, 65535)},
 	}
 }
 

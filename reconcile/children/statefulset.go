@@ -1,32 +1,30 @@
-package reconcile
+package children
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 const (
-	container  = "bitcoind"
+	Container  = "bitcoind"
 	dataVolume = "data"
 	home       = "/home/bitcoin"
 	dataDir    = home + "/.bitcoin"
 
-	// podIP is the variable with the pod's own address.
-	podIP = "POD_IP"
+	// PodIP is the variable with the pod's own address.
+	PodIP = "POD_IP"
 
 	// nodeUser is any user but root. The data directory is made writable for it as a group.
 	nodeUser = 10001
@@ -41,8 +39,8 @@ const (
 	containerPath = podPath + ".containers[]"
 )
 
-// statefulSetPolicy takes away what would change a node, and leaves labels, annotations, tolerations and the like.
-var statefulSetPolicy = unstructuredx.Policy{
+// StatefulSetPolicy takes away what would change a node, and leaves labels, annotations, tolerations and the like.
+var StatefulSetPolicy = unstructuredx.Policy{
 	AtomicFields: []string{"spec.selector", podPath + ".topologySpreadConstraints[].labelSelector"},
 	ExclusiveLists: []string{
 		// One more container in a pod is not what was asked for; it would run beside the wallets.
@@ -72,38 +70,28 @@ var statefulSetPolicy = unstructuredx.Policy{
 	},
 }
 
-// nodeImage is the image of the nodes: that of the spec; else the one that the status tells, so that a controller with
-// another default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is
-// none, the default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might
-// the annotation that tells what it was made for: nobody but the controller may write the status.
-func nodeImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
-	image := cmp.Or(n.Spec.Image, n.Status.Image)
-	if live != nil {
-		image = cmp.Or(image, live.Annotations[annotationNodeImage])
-		for _, c := range live.Spec.Template.Spec.Containers {
-			if c.Name == container {
-				image = cmp.Or(image, c.Image)
-			}
-		}
+// OnlyMissing is the partition of a roll that makes pods which are missing, and replaces none. A StatefulSet has no such
+// partition: it has another strategy for that.
+const OnlyMissing int32 = -1
+
+// UpdateStrategy is that of a roll which has got to the partition.
+func UpdateStrategy(partition int32) appsv1.StatefulSetUpdateStrategy {
+	if partition == OnlyMissing {
+		return appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
 	}
-	return cmp.Or(image, fallback)
+	return appsv1.StatefulSetUpdateStrategy{
+		Type:          appsv1.RollingUpdateStatefulSetStrategyType,
+		RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},
+	}
 }
 
-// intoStatefulSet is nil if u is.
-func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) {
-	if u == nil {
-		return nil, nil
-	}
-	return unstructuredx.Into[appsv1.StatefulSet](u)
-}
-
-// statefulSet runs the nodes, from the given image. Pods below the partition are not updated yet, see rollout.
-func statefulSet(n *api.Network, image string, partition int32, auth credentials.AuthConfig) *appsv1.StatefulSet {
-	metadata := childMeta(n, statefulSetName(n))
-	template := podTemplate(n, image, auth)
+// StatefulSet runs the nodes, from the given image. Pods below the partition are not updated yet, see rollout.
+func StatefulSet(n *api.Network, image string, partition int32, auth Auth) *appsv1.StatefulSet {
+	metadata := childMeta(n, StatefulSetName(n))
+	template := PodTemplate(n, image, auth)
 	metadata.Annotations = map[string]string{
-		annotationNodeImage: image, annotationTemplateHash: templateHash(template),
-		annotationPartition: strconv.Itoa(int(partition)),
+		AnnotationNodeImage: image, AnnotationTemplateHash: TemplateHash(template),
+		AnnotationPartition: strconv.Itoa(int(partition)),
 	}
 	return &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
@@ -111,8 +99,8 @@ func statefulSet(n *api.Network, image string, partition int32, auth credentials
 		Spec: appsv1.StatefulSetSpec{
 			Replicas:       new(n.Spec.Nodes),
 			ServiceName:    serviceName(n),
-			UpdateStrategy: updateStrategy(partition),
-			Selector:       &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
+			UpdateStrategy: UpdateStrategy(partition),
+			Selector:       &metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
 			// No node needs another one to start.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 
@@ -123,7 +111,7 @@ func statefulSet(n *api.Network, image string, partition int32, auth credentials
 	}
 }
 
-// podTemplate is an API towards the networks that run: another template restarts their nodes, be it by an upgrade of
+// PodTemplate is an API towards the networks that run: another template restarts their nodes, be it by an upgrade of
 // the controller.
 //
 // Pods have no readiness gates. With a gate, `kubectl drain` and hand-made rolls would wait by themselves. But each
@@ -131,11 +119,12 @@ func statefulSet(n *api.Network, image string, partition int32, auth credentials
 // are allowed. And no new pod would become Ready while the controller is down. Evictions can be held by the budget,
 // which the controller can close and open, and hand-made rolls by a partition that rests at `nodes`. Neither needs a
 // word in the template.
-func podTemplate(n *api.Network, image string, auth credentials.AuthConfig) corev1.PodTemplateSpec {
-	annotations := auth.Annotations()
-	annotations[annotationConfigHash] = configHash(n, auth)
+func PodTemplate(n *api.Network, image string, auth Auth) corev1.PodTemplateSpec {
+	annotations := map[string]string{}
+	maps.Copy(annotations, auth.PodAnnotations)
+	annotations[annotationConfigHash] = ConfigHash(n, auth)
 	// `kubectl exec` and `logs` would take the container of a sidecar that is injected before this one.
-	annotations[annotationDefaultContainer] = container
+	annotations[annotationDefaultContainer] = Container
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
 			Labels:      labels(n),
@@ -145,10 +134,10 @@ func podTemplate(n *api.Network, image string, auth credentials.AuthConfig) core
 	}
 }
 
-// templateHash changes when pods have to be made anew. It tells a template that we want otherwise, which begins a roll,
+// TemplateHash changes when pods have to be made anew. It tells a template that we want otherwise, which begins a roll,
 // from one that somebody else has changed, which is put back. It is of what is applied, and not of the Go types: another
 // version of those may write an unset field as null or leave it out.
-func templateHash(template corev1.PodTemplateSpec) string {
+func TemplateHash(template corev1.PodTemplateSpec) string {
 	intent, err := unstructuredx.Intent(&corev1.PodTemplate{Template: template})
 	if err != nil {
 		panic(err) // of an API type, which converts whatever it holds
@@ -177,7 +166,7 @@ func podSpec(n *api.Network, image string) corev1.PodSpec {
 			FSGroup:        new(int64(nodeUser)),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		Containers: []corev1.Container{bitcoindContainer(n, image)},
+		Containers: []corev1.Container{BitcoindContainer(n, image)},
 		Volumes:    volumes(n),
 		// One machine that fails should take as few nodes as possible; a cluster with too few machines takes all the
 		// same.
@@ -185,7 +174,7 @@ func podSpec(n *api.Network, image string) corev1.PodSpec {
 			MaxSkew:           1,
 			TopologyKey:       corev1.LabelHostname,
 			WhenUnsatisfiable: corev1.ScheduleAnyway,
-			LabelSelector:     &metav1.LabelSelector{MatchLabels: selectorLabels(n)},
+			LabelSelector:     &metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
 		}},
 	}
 }
@@ -194,7 +183,7 @@ func podSpec(n *api.Network, image string) corev1.PodSpec {
 // data.
 func volumes(n *api.Network) []corev1.Volume {
 	config := corev1.Volume{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
-		LocalObjectReference: corev1.LocalObjectReference{Name: configMapName(n)},
+		LocalObjectReference: corev1.LocalObjectReference{Name: ConfigMapName(n)},
 	}}}
 	if n.Spec.Storage != nil {
 		return []corev1.Volume{config}
@@ -209,7 +198,7 @@ func volumeClaims(s *api.Storage) []corev1.PersistentVolumeClaim {
 	if s == nil {
 		return nil
 	}
-	requests := rounded(corev1.ResourceList{corev1.ResourceStorage: s.Size})
+	requests := Rounded(corev1.ResourceList{corev1.ResourceStorage: s.Size})
 	return []corev1.PersistentVolumeClaim{{
 		ObjectMeta: metav1.ObjectMeta{Name: dataVolume},
 		Spec: corev1.PersistentVolumeClaimSpec{
@@ -227,9 +216,9 @@ func retention(s *api.Storage) *appsv1.StatefulSetPersistentVolumeClaimRetention
 	return &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: s.WhenDeleted, WhenScaled: s.WhenScaled}
 }
 
-// rounded is a list as the apiserver stores it, in thousandths: any other would look like a change by hand for ever.
+// Rounded is a list as the apiserver stores it, in thousandths: any other would look like a change by hand for ever.
 // Kubernetes: pkg/apis/core/v1/defaults.go SetDefaults_ResourceList.
-func rounded(list corev1.ResourceList) corev1.ResourceList {
+func Rounded(list corev1.ResourceList) corev1.ResourceList {
 	if list == nil {
 		return nil
 	}
@@ -242,23 +231,23 @@ func rounded(list corev1.ResourceList) corev1.ResourceList {
 	return stored
 }
 
-func bitcoindContainer(n *api.Network, image string) corev1.Container {
+func BitcoindContainer(n *api.Network, image string) corev1.Container {
 	return corev1.Container{
-		Name:            container,
+		Name:            Container,
 		Image:           image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		// The entrypoint of common images wants to be root first, to change the owner of the data directory.
 		// Its own address, for there is no line that means all addresses of whichever families the machine has.
-		Command: []string{"bitcoind", "-rpcbind=$(" + podIP + ")"},
+		Command: []string{"bitcoind", "-rpcbind=$(" + PodIP + ")"},
 		Env: []corev1.EnvVar{
 			{Name: "HOME", Value: home},
-			{Name: podIP, ValueFrom: &corev1.EnvVarSource{
+			{Name: PodIP, ValueFrom: &corev1.EnvVarSource{
 				FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "status.podIP"},
 			}},
 		},
 		Ports: []corev1.ContainerPort{
-			{Name: "p2p", ContainerPort: p2pPort, Protocol: corev1.ProtocolTCP},
-			{Name: "rpc", ContainerPort: rpcPort, Protocol: corev1.ProtocolTCP},
+			{Name: "p2p", ContainerPort: api.P2PPort, Protocol: corev1.ProtocolTCP},
+			{Name: "rpc", ContainerPort: api.RPCPort, Protocol: corev1.ProtocolTCP},
 		},
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false),
@@ -266,8 +255,8 @@ func bitcoindContainer(n *api.Network, image string) corev1.Container {
 			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 		Resources: corev1.ResourceRequirements{
-			Requests: rounded(n.Spec.Resources.Requests),
-			Limits:   rounded(n.Spec.Resources.Limits),
+			Requests: Rounded(n.Spec.Resources.Requests),
+			Limits:   Rounded(n.Spec.Resources.Limits),
 		},
 		// So the status can say what bitcoind ended with.
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
@@ -278,8 +267,8 @@ func bitcoindContainer(n *api.Network, image string) corev1.Container {
 			{Name: dataVolume, MountPath: dataDir},
 			// Both places, so that bitcoin-cli works without flags and, as in the 2019 series, with
 			// -conf=/bitcoin.conf.
-			{Name: "config", MountPath: dataDir + "/" + configFile, SubPath: configFile, ReadOnly: true},
-			{Name: "config", MountPath: "/" + configFile, SubPath: configFile, ReadOnly: true},
+			{Name: "config", MountPath: dataDir + "/" + ConfigFile, SubPath: ConfigFile, ReadOnly: true},
+			{Name: "config", MountPath: "/" + ConfigFile, SubPath: ConfigFile, ReadOnly: true},
 		},
 	}
 }
@@ -301,7 +290,7 @@ func startupProbe() *corev1.Probe {
 // controller's to know. The port is a number: a name would have to be found in the container's list of ports.
 func readinessProbe() *corev1.Probe {
 	return &corev1.Probe{
-		ProbeHandler:  corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(rpcPort)}},
+		ProbeHandler:  corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(api.RPCPort)}},
 		PeriodSeconds: 5, TimeoutSeconds: 5,
 	}
 }

@@ -1,4 +1,4 @@
-package reconcile
+package children
 
 import (
 	"os"
@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
 // The policy is asked as a network plugin reads it: https://kubernetes.io/docs/concepts/services-networking/network-policies.
@@ -22,7 +21,7 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 	neighbour.Name = "other"
 	nodes := labels(n)
 	client := func(of string) map[string]string { return map[string]string{labelClient: of, "app": "wallet"} }
-	controller := map[string]string{labelName: manager}
+	controller := map[string]string{LabelName: Manager}
 
 	for name, row := range map[string]struct {
 		namespace string
@@ -54,7 +53,7 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for setting, want := range map[api.NetworkPolicySwitch]bool{"": row.admitted, api.NetworkPolicyEnabled: row.admitted, api.NetworkPolicyDisabled: true} {
 				n.Spec.NetworkPolicy = setting
-				if got := admitted(t, networkPolicy(n, "bitcoin-controller"), row.namespace, row.pod, row.protocol, row.port); got != want {
+				if got := admitted(t, NetworkPolicy(n, "bitcoin-controller"), row.namespace, row.pod, row.protocol, row.port); got != want {
 					t.Errorf("with networkPolicy %q: %v, want %v", setting, got, want)
 				}
 			}
@@ -63,8 +62,8 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 }
 
 func TestTheNetworkPolicyIsAboutTheNodesAndWhatComesToThem(t *testing.T) {
-	policy := networkPolicy(network(3), "bitcoin-controller")
-	if !selects(t, &policy.Spec.PodSelector, podTemplate(network(3), "image", credentials.AuthConfig{}).Labels) {
+	policy := NetworkPolicy(network(3), "bitcoin-controller")
+	if !selects(t, &policy.Spec.PodSelector, PodTemplate(network(3), "image", Auth{}).Labels) {
 		t.Error("it does not choose the nodes")
 	}
 	if diff := cmp.Diff([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, policy.Spec.PolicyTypes); diff != "" {
@@ -73,7 +72,7 @@ func TestTheNetworkPolicyIsAboutTheNodesAndWhatComesToThem(t *testing.T) {
 }
 
 func TestThePodsThatTheNetworkPolicyAdmitsAreTheController(t *testing.T) {
-	text, err := os.ReadFile("../manifests/controller/deployment.yaml")
+	text, err := os.ReadFile("../../manifests/controller/deployment.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +80,8 @@ func TestThePodsThatTheNetworkPolicyAdmitsAreTheController(t *testing.T) {
 	if err := yaml.UnmarshalStrict(text, &deployment); err != nil {
 		t.Fatal(err)
 	}
-	policy := networkPolicy(network(3), "bitcoin-controller")
-	if labels := deployment.Spec.Template.Labels; !admitted(t, policy, "bitcoin-controller", labels, corev1.ProtocolTCP, rpcPort) {
+	policy := NetworkPolicy(network(3), "bitcoin-controller")
+	if labels := deployment.Spec.Template.Labels; !admitted(t, policy, "bitcoin-controller", labels, corev1.ProtocolTCP, api.RPCPort) {
 		t.Errorf("pods with the labels %v don't get to the nodes' RPC", labels)
 	}
 }
