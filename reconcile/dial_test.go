@@ -85,7 +85,7 @@ func (w *world) setNetworkActive(t *testing.T, on bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := client.SetNetworkActive(t.Context(), on); err != nil {
+		if err := client.Do(t.Context(), &rpc.Call{Method: "setnetworkactive", Params: []any{on}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -46,7 +46,7 @@ func TestBatchReplies(t *testing.T) {
 			url, _ := rawServer(t, fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n\r\n%s", tc.status, http.StatusText(tc.status), tc.reply))
 			c := newTestClient(t, Config{URL: url})
 			got := make([]int64, 3)
-			calls := []*Call{GetBlockCountCall(&got[0]), GetBlockCountCall(&got[1]), GetBlockCountCall(&got[2])}
+			calls := []*Call{getBlockCountCall(&got[0]), getBlockCountCall(&got[1]), getBlockCountCall(&got[2])}
 			err := c.Batch(t.Context(), calls...)
 			if !errors.Is(err, tc.whole) {
 				t.Fatalf("batch: %v, want %v", err, tc.whole)
@@ -108,7 +108,7 @@ func TestMatchingIsByIDAlone(t *testing.T) {
 		replies := []any{}
 		lost := map[int]bool{}
 		for i := range calls {
-			calls[i] = GetBlockCountCall(&got[i])
+			calls[i] = getBlockCountCall(&got[i])
 			if lost[i] = rng.IntN(4) == 0; !lost[i] {
 				replies = append(replies, map[string]any{"id": int64(first) + int64(i), "result": i * i})
 			}

@@ -89,7 +89,7 @@ func benchmark(b *testing.B, do func(*testing.B, *Client)) {
 
 func BenchmarkCall(b *testing.B) {
 	benchmark(b, func(b *testing.B, c *Client) {
-		if _, err := c.GetBlockCount(b.Context()); err != nil {
+		if _, err := getBlockCount(b.Context(), c); err != nil {
 			b.Fatal(err)
 		}
 	})
@@ -99,7 +99,7 @@ func BenchmarkCall(b *testing.B) {
 func BenchmarkBatch(b *testing.B) {
 	benchmark(b, func(b *testing.B, c *Client) {
 		var height int64
-		calls := []*Call{GetBlockCountCall(&height)}
+		calls := []*Call{getBlockCountCall(&height)}
 		for range 8 {
 			calls = append(calls, AddNodeCall("10.0.0.2", OneTry), AddNodeCall("10.0.0.2", Add))
 		}

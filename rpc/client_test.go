@@ -151,7 +151,7 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 			}
 			c := newTestClient(t, Config{URL: srv.URL, Timeout: timeout, MaxBody: 64 << 10, MaxValues: 1000})
 			begin := time.Now()
-			n, err := c.GetBlockCount(t.Context())
+			n, err := getBlockCount(t.Context(), c)
 			for _, want := range tc.want {
 				if !errors.Is(err, want) && !sameStatus(err, want) {
 					t.Errorf("error %v, want %v", err, want)
@@ -169,7 +169,7 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 
 func TestRefusedIsUnreachable(t *testing.T) {
 	c := newTestClient(t, Config{URL: "http://127.0.0.1:1"}) // nobody listens
-	call := GetBlockCountCall(new(int64))
+	call := getBlockCountCall(new(int64))
 	err := c.Batch(t.Context(), call)
 	for _, want := range []error{ErrUnreachable, syscall.ECONNREFUSED} {
 		if !errors.Is(err, want) || !errors.Is(call.Err, want) {
@@ -186,7 +186,7 @@ func TestCallersContext(t *testing.T) {
 	t.Run("a cancellation stays one", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(10*time.Millisecond, cancel)
-		_, err := c.GetNetworkInfo(ctx)
+		_, err := get(ctx, c, GetNetworkInfoCall)
 		if !errors.Is(err, context.Canceled) || errors.Is(err, ErrTimeout) {
 			t.Errorf("error %v, want context.Canceled and no ErrTimeout", err)
 		}
@@ -194,7 +194,7 @@ func TestCallersContext(t *testing.T) {
 	t.Run("a sooner deadline is a timeout", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		_, err := c.GetNetworkInfo(ctx)
+		_, err := get(ctx, c, GetNetworkInfoCall)
 		if !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want ErrTimeout and context.DeadlineExceeded", err)
 		}
@@ -202,7 +202,7 @@ func TestCallersContext(t *testing.T) {
 	t.Run("an HTTP client's own timeout is one too", func(t *testing.T) {
 		own := &http.Client{Timeout: 10 * time.Millisecond, Transport: &http.Transport{}}
 		defer own.CloseIdleConnections()
-		_, err := newTestClient(t, Config{URL: srv.URL, HTTPClient: own}).GetNetworkInfo(t.Context())
+		_, err := get(t.Context(), newTestClient(t, Config{URL: srv.URL, HTTPClient: own}), GetNetworkInfoCall)
 		if !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want ErrTimeout and context.DeadlineExceeded", err)
 		}
@@ -222,10 +222,10 @@ func TestTheNextCallWorksAfterATimeout(t *testing.T) {
 	c := newTestClient(t, Config{URL: srv.URL, Timeout: soon})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := c.GetBlockCount(ctx); !errors.Is(err, ErrTimeout) {
+	if _, err := getBlockCount(ctx, c); !errors.Is(err, ErrTimeout) {
 		t.Fatalf("first call: %v, want ErrTimeout", err)
 	}
-	if n, err := c.GetBlockCount(t.Context()); err != nil || n != 7 {
+	if n, err := getBlockCount(t.Context(), c); err != nil || n != 7 {
 		t.Errorf("second call: %d, %v, want 7", n, err)
 	}
 }
@@ -257,7 +257,7 @@ func TestNoErrorHoldsACredential(t *testing.T) {
 			t.Cleanup(srv.Close)
 			cfg := Config{URL: srv.URL, User: testUser, Password: testPassword}
 			c := newTestClient(t, cfg)
-			_, err := c.GetBlockCount(t.Context())
+			_, err := getBlockCount(t.Context(), c)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -283,7 +283,7 @@ func TestAnErrorIsALineThatATerminalCanShow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(text(200, reply))
 			t.Cleanup(srv.Close)
-			_, err := newTestClient(t, Config{URL: srv.URL}).GetBlockCount(t.Context())
+			_, err := getBlockCount(t.Context(), newTestClient(t, Config{URL: srv.URL}))
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -303,7 +303,7 @@ func TestTheEnvironmentsProxyIsIgnored(t *testing.T) {
 
 func TestTheOneXFormOfAResultIsUnderstood(t *testing.T) {
 	url, _ := rawServer(t, []byte("HTTP/1.1 200 OK\r\n\r\n{\"result\":42,\"error\":null,\"id\":1}\n"))
-	n, err := newTestClient(t, Config{URL: url}).GetBlockCount(t.Context())
+	n, err := getBlockCount(t.Context(), newTestClient(t, Config{URL: url}))
 	if err != nil || n != 42 {
 		t.Errorf("height %d, error %v, want 42", n, err)
 	}

@@ -35,8 +35,8 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for _, call := range []*Call{
 			GetBlockchainInfoCall(new(BlockchainInfo)), GetNetworkInfoCall(new(NetworkInfo)),
-			GetPeerInfoCall(new([]Peer)), GetAddedNodeInfoCall(new([]AddedNode)),
-			GetBlockCountCall(new(int64)), {Method: "stop"}, {Method: "raw", Result: new(json.RawMessage)},
+			getPeerInfoCall(new([]peer)), GetAddedNodeInfoCall(new([]AddedNode)),
+			getBlockCountCall(new(int64)), {Method: "stop"}, {Method: "raw", Result: new(json.RawMessage)},
 		} {
 			c.decodeSingle(call, 1, status, body)
 			if call.Err != nil {
@@ -63,7 +63,7 @@ func FuzzBatch(f *testing.F) {
 		got := make([]int64, 4)
 		var calls []*Call
 		for i := range got {
-			calls = append(calls, GetBlockCountCall(&got[i]))
+			calls = append(calls, getBlockCountCall(&got[i]))
 		}
 		return got, calls, c.decodeBatch(calls, 0, status, body)
 	}

@@ -50,29 +50,6 @@ type BlockchainInfo struct {
 	Warnings             Warnings `json:"warnings"`
 }
 
-// Peer is what is used of an entry of getpeerinfo: one connection. Its Addr is
-// what DisconnectNode takes.
-type Peer struct {
-	ID             int64  `json:"id"`
-	Addr           string `json:"addr"` // as it was dialled; of an inbound peer ip:port, the port ephemeral
-	Inbound        bool   `json:"inbound"`
-	ConnectionType string `json:"connection_type"` // "manual", "inbound", ...; since v0.21
-	AddNode        bool   `json:"addnode"`         // what said "manual" before v0.21
-	ConnTime       int64  `json:"conntime"`        // Unix time in seconds
-	Subversion     string `json:"subver"`
-}
-
-// Manual reports whether this end dialled the connection because of addnode.
-func (p Peer) Manual() bool { return p.ConnectionType == "manual" || p.AddNode }
-
-// ChainTip is a tip of the block tree (bitcoind: getchaintips).
-type ChainTip struct {
-	Height    int64  `json:"height"`
-	Hash      string `json:"hash"`
-	BranchLen int64  `json:"branchlen"` // blocks since the branch left the active chain; 0 for the active tip
-	Status    string `json:"status"`    // "active", "valid-fork", "valid-headers", "headers-only", "invalid"
-}
-
 // Warnings are a node's warnings: a list since v28, one string before.
 type Warnings []string
 

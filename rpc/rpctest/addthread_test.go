@@ -84,7 +84,7 @@ func TestWhenTheThreadDials(t *testing.T) {
 			c := newClient(t, n, 0)
 			add := func(letters []string) {
 				for _, l := range letters {
-					if err := c.AddNode(t.Context(), addrs[l]); err != nil {
+					if err := c.addNode(t.Context(), addrs[l], rpc.Add); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -111,7 +111,7 @@ func TestAFreeSlotIsTakenAtOnce(t *testing.T) {
 	var addrs []string
 	for range maxAddedConnections + 1 {
 		addrs = append(addrs, newNode(t, net, "").IP())
-		if err := c.AddNode(t.Context(), addrs[len(addrs)-1]); err != nil {
+		if err := c.addNode(t.Context(), addrs[len(addrs)-1], rpc.Add); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,7 +133,7 @@ func TestALostPeerIsDialledAgainUntilRemoved(t *testing.T) {
 	net, clock := newManualNetwork(t)
 	n, peer := newNode(t, net, ""), newNode(t, net, "")
 	c := newClient(t, n, 0)
-	if err := c.AddNode(t.Context(), peer.IP()); err != nil {
+	if err := c.addNode(t.Context(), peer.IP(), rpc.Add); err != nil {
 		t.Fatal(err)
 	}
 	for _, removed := range []bool{false, true} {
@@ -142,7 +142,7 @@ func TestALostPeerIsDialledAgainUntilRemoved(t *testing.T) {
 			t.Fatalf("peers %v, want one", n.Peers())
 		}
 		if removed {
-			if err := c.RemoveNode(t.Context(), peer.IP()); err != nil {
+			if err := c.addNode(t.Context(), peer.IP(), rpc.Remove); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -168,7 +168,7 @@ func TestOneTryToADeadAddressBlocksForTheTimeout(t *testing.T) {
 	c := newClient(t, n, 0)
 	for _, addr := range []string{nowhere, deleted.IP(), unroutable.IP()} {
 		done := make(chan error, 1)
-		go func() { done <- c.OneTry(t.Context(), addr) }()
+		go func() { done <- c.addNode(t.Context(), addr, rpc.OneTry) }()
 		eventually(t, "the call waits", func() bool { return clock.Timers() == 1 })
 		clock.Advance(999 * time.Millisecond)
 		select {
