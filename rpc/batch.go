@@ -13,18 +13,16 @@ import (
 	"strings"
 )
 
-// Call is one request and, after Do or Batch returned, its outcome. A Call may
-// be used again, but not by two goroutines at once.
+// Call is one request and, after Do or Batch returned, its outcome. A Call may be used again, but not by two goroutines
+// at once.
 type Call struct {
 	Method string
 	Params []any // positional; nil is none
 
-	// Result points to what the result is decoded into, and is set to zero
-	// first; nil discards the result. A null result is an error (ErrBadReply)
-	// unless Result is a *json.RawMessage.
+	// Result points to what the result is decoded into, and is set to zero first; nil discards the result. A null
+	// result is an error (ErrBadReply) unless Result is a *json.RawMessage.
 	Result any
-	// Err is nil if bitcoind did what was asked; else an *Error, or why there
-	// is no answer.
+	// Err is nil if bitcoind did what was asked; else an *Error, or why there is no answer.
 	Err error
 }
 
@@ -35,8 +33,8 @@ type wireRequest struct {
 	Params  []any  `json:"params"`
 }
 
-// wireReply is a reply of JSON-RPC 1.x (result and error both there, one of
-// them null) as well as 2.0 (one of them there).
+// wireReply is a reply of JSON-RPC 1.x (result and error both there, one of them null) as well as 2.0 (one of them
+// there).
 type wireReply struct {
 	Result json.RawMessage `json:"result"`
 	Error  *wireError      `json:"error"`
@@ -68,10 +66,9 @@ func (c *Client) Do(ctx context.Context, call *Call) error {
 	return call.Err
 }
 
-// Batch makes all calls in one round trip; bitcoind works them off in order,
-// and each has its own Err. The returned error is non-nil only if the round
-// trip as a whole failed; it is then the Err of every call too, and what
-// bitcoind did of it is not known. No calls are no round trip.
+// Batch makes all calls in one round trip; bitcoind works them off in order, and each has its own Err. The returned
+// error is non-nil only if the round trip as a whole failed; it is then the Err of every call too, and what bitcoind
+// did of it is not known. No calls are no round trip.
 func (c *Client) Batch(ctx context.Context, calls ...*Call) error {
 	if len(calls) == 0 {
 		return nil
@@ -127,8 +124,7 @@ func (call *Call) repeatable() bool {
 	return strings.HasPrefix(call.Method, "get")
 }
 
-// decodeSingle looks into the body before the status: an RPC error comes with
-// 200 in 2.0, with 404 or 500 in 1.x.
+// decodeSingle looks into the body before the status: an RPC error comes with 200 in 2.0, with 404 or 500 in 1.x.
 func (c *Client) decodeSingle(call *Call, id int64, status int, body []byte) {
 	var reply wireReply
 	err := unmarshalReply(status, body, &reply)
@@ -202,8 +198,8 @@ func (c *Client) settle(call *Call, status int, reply *wireReply) {
 	}
 }
 
-// decodeResult zeroes the target first: json leaves in place what a reply
-// doesn't mention, and an earlier reply must not shine through.
+// decodeResult zeroes the target first: json leaves in place what a reply doesn't mention, and an earlier reply must
+// not shine through.
 func decodeResult(into any, result json.RawMessage) error {
 	if raw, ok := into.(*json.RawMessage); ok {
 		*raw = bytes.Clone(result)
@@ -224,8 +220,8 @@ func (c *Client) rpcError(method string, e *wireError) *Error {
 	return &Error{Code: e.Code, Message: c.redact(e.Message), Method: method}
 }
 
-// unmarshalReply decodes a body that should be JSON-RPC, or says what it is
-// instead. The body itself is never repeated: it may be anything.
+// unmarshalReply decodes a body that should be JSON-RPC, or says what it is instead. The body itself is never repeated:
+// it may be anything.
 func unmarshalReply(status int, body []byte, into any) error {
 	err := json.Unmarshal(body, into)
 	switch {

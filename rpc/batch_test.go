@@ -97,8 +97,7 @@ func TestAnEarlierReplyDoesNotShineThrough(t *testing.T) {
 	}
 }
 
-// Whatever the order and the gaps, every call gets its own reply or is said to
-// have none.
+// Whatever the order and the gaps, every call gets its own reply or is said to have none.
 func TestMatchingIsByIDAlone(t *testing.T) {
 	c := newTestClient(t, Config{URL: "http://127.0.0.1:1"})
 	property := func(n uint8, first int32, seed uint64) bool {

@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// echo answers every call with a height, in process: what is left is the
-// client's own cost and that of http.Client.
+// echo answers every call with a height, in process: what is left is the client's own cost and that of http.Client.
 type echo struct{ answer func(body []byte) []byte }
 
 func (e echo) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -1,12 +1,9 @@
-// Package rpc is a client of one bitcoind's JSON-RPC interface, and of as many
-// nodes at once as one has clients: small, typed, and bounded in time and
-// memory whatever the node does. It speaks JSON-RPC 2.0 and understands the
-// 1.x replies of versions before v28.
+// Package rpc is a client of one bitcoind's JSON-RPC interface, and of as many nodes at once as one has clients: small,
+// typed, and bounded in time and memory whatever the node does. It speaks JSON-RPC 2.0 and understands the 1.x replies
+// of versions before v28.
 //
-// Round trips fail with the sentinels of this package (ErrUnreachable,
-// ErrTimeout, ErrUnauthorized, ...); what bitcoind itself refuses is an *Error
-// with bitcoind's code. No error, and no printed Config or Client, holds a
-// credential.
+// Round trips fail with the sentinels of this package (ErrUnreachable, ErrTimeout, ErrUnauthorized, ...); what bitcoind
+// itself refuses is an *Error with bitcoind's code. No error, and no printed Config or Client, holds a credential.
 package rpc
 
 import (
@@ -30,8 +27,8 @@ const (
 	defaultUserAgent = "bitcoin-controller"
 
 	redacted = "[redacted]"
-	// Shorter secrets are not searched for in a node's texts: replacing every
-	// "a" would garble the text and give the secret away.
+	// Shorter secrets are not searched for in a node's texts: replacing every "a" would garble the text and give the
+	// secret away.
 	shortestRedacted = 8
 )
 
@@ -41,20 +38,18 @@ type Config struct {
 	User     string // no colon: HTTP basic authentication can't carry one
 	Password string `json:"-"`
 
-	// Timeout is the deadline of one call or batch as a whole, from dialling
-	// to the last byte; a sooner one of the context wins. Default 10 s. A
-	// batch is worked off in order, so one with onetry calls needs bitcoind's
-	// -timeout (5 s by default) for each address that may be dead.
+	// Timeout is the deadline of one call or batch as a whole, from dialling to the last byte; a sooner one of the
+	// context wins. Default 10 s. A batch is worked off in order, so one with onetry calls needs bitcoind's -timeout (5
+	// s by default) for each address that may be dead.
 	Timeout time.Duration
 	// MaxBody is the greatest reply accepted, in bytes. Default 1 MiB.
 	MaxBody int64
-	// MaxValues is how many values a reply may hold, those within others
-	// counted: decoded, one of three bytes may take fifty. Default 65,536.
+	// MaxValues is how many values a reply may hold, those within others counted: decoded, one of three bytes may take
+	// fifty. Default 65,536.
 	MaxValues int
 	// UserAgent is sent with every request. Default "bitcoin-controller".
 	UserAgent string
-	// HTTPClient replaces the package-wide pooled transport. Redirects are
-	// refused and cookies ignored in any case.
+	// HTTPClient replaces the package-wide pooled transport. Redirects are refused and cookies ignored in any case.
 	HTTPClient *http.Client
 }
 
@@ -63,8 +58,8 @@ func (c Config) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "rpc.Config{URL: %q, User: %q}", redactURL(c.URL), c.User)
 }
 
-// Client calls one node. It is safe for concurrent use. It keeps no state of
-// the node, and by default no connections of its own, so thousands are cheap.
+// Client calls one node. It is safe for concurrent use. It keeps no state of the node, and by default no connections of
+// its own, so thousands are cheap.
 type Client struct {
 	url       string
 	host      string
@@ -77,8 +72,8 @@ type Client struct {
 	sequence  atomic.Int64 // last request id given out
 }
 
-// NewClient checks the configuration; it doesn't talk to the node. Its errors
-// never repeat the URL, which may hold what should not have been in it.
+// NewClient checks the configuration; it doesn't talk to the node. Its errors never repeat the URL, which may hold what
+// should not have been in it.
 func NewClient(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.URL)
 	switch {
@@ -116,9 +111,8 @@ func NewClient(cfg Config) (*Client, error) {
 // Format prints the node's address and nothing else, whatever the verb.
 func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "rpc.Client{%s}", c.host) }
 
-// roundTrip posts one body and returns status and body of the reply. what is
-// the call in words, for errors. What may be repeated is, by net/http, if a
-// kept connection turns out to be dead: as after a restart of the node.
+// roundTrip posts one body and returns status and body of the reply. what is the call in words, for errors. What may be
+// repeated is, by net/http, if a kept connection turns out to be dead: as after a restart of the node.
 func (c *Client) roundTrip(caller context.Context, what string, body []byte, repeatable bool) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(caller, c.timeout)
 	defer cancel()
@@ -145,9 +139,8 @@ func (c *Client) roundTrip(caller context.Context, what string, body []byte, rep
 	return resp.StatusCode, reply, nil
 }
 
-// readBody reads no more than one byte over the limit, and nothing at all of
-// a reply that announces itself as too large. Values are counted by the commas
-// between them, before anything is decoded.
+// readBody reads no more than one byte over the limit, and nothing at all of a reply that announces itself as too
+// large. Values are counted by the commas between them, before anything is decoded.
 func (c *Client) readBody(resp *http.Response) ([]byte, error) {
 	tooLarge := func() error { return fmt.Errorf("%w: over the limit of %d bytes", ErrTooLarge, c.maxBody) }
 	if resp.ContentLength > c.maxBody {
@@ -180,8 +173,7 @@ func (c *Client) redact(text string) string {
 	return text
 }
 
-// redactURL removes the user information of a URL, and all of one that doesn't
-// parse.
+// redactURL removes the user information of a URL, and all of one that doesn't parse.
 func redactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -56,8 +56,7 @@ func hang(w http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// trickle sends a byte of a legal reply now and then, so that no timeout
-// between bytes would ever fire.
+// trickle sends a byte of a legal reply now and then, so that no timeout between bytes would ever fire.
 func trickle(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	tick := time.NewTicker(5 * time.Millisecond)

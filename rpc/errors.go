@@ -33,8 +33,7 @@ const (
 // maxErrorText is how many bytes of a text from the wire an error shows.
 const maxErrorText = 200
 
-// Answers of bitcoind that callers decide upon, for errors.Is. Each matches
-// every *Error of its code.
+// Answers of bitcoind that callers decide upon, for errors.Is. Each matches every *Error of its code.
 var (
 	ErrAlreadyAdded   error = &Error{Code: CodeAlreadyAdded, Message: "node already added"}
 	ErrNotAdded       error = &Error{Code: CodeNotAdded, Message: "node not added"}
@@ -45,9 +44,8 @@ var (
 	ErrMethodNotFound error = &Error{Code: CodeMethodNotFound, Message: "method not found"}
 )
 
-// Failures of the round trip, for errors.Is. ErrTimeout always comes with
-// context.DeadlineExceeded, ErrUnreachable with the net error of the dial.
-// A caller's own cancellation is none of these: it stays context.Canceled.
+// Failures of the round trip, for errors.Is. ErrTimeout always comes with context.DeadlineExceeded, ErrUnreachable with
+// the net error of the dial. A caller's own cancellation is none of these: it stays context.Canceled.
 var (
 	ErrUnauthorized = errors.New("unauthorized: wrong or no RPC credentials")
 	ErrForbidden    = errors.New("forbidden: address not in rpcallowip or method not in rpcwhitelist")
@@ -93,8 +91,8 @@ func (e *StatusError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", e.Status, http.StatusText(e.Status)))
 }
 
-// Unwrap gives the sentinel for the statuses that have one
-// (bitcoind: httprpc.cpp HTTPReq_JSONRPC, httpserver.cpp http_request_cb).
+// Unwrap gives the sentinel for the statuses that have one (bitcoind: httprpc.cpp HTTPReq_JSONRPC, httpserver.cpp
+// http_request_cb).
 func (e *StatusError) Unwrap() error {
 	switch e.Status {
 	case http.StatusUnauthorized:
@@ -107,8 +105,8 @@ func (e *StatusError) Unwrap() error {
 	return nil
 }
 
-// classify names what went wrong on the wire. caller is the context given to
-// the call, bounded the same with the call's own deadline.
+// classify names what went wrong on the wire. caller is the context given to the call, bounded the same with the call's
+// own deadline.
 func (c *Client) classify(caller, bounded context.Context, err error) error {
 	if errors.Is(caller.Err(), context.Canceled) {
 		return context.Canceled
@@ -137,8 +135,7 @@ func (c *Client) classify(caller, bounded context.Context, err error) error {
 
 var errTimedOut = fmt.Errorf("%w: %w", ErrTimeout, context.DeadlineExceeded)
 
-// excerpt is the first line of a text, not all of a long one, and nothing that
-// a terminal would obey.
+// excerpt is the first line of a text, not all of a long one, and nothing that a terminal would obey.
 func excerpt(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	if len(line) > maxErrorText {

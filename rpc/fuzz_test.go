@@ -24,8 +24,8 @@ func addTranscripts(f *testing.F) {
 	}
 }
 
-// FuzzReply feeds the decoder of single replies. It may take a reply for good
-// only if it is JSON, with status 200, of our id and with a result.
+// FuzzReply feeds the decoder of single replies. It may take a reply for good only if it is JSON, with status 200, of
+// our id and with a result.
 func FuzzReply(f *testing.F) {
 	addTranscripts(f)
 	// What is there twice counts as what it is last, whatever it was before.
@@ -53,8 +53,8 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// FuzzBatch feeds the batch matcher. Every call is settled one way or the
-// other, and the order of the replies makes no difference.
+// FuzzBatch feeds the batch matcher. Every call is settled one way or the other, and the order of the replies makes no
+// difference.
 func FuzzBatch(f *testing.F) {
 	addTranscripts(f)
 	f.Add(200, []byte(`[{"result":1,"id":3},{"result":2,"id":1},{"error":{"code":-23,"message":""},"id":2},{"result":0,"id":0}]`))

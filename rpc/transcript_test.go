@@ -40,8 +40,8 @@ func firstID(tr *transcript.Transcript) int64 {
 	return 1
 }
 
-// rawServer answers every request with these very bytes and hangs up. It
-// returns its URL and a way to get the last request body.
+// rawServer answers every request with these very bytes and hangs up. It returns its URL and a way to get the last
+// request body.
 func rawServer(t testing.TB, reply []byte) (string, func() []byte) {
 	t.Helper()
 	bodies := make(chan []byte, 16)
@@ -201,8 +201,8 @@ func TestEveryTranscriptIsACase(t *testing.T) {
 	}
 }
 
-// asVersion2 decodes a request and puts 2.0 where 1.0 was recorded, since that
-// is all the client speaks. A version that is no string stays what it is.
+// asVersion2 decodes a request and puts 2.0 where 1.0 was recorded, since that is all the client speaks. A version that
+// is no string stays what it is.
 func asVersion2(t *testing.T, body []byte) any {
 	t.Helper()
 	var v any

@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// AddedNode is an entry of the added-node list, which lives in the node's
-// memory only (bitcoind: getaddednodeinfo).
+// AddedNode is an entry of the added-node list, which lives in the node's memory only (bitcoind: getaddednodeinfo).
 type AddedNode struct {
 	Address   string             `json:"addednode"` // exactly as it was added
 	Connected bool               `json:"connected"` // by an outbound connection to this entry
@@ -30,8 +29,8 @@ type NetworkInfo struct {
 	Warnings       Warnings `json:"warnings"`
 }
 
-// Release is the version as people write it: 290500 is "29.5.0", and before
-// v22, when the first number was still 0, 210100 is "0.21.1".
+// Release is the version as people write it: 290500 is "29.5.0", and before v22, when the first number was still 0,
+// 210100 is "0.21.1".
 func (n NetworkInfo) Release() string {
 	major, minor, patch := n.Version/10000, n.Version/100%100, n.Version%100
 	if major < 22 {

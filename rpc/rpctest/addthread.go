@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// The added-node thread's own figures (bitcoind: net.cpp
-// ThreadOpenAddedConnections, net.h MAX_ADDNODE_CONNECTIONS).
+// The added-node thread's own figures (bitcoind: net.cpp ThreadOpenAddedConnections, net.h MAX_ADDNODE_CONNECTIONS).
 const (
 	lookEvery           = 2 * time.Second  // while there is nothing to dial
 	sleepAfterDialling  = 60 * time.Second // after a look that dialled anything
@@ -15,18 +14,16 @@ const (
 	maxAddedConnections = 8
 )
 
-// addThread is the thread that dials what is on the added list. It is no
-// thread here: a timer is set only while there is something to dial, so nodes
-// at rest cost nothing, and its looks at an unchanged list happen in theory.
+// addThread is the thread that dials what is on the added list. It is no thread here: a timer is set only while there
+// is something to dial, so nodes at rest cost nothing, and its looks at an unchanged list happen in theory.
 type addThread struct {
 	next     time.Time // of the next look; when past, looks are lookEvery apart since
 	dialling bool
 	stop     func() bool // the timer that is set, if any
 }
 
-// wakeThread sets the timer for the thread's next look if there will be
-// something to dial. freed says that the last of the slots has just become
-// free, for which the thread may have waited.
+// wakeThread sets the timer for the thread's next look if there will be something to dial. freed says that the last of
+// the slots has just become free, for which the thread may have waited.
 func (p *process) wakeThread(freed bool) {
 	t := &p.thread
 	if !p.up || t.dialling || t.stop != nil || p.slots >= maxAddedConnections || len(p.unconnected()) == 0 {
@@ -57,8 +54,7 @@ func (p *process) look() {
 	p.dialNext(names)
 }
 
-// dialNext dials the first of the names, and after a pause the others. It ends
-// when there is no slot for the next.
+// dialNext dials the first of the names, and after a pause the others. It ends when there is no slot for the next.
 func (p *process) dialNext(names []string) {
 	if len(names) == 0 || p.slots >= maxAddedConnections {
 		p.thread.dialling = false
@@ -90,8 +86,7 @@ func (t *addThread) end() {
 	}
 }
 
-// add appends to the list unless it has this string or another of the same
-// address (bitcoind: net.cpp AddNode).
+// add appends to the list unless it has this string or another of the same address (bitcoind: net.cpp AddNode).
 func (p *process) add(addr string) bool {
 	at, isAddress := resolve(addr)
 	if slices.ContainsFunc(p.added, func(other string) bool {
@@ -126,8 +121,8 @@ func (p *process) unconnected() []string {
 	return names
 }
 
-// addedConn finds the connection behind an entry, by the address that it
-// stands for, whoever dialled it under whatever name.
+// addedConn finds the connection behind an entry, by the address that it stands for, whoever dialled it under whatever
+// name.
 func (p *process) addedConn(name string) (*conn, netip.AddrPort) {
 	at, isAddress := resolve(name)
 	if !isAddress {

@@ -13,8 +13,8 @@ import (
 
 const nowhere = "127.255.255.1" // no node is ever there
 
-// dialTimes runs the clock for a minute or two and says when, after the start
-// of the watch, each peer was connected. What never was is not in it.
+// dialTimes runs the clock for a minute or two and says when, after the start of the watch, each peer was connected.
+// What never was is not in it.
 func dialTimes(n *Node, clock *ManualClock, d time.Duration) map[string]time.Duration {
 	at := map[string]time.Duration{}
 	for passed := time.Duration(0); ; passed += 100 * time.Millisecond {
@@ -32,8 +32,8 @@ func dialTimes(n *Node, clock *ManualClock, d time.Duration) map[string]time.Dur
 
 var dialCases = map[string]struct {
 	conf string
-	// Of the nodes A, B, C, and what is nowhere or closed, the list before
-	// and after so much time, and when each is connected after that.
+	// Of the nodes A, B, C, and what is nowhere or closed, the list before and after so much time, and when each is
+	// connected after that.
 	before []string
 	passes time.Duration
 	after  []string
@@ -183,8 +183,8 @@ func TestOneTryToADeadAddressBlocksForTheTimeout(t *testing.T) {
 	}
 }
 
-// Whatever is dialled, removed, dropped and restarted in whatever order, both
-// ends of every connection agree, and no node has more than its slots.
+// Whatever is dialled, removed, dropped and restarted in whatever order, both ends of every connection agree, and no
+// node has more than its slots.
 func TestTheWorldStaysConsistent(t *testing.T) {
 	net, clock := newManualNetwork(t)
 	var nodes []*Node

@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// RPCAuth returns the value of an rpcauth line: user:salt$hash, where hash is
-// HMAC-SHA256 of the password with the salt's text as key
-// (bitcoind: share/rpcauth/rpcauth.py).
+// RPCAuth returns the value of an rpcauth line: user:salt$hash, where hash is HMAC-SHA256 of the password with the
+// salt's text as key (bitcoind: share/rpcauth/rpcauth.py).
 func RPCAuth(user, password, salt string) string {
 	return user + ":" + salt + "$" + passwordHash(password, salt)
 }

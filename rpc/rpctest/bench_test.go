@@ -9,8 +9,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
-// BenchmarkThousandNodes says what a thousand fakes cost in one process, at
-// rest and meshed with eight peers each by RPC.
+// BenchmarkThousandNodes says what a thousand fakes cost in one process, at rest and meshed with eight peers each by
+// RPC.
 func BenchmarkThousandNodes(b *testing.B) {
 	const n = 1000
 	for b.Loop() {

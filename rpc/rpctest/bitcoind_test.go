@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestConformanceOfBitcoind runs the suite against real processes on loopback
-// addresses if BITCOIND names the program (up to 20 at a time, three minutes).
+// TestConformanceOfBitcoind runs the suite against real processes on loopback addresses if BITCOIND names the program
+// (up to 20 at a time, three minutes).
 func TestConformanceOfBitcoind(t *testing.T) {
 	program := os.Getenv("BITCOIND")
 	if program == "" {

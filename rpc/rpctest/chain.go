@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// block is shared by all nodes that know it: its ancestors come with it, so a
-// node's whole chain is a pointer.
+// block is shared by all nodes that know it: its ancestors come with it, so a node's whole chain is a pointer.
 type block struct {
 	hash   string
 	height int64
@@ -47,8 +46,8 @@ type chain struct {
 	forks []fork
 }
 
-// learn takes up a block with its ancestors and reports whether it is the new
-// tip: only more work wins, and of equals the first seen.
+// learn takes up a block with its ancestors and reports whether it is the new tip: only more work wins, and of equals
+// the first seen.
 func (c *chain) learn(b *block) bool {
 	if c.knows(b) {
 		return false

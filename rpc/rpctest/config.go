@@ -24,8 +24,8 @@ const (
 	automaticOutbound     = 11
 )
 
-// readConfig reads a bitcoin.conf for regtest. What the fake doesn't model is
-// skipped; what makes bitcoind exit at start is an error.
+// readConfig reads a bitcoin.conf for regtest. What the fake doesn't model is skipped; what makes bitcoind exit at
+// start is an error.
 func readConfig(text string, flavour Flavour) (*config, error) {
 	values := settings(text)
 	access, err := readAccess(values)
@@ -55,8 +55,8 @@ func readConfig(text string, flavour Flavour) (*config, error) {
 	return c, nil
 }
 
-// settings collects the values of each key of the global and of the regtest
-// section, in order. nokey=1 drops what came before, as bitcoind does.
+// settings collects the values of each key of the global and of the regtest section, in order. nokey=1 drops what came
+// before, as bitcoind does.
 func settings(text string) map[string][]string {
 	values := map[string][]string{}
 	section := ""

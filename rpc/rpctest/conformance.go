@@ -13,14 +13,14 @@ import (
 
 // World is where Conformance gets its nodes: the fake, or real bitcoinds.
 type World interface {
-	// Start starts n nodes that have never met, with ConformanceConf in their
-	// configuration, and returns once they answer. They may end with t.
+	// Start starts n nodes that have never met, with ConformanceConf in their configuration, and returns once they
+	// answer. They may end with t.
 	Start(t testing.TB, n int) []Endpoint
-	// Restart ends a node's process and starts it again, at the same addresses
-	// and over the same data, and returns once it answers.
+	// Restart ends a node's process and starts it again, at the same addresses and over the same data, and returns once
+	// it answers.
 	Restart(t testing.TB, node Endpoint)
-	// Eventually waits until the condition holds, and returns false if it
-	// still does not once d of the world's own time has passed.
+	// Eventually waits until the condition holds, and returns false if it still does not once d of the world's own time
+	// has passed.
 	Eventually(d time.Duration, cond func() bool) bool
 }
 
@@ -30,9 +30,8 @@ type Endpoint struct {
 	Addr string // of its P2P side, from the other nodes: "ip", or "ip:port"
 }
 
-// Conformance checks what this project relies on in bitcoind. Run against the
-// fake it says that the fake is right, run against bitcoind that the suite is.
-// On real nodes it takes some minutes, since some of it is about time.
+// Conformance checks what this project relies on in bitcoind. Run against the fake it says that the fake is right, run
+// against bitcoind that the suite is. On real nodes it takes some minutes, since some of it is about time.
 func Conformance(t *testing.T, w World) {
 	for _, part := range []struct {
 		name string
@@ -60,9 +59,8 @@ func Conformance(t *testing.T, w World) {
 	}
 }
 
-// Times within which the world must have come round. What is to happen at
-// once, or when the thread next looks, has half of the minute that it would
-// take if the thread slept: a machine may be slow.
+// Times within which the world must have come round. What is to happen at once, or when the thread next looks, has half
+// of the minute that it would take if the thread slept: a machine may be slow.
 const (
 	shortly     = sleepAfterDialling / 2
 	afterASleep = sleepAfterDialling + shortly
@@ -217,8 +215,8 @@ func conformSpellings(t *testing.T, w World) {
 	if w.Eventually(nextLook, func() bool { return nodes[0].count() != 1 }) {
 		t.Errorf("%d connections", nodes[0].count())
 	}
-	// The dialled end knows the connection by the other's ephemeral port. The
-	// thread may have dialled anew before anybody looks.
+	// The dialled end knows the connection by the other's ephemeral port. The thread may have dialled anew before
+	// anybody looks.
 	dialledFrom := nodes[1].peers()[0].Addr
 	nodes[1].must("disconnectnode", dialledFrom)
 	eventuallyIn(t, w, shortly, "the connection is gone", func() bool {
@@ -251,8 +249,8 @@ func conformSlots(t *testing.T, w World) {
 	eventuallyIn(t, w, shortly, "onetry has connected the others", func() bool { return nodes[0].count() == len(nodes)-1 })
 }
 
-// conformFreedSlot takes a connected node off the list once the thread has
-// slept and waits for a slot: another gets it at once.
+// conformFreedSlot takes a connected node off the list once the thread has slept and waits for a slot: another gets it
+// at once.
 func conformFreedSlot(t *testing.T, w World, nodes []*rpcClient) {
 	w.Eventually(nextMinute, func() bool { return false })
 	for _, n := range nodes[1:] {
@@ -340,8 +338,7 @@ func conformBranches(t *testing.T, w World) {
 	}
 }
 
-// conformMesh has a pair dialled by one end only, and sends every node one
-// batch, all at the same time.
+// conformMesh has a pair dialled by one end only, and sends every node one batch, all at the same time.
 func conformMesh(t *testing.T, w World) {
 	const n = 20
 	nodes := startClients(t, w, n)

@@ -19,8 +19,8 @@ const (
 	stranger    = "127.0.0.9"   // an address that is on no list
 )
 
-// ConformanceConf are the lines of bitcoin.conf that the nodes of a World must
-// have: a user that may call everything, and one that is limited.
+// ConformanceConf are the lines of bitcoin.conf that the nodes of a World must have: a user that may call everything,
+// and one that is limited.
 func ConformanceConf() string {
 	return strings.Join([]string{
 		"rpcauth=" + RPCAuth(fullUser, suitePassword, "c0ffee00c0ffee00c0ffee00c0ffee00"),
@@ -30,8 +30,8 @@ func ConformanceConf() string {
 	}, "\n") + "\n"
 }
 
-// rpcClient is a client as plain as can be. It is not package rpc's, so that
-// the two ends of the suite can't share a misunderstanding.
+// rpcClient is a client as plain as can be. It is not package rpc's, so that the two ends of the suite can't share a
+// misunderstanding.
 type rpcClient struct {
 	Endpoint
 	t    testing.TB
@@ -49,8 +49,7 @@ type rpcAnswer struct {
 	ID     *int            `json:"id"`
 }
 
-// suiteTimeout is what one round trip may take: many onetry calls, each to a
-// real node on a slow machine.
+// suiteTimeout is what one round trip may take: many onetry calls, each to a real node on a slow machine.
 const suiteTimeout = time.Minute
 
 func newRPCClient(t testing.TB, e Endpoint) *rpcClient {
@@ -59,8 +58,7 @@ func newRPCClient(t testing.TB, e Endpoint) *rpcClient {
 	return &rpcClient{Endpoint: e, t: t, http: &http.Client{Transport: transport, Timeout: suiteTimeout}}
 }
 
-// exchange makes an HTTP request and returns status and body. No user is no
-// credentials.
+// exchange makes an HTTP request and returns status and body. No user is no credentials.
 func (c *rpcClient) exchange(method, path, user, password, body string) (int, []byte) {
 	c.t.Helper()
 	req, err := http.NewRequestWithContext(c.t.Context(), method, strings.TrimSuffix(c.URL, "/")+path, strings.NewReader(body))

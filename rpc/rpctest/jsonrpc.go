@@ -7,8 +7,7 @@ import (
 	"fmt"
 )
 
-// bitcoind: rpc/protocol.h. A copy of what package rpc has, since that package
-// is tested with this one.
+// bitcoind: rpc/protocol.h. A copy of what package rpc has, since that package is tested with this one.
 const (
 	codeMisc             = -1
 	codeType             = -3
@@ -59,8 +58,8 @@ type twoError struct {
 	ID      json.RawMessage `json:"id"`
 }
 
-// parse reads a request (bitcoind: rpc/request.cpp JSONRPCRequest::parse). The
-// call is usable for an answer even if there is an error.
+// parse reads a request (bitcoind: rpc/request.cpp JSONRPCRequest::parse). The call is usable for an answer even if
+// there is an error.
 func (p *process) parse(body []byte) (*call, *rpcError) {
 	invalid := func(why string) *rpcError { return &rpcError{codeInvalidRequest, why} }
 	req := &call{id: nullID}

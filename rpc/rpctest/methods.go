@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// method is an RPC of the fake: run with the network's lock held, or waits,
-// which locks by itself since it may take time.
+// method is an RPC of the fake: run with the network's lock held, or waits, which locks by itself since it may take
+// time.
 type method struct {
 	params   []string
 	required int
@@ -33,8 +33,8 @@ var methods = map[string]*method{
 	"waitfornewblock":    {params: []string{"timeout"}, waits: waitForNewBlock},
 }
 
-// addNode is bitcoind's rpc/net.cpp addnode. An onetry to an address that
-// swallows packets keeps its RPC thread for the connect timeout.
+// addNode is bitcoind's rpc/net.cpp addnode. An onetry to an address that swallows packets keeps its RPC thread for the
+// connect timeout.
 func addNode(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 	addr, failure := argument[string](args, 0)
 	if failure != nil {
@@ -67,8 +67,7 @@ func addNode(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 	return nil, failure
 }
 
-// disconnectNode finds a connection by the name under which this end knows it,
-// or by id.
+// disconnectNode finds a connection by the name under which this end knows it, or by id.
 func disconnectNode(p *process, args arguments) (any, *rpcError) {
 	addr, failure := argument[string](args, 0)
 	if failure != nil {
@@ -136,8 +135,7 @@ func setNetworkActive(p *process, args arguments) (any, *rpcError) {
 	return active, nil
 }
 
-// waitForNewBlock waits for another tip, for at most timeout milliseconds
-// unless that is 0.
+// waitForNewBlock waits for another tip, for at most timeout milliseconds unless that is 0.
 func waitForNewBlock(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 	timeout, failure := argument[int64](args, 0)
 	if failure != nil {

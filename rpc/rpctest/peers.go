@@ -46,9 +46,8 @@ func (p *process) find(match func(end) bool) *conn {
 	return nil
 }
 
-// dial opens a connection unless there is one of that name or address. It
-// reports whether the address swallowed the attempt, so that whoever dials is
-// to wait for the connect timeout (bitcoind: net.cpp OpenNetworkConnection,
+// dial opens a connection unless there is one of that name or address. It reports whether the address swallowed the
+// attempt, so that whoever dials is to wait for the connect timeout (bitcoind: net.cpp OpenNetworkConnection,
 // ConnectNode).
 func (p *process) dial(name string, slot bool) (swallowed bool) {
 	addr, isAddress := resolve(name)
@@ -69,8 +68,8 @@ func (p *process) dial(name string, slot bool) (swallowed bool) {
 	return false
 }
 
-// hasRoom reports whether an inbound connection would be kept. bitcoind would
-// rather evict an older one; the fake never does.
+// hasRoom reports whether an inbound connection would be kept. bitcoind would rather evict an older one; the fake never
+// does.
 func (p *process) hasRoom() bool {
 	inbound := 0
 	for _, c := range p.conns {
@@ -103,8 +102,7 @@ func (p *process) connect(to *process, name string, remote netip.AddrPort, slot 
 	to.announce(c)
 }
 
-// drop ends a connection. What freed a slot, or lost an added node, may have
-// something to dial.
+// drop ends a connection. What freed a slot, or lost an added node, may have something to dial.
 func (c *conn) drop() {
 	for _, p := range []*process{c.from, c.to} {
 		p.conns = slices.DeleteFunc(p.conns, func(other *conn) bool { return other == c })

@@ -39,8 +39,8 @@ type process struct {
 // idleTimeout is bitcoind's -rpcservertimeout.
 const idleTimeout = 30 * time.Second
 
-// newProcess reads the configuration and takes the port. No peer sees the
-// process before start, no client is answered before serve.
+// newProcess reads the configuration and takes the port. No peer sees the process before start, no client is answered
+// before serve.
 func newProcess(n *Node, listen string) (*process, error) {
 	n.net.mu.Lock()
 	text := n.conf

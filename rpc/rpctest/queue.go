@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// workQueue is bitcoind's: so many threads, so many requests waiting for one,
-// and no more (bitcoind: httpserver.cpp WorkQueue).
+// workQueue is bitcoind's: so many threads, so many requests waiting for one, and no more (bitcoind: httpserver.cpp
+// WorkQueue).
 type workQueue struct {
 	mu      sync.Mutex
 	idle    int             // threads
@@ -15,8 +15,7 @@ type workQueue struct {
 	waiting []chan struct{} // first come, first served
 }
 
-// enter waits for a thread; false if the queue was full or the context ended.
-// Whoever got true calls leave.
+// enter waits for a thread; false if the queue was full or the context ended. Whoever got true calls leave.
 func (q *workQueue) enter(ctx context.Context) bool {
 	q.mu.Lock()
 	if q.idle > 0 {

@@ -14,14 +14,13 @@ const (
 	queueFull   = "Work queue depth exceeded"
 	onlyPOST    = "JSONRPC server handles only POST requests"
 	defaultType = "text/html; charset=ISO-8859-1" // libevent's, where bitcoind sets none
-	// wrongPasswordPause deters guessing (bitcoind: httprpc.cpp). It is real
-	// time, whatever the clock: a test that stops the clock tests no password.
+	// wrongPasswordPause deters guessing (bitcoind: httprpc.cpp). It is real time, whatever the clock: a test that
+	// stops the clock tests no password.
 	wrongPasswordPause = 250 * time.Millisecond
 )
 
-// ServeHTTP goes through bitcoind's checks in bitcoind's order: path, queue,
-// method, credentials, whitelist (bitcoind: httpserver.cpp http_request_cb,
-// httprpc.cpp HTTPReq_JSONRPC).
+// ServeHTTP goes through bitcoind's checks in bitcoind's order: path, queue, method, credentials, whitelist (bitcoind:
+// httpserver.cpp http_request_cb, httprpc.cpp HTTPReq_JSONRPC).
 func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.serving.RLock()
 	defer p.serving.RUnlock()
@@ -128,8 +127,8 @@ func (p *process) respond(ctx context.Context, user string, body []byte) *reply 
 	return &reply{status: http.StatusOK, body: req.answer(result, failure), stops: req.method == "stop" && failure == nil}
 }
 
-// respondBatch answers with 200 whatever becomes of the calls, unless the user
-// may not make one of them: then none is made.
+// respondBatch answers with 200 whatever becomes of the calls, unless the user may not make one of them: then none is
+// made.
 func (p *process) respondBatch(ctx context.Context, user string, bodies []json.RawMessage) *reply {
 	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
 		return &reply{status: http.StatusForbidden}
@@ -164,8 +163,8 @@ func (p *process) respondBatch(ctx context.Context, user string, bodies []json.R
 	return &reply{status: http.StatusOK, body: answers, stops: stops}
 }
 
-// refusal is an error that has an HTTP status of its own: any in the 1.x form,
-// and of 2.0 what was no request (bitcoind: httprpc.cpp JSONErrorReply).
+// refusal is an error that has an HTTP status of its own: any in the 1.x form, and of 2.0 what was no request
+// (bitcoind: httprpc.cpp JSONErrorReply).
 func refusal(req *call, failure *rpcError) *reply {
 	status := http.StatusInternalServerError
 	switch failure.Code {

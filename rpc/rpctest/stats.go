@@ -2,8 +2,7 @@ package rpctest
 
 import "maps"
 
-// Stats counts what a node was asked over RPC since it was made, restarts
-// included.
+// Stats counts what a node was asked over RPC since it was made, restarts included.
 type Stats struct {
 	RoundTrips   int            // HTTP requests, whatever became of them
 	Unauthorized int            // those answered 401
