@@ -118,28 +118,52 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 		want    []error
 		says    string
 	}{
-		"one that never answers times out":         {hang, []error{ErrTimeout, context.DeadlineExceeded}, ""},
-		"one that trickles bytes times out":        {trickle, []error{ErrTimeout, context.DeadlineExceeded}, ""},
-		"an endless body is too large":             {endless, []error{ErrTooLarge}, "65536 bytes"},
-		"a length over the limit is too large":     {wire("HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n"), []error{ErrTooLarge}, "65536 bytes"},
-		"too many values are too large":            {text(200, `{"result":[`+strings.Repeat("{},", 999)+`{}],"id":1}`), []error{ErrTooLarge}, "1000 values"},
-		"and so are too many replies":              {text(200, `[`+strings.Repeat("{},", 1000)+`{}]`), []error{ErrTooLarge}, "1000 values"},
-		"headers without end are incomplete":       {wire("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 2000) + "\r\n"), []error{ErrTruncated}, "headers exceeded"},
-		"a reset is an incomplete reply":           {wire(""), []error{ErrTruncated}, ""},
-		"a body cut short is incomplete":           {wire("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"jsonrpc\":"), []error{ErrTruncated, io.ErrUnexpectedEOF}, ""},
-		"JSON cut short is incomplete":             {wire("HTTP/1.1 200 OK\r\n\r\n{\"jsonrpc\":\"2.0\",\"result\":[1"), []error{ErrTruncated}, ""},
+		"one that never answers times out":  {hang, []error{ErrTimeout, context.DeadlineExceeded}, ""},
+		"one that trickles bytes times out": {trickle, []error{ErrTimeout, context.DeadlineExceeded}, ""},
+		"an endless body is too large":      {endless, []error{ErrTooLarge}, "65536 bytes"},
+		"a length over the limit is too large": {
+			wire("HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n"), []error{ErrTooLarge}, "65536 bytes",
+		},
+		"too many values are too large": {
+			text(200, `{"result":[`+strings.Repeat("{},", 999)+`{}],"id":1}`), []error{ErrTooLarge}, "1000 values",
+		},
+		"too many replies are too large": {
+			text(200, `[`+strings.Repeat("{},", 1000)+`{}]`), []error{ErrTooLarge}, "1000 values",
+		},
+		"headers without end are incomplete": {
+			wire("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 2000) + "\r\n"), []error{ErrTruncated},
+			"headers exceeded",
+		},
+		"a reset is an incomplete reply": {wire(""), []error{ErrTruncated}, ""},
+		"a body cut short is incomplete": {
+			wire("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"jsonrpc\":"),
+			[]error{ErrTruncated, io.ErrUnexpectedEOF}, "",
+		},
+		"JSON cut short is incomplete": {
+			wire("HTTP/1.1 200 OK\r\n\r\n{\"jsonrpc\":\"2.0\",\"result\":[1"), []error{ErrTruncated}, "",
+		},
 		"bytes that are no HTTP are incomplete":    {wire("SSH-2.0-OpenSSH_9.2\r\n"), []error{ErrTruncated}, ""},
 		"HTML is not JSON":                         {text(200, "<html>It works!</html>"), []error{ErrNotJSON}, ""},
 		"an empty body is not JSON":                {text(200, ""), []error{ErrNotJSON}, ""},
 		"JSON with something behind it is no JSON": {text(200, `{"result":7,"id":1} x`), []error{ErrNotJSON}, ""},
 		"an array for a single call is bad":        {text(200, `[{"result":7,"id":1}]`), []error{ErrBadReply}, ""},
-		"another id is bad":                        {text(200, `{"jsonrpc":"2.0","result":7,"id":2}`), []error{ErrBadReply}, ""},
-		"a result without an id is bad":            {text(200, `{"jsonrpc":"2.0","result":7}`), []error{ErrBadReply}, ""},
-		"neither result nor error is bad":          {text(200, `{"jsonrpc":"2.0","id":1}`), []error{ErrBadReply}, ""},
-		"a null where a number is due is bad":      {text(200, `{"result":null,"error":null,"id":1}`), []error{ErrBadReply}, ""},
-		"a result of another type is bad":          {text(200, `{"jsonrpc":"2.0","result":"7","id":1}`), []error{ErrBadReply}, ""},
-		"a result with status 500 is a status":     {text(500, `{"result":7,"error":null,"id":1}`), []error{&StatusError{500}}, "HTTP 500"},
-		"a redirect is not followed":               {redirect, []error{&StatusError{307}}, "HTTP 307"},
+		"another id is bad": {
+			text(200, `{"jsonrpc":"2.0","result":7,"id":2}`), []error{ErrBadReply}, "",
+		},
+		"a result without an id is bad": {
+			text(200, `{"jsonrpc":"2.0","result":7}`), []error{ErrBadReply}, "",
+		},
+		"neither result nor error is bad": {text(200, `{"jsonrpc":"2.0","id":1}`), []error{ErrBadReply}, ""},
+		"a null where a number is due is bad": {
+			text(200, `{"result":null,"error":null,"id":1}`), []error{ErrBadReply}, "",
+		},
+		"a result of another type is bad": {
+			text(200, `{"jsonrpc":"2.0","result":"7","id":1}`), []error{ErrBadReply}, "",
+		},
+		"a result with status 500 is a status": {
+			text(500, `{"result":7,"error":null,"id":1}`), []error{&StatusError{500}}, "HTTP 500",
+		},
+		"a redirect is not followed": {redirect, []error{&StatusError{307}}, "HTTP 307"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(tc.handler)

@@ -46,7 +46,8 @@ func FuzzReply(f *testing.F) {
 				continue
 			}
 			var reply struct{ ID, Result, Error json.RawMessage } // not any: JSON has numbers that a float64 has not
-			if status != http.StatusOK || json.Unmarshal(body, &reply) != nil || string(reply.ID) != "1" || reply.Result == nil || !isNull(reply.Error) {
+			if status != http.StatusOK || json.Unmarshal(body, &reply) != nil ||
+				string(reply.ID) != "1" || reply.Result == nil || !isNull(reply.Error) {
 				t.Errorf("%s: status %d and %q taken for good", call.Method, status, body)
 			}
 		}
@@ -57,7 +58,8 @@ func FuzzReply(f *testing.F) {
 // difference.
 func FuzzBatch(f *testing.F) {
 	addTranscripts(f)
-	f.Add(200, []byte(`[{"result":1,"id":3},{"result":2,"id":1},{"error":{"code":-23,"message":""},"id":2},{"result":0,"id":0}]`))
+	f.Add(200, []byte(`[{"result":1,"id":3},{"result":2,"id":1},{"error":{"code":-23,"message":""},"id":2},`+
+		`{"result":0,"id":0}]`))
 	c := newTestClient(f, Config{URL: "http://127.0.0.1:1"})
 	match := func(status int, body []byte) ([]int64, []*Call, error) {
 		got := make([]int64, 4)

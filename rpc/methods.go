@@ -1,18 +1,18 @@
 package rpc
 
-// AddNodeCommand is what addnode is to do.
+// AddNodeCommand is the second parameter of addnode.
 type AddNodeCommand string
 
 const (
-	// Add puts the address on the list that the node dials by itself: within 2 s when it has nothing else to dial, up
-	// to 60 s after any attempt, and at most 8 at a time (bitcoind: net.cpp ThreadOpenAddedConnections).
-	// ErrAlreadyAdded if this address is there, however it was written.
+	// Add puts the address on the list that the node dials by itself: within 2 s if it has nothing else to dial, up to
+	// 60 s after any attempt, and at most 8 at a time (bitcoind: net.cpp ThreadOpenAddedConnections). The call fails
+	// with ErrAlreadyAdded if the list has this address in any spelling.
 	Add AddNodeCommand = "add"
-	// Remove takes the address off the list; a connection stays. The string must be the one that was added; ErrNotAdded
-	// else.
+	// Remove takes the address off the list; a connection stays. The call fails with ErrNotAdded unless this very
+	// string was added.
 	Remove AddNodeCommand = "remove"
-	// OneTry dials at once, before the reply, and takes no slot. The reply is the same whether or not it connected; a
-	// dead address costs bitcoind's -timeout.
+	// OneTry dials at once, before the reply, and takes no slot. The reply does not say whether the node connected. A
+	// dead address delays the reply by bitcoind's -timeout.
 	OneTry AddNodeCommand = "onetry"
 )
 
@@ -22,8 +22,9 @@ func AddNodeCall(addr string, cmd AddNodeCommand) *Call {
 	return &Call{Method: "addnode", Params: []any{addr, cmd}}
 }
 
-// DisconnectNodeCall is disconnectnode for a batch. addr must be what was dialled, which getpeerinfo repeats: "ip" is
-// not found as "ip:port". ErrNotConnected if there is none (bitcoind: rpc/net.cpp disconnectnode).
+// DisconnectNodeCall is disconnectnode for a batch. addr must be the string that was dialled, as getpeerinfo shows it:
+// "ip" does not match "ip:port". The call fails with ErrNotConnected if no connection matches (bitcoind: rpc/net.cpp
+// disconnectnode).
 func DisconnectNodeCall(addr string) *Call {
 	return &Call{Method: "disconnectnode", Params: []any{addr}}
 }
@@ -43,8 +44,8 @@ func GetBlockchainInfoCall(into *BlockchainInfo) *Call {
 	return &Call{Method: "getblockchaininfo", Result: into}
 }
 
-// GetBlockHashCall is getblockhash for a batch: the block at that height of the node's active chain. ErrInvalidParam
-// above its tip (bitcoind: rpc/blockchain.cpp getblockhash).
+// GetBlockHashCall is getblockhash for a batch: the hash of the block at that height of the node's active chain. The
+// call fails with ErrInvalidParam above the tip (bitcoind: rpc/blockchain.cpp getblockhash).
 func GetBlockHashCall(height int64, into *string) *Call {
 	return &Call{Method: "getblockhash", Params: []any{height}, Result: into}
 }

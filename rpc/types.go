@@ -43,7 +43,7 @@ func (n NetworkInfo) Release() string {
 type BlockchainInfo struct {
 	Chain                string   `json:"chain"`                // "regtest"
 	Blocks               int64    `json:"blocks"`               // height of the tip; genesis is 0
-	Headers              int64    `json:"headers"`              // greatest height of which a header is known
+	Headers              int64    `json:"headers"`              // height of the best header
 	BestBlockHash        string   `json:"bestblockhash"`        // hex, 64 characters
 	InitialBlockDownload bool     `json:"initialblockdownload"` // then nothing is relayed
 	Warnings             Warnings `json:"warnings"`

@@ -35,7 +35,7 @@ type daemon struct {
 	cmd *exec.Cmd
 }
 
-// Small, alone, and on one address of the loopback net each.
+// daemonConf makes a small node without outside peers, on a loopback address of its own.
 const daemonConf = `regtest=1
 server=1
 printtoconsole=0

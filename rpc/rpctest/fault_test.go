@@ -37,7 +37,7 @@ func TestFaultsAsTheClientSeesThem(t *testing.T) {
 				timeout = 2 * time.Second // in which the call has to arrive, however busy the machine is
 			}
 			c := newClient(t, n, timeout)
-			// It must not be a call that the client repeats.
+			// The client must not repeat this call, so it is not an idempotent one.
 			err := c.generateToAddress(t.Context(), 1, someAddress)
 			if !errors.Is(err, tc.want) {
 				t.Errorf("error %v, want %v", err, tc.want)

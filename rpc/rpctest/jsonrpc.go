@@ -102,7 +102,7 @@ func (req *call) readVersion(raw json.RawMessage, flavour Flavour) *rpcError {
 	return nil
 }
 
-// notification reports whether the call wants no answer.
+// notification reports whether the call is one without a reply.
 func (req *call) notification() bool { return req.version2 && req.id == nil }
 
 func (req *call) answer(result any, failure *rpcError) any {
@@ -169,7 +169,7 @@ func (m *method) arguments(req *call) (arguments, *rpcError) {
 	return args, nil
 }
 
-// help is bitcoind's answer to a call made wrongly: how to make it.
+// help is bitcoind's answer to a call with wrong parameters: the right ones.
 func (m *method) help(name string) *rpcError {
 	text := name
 	for i, param := range m.params {

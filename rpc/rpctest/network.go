@@ -14,8 +14,8 @@ const (
 	RPCPort = 18443
 )
 
-// Network is the world in which nodes find each other by address. An address of which it knows nothing swallows
-// packets, as that of a deleted pod may; one of a node that is down, or another port of a node, refuses them.
+// Network is the world in which nodes find each other by address. An address without a node drops packets, as the
+// address of a deleted pod may. The address of a node that is down, or another port of a node, refuses connections.
 type Network struct {
 	clock Clock
 
@@ -80,8 +80,8 @@ func (net *Network) Edges() int {
 	return len(pairs)
 }
 
-// Parts counts the groups into which the nodes that are up fall if those that are connected, be it over others, are in
-// one group: 1 if the network is whole.
+// Parts is the number of connected components of the nodes that are up. It is 1 if every node reaches every other one,
+// directly or over other nodes.
 func (net *Network) Parts() int {
 	net.mu.Lock()
 	defer net.mu.Unlock()

@@ -18,10 +18,10 @@ type Options struct {
 	P2P string
 	// User and Password work besides those of Conf, and may call everything unless Conf has an rpcwhitelist.
 	User, Password string
-	// Conf is a bitcoin.conf, of which the fake heeds rpcauth, rpcuser, rpcpassword, rpcwhitelist, rpcwhitelistdefault,
+	// Conf is a bitcoin.conf, of which the fake obeys rpcauth, rpcuser, rpcpassword, rpcwhitelist, rpcwhitelistdefault,
 	// rpcthreads, rpcworkqueue, timeout, maxconnections, maxtipage and addnode.
 	Conf string
-	// Flavour is whose replies to imitate. Default: Core31.
+	// Flavour is the release whose replies the node imitates. Default: Core31.
 	Flavour Flavour
 }
 
@@ -54,7 +54,7 @@ func (net *Network) NewNode(o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.settle(p); err != nil {
+	if err := n.register(p); err != nil {
 		p.abort()
 		return nil, err
 	}
@@ -77,8 +77,8 @@ func (n *Node) launch(listen string) (*process, error) {
 	return nil, errors.New("start node: no free loopback address")
 }
 
-// settle gives the node its addresses and puts it on the map.
-func (n *Node) settle(p *process) error {
+// register gives the node its addresses and puts it on the map.
+func (n *Node) register(p *process) error {
 	at := p.listener.Addr().(*net.TCPAddr).AddrPort()
 	n.rpc, n.p2p = at.String(), netip.AddrPortFrom(at.Addr().Unmap(), P2PPort)
 	if n.options.P2P != "" {
@@ -153,7 +153,7 @@ func (n *Node) SetConf(conf string) {
 	n.conf = conf
 }
 
-// Close stops the node and takes its addresses off the map: a pod deleted. Dials to it are swallowed from now on.
+// Close stops the node and takes its addresses off the map: a pod deleted. From now on its address drops packets.
 func (n *Node) Close() {
 	n.Stop()
 	n.net.mu.Lock()
@@ -173,7 +173,7 @@ func (n *Node) SetWarmup(message string) {
 	n.warmup = message
 }
 
-// Stats counts what it was asked.
+// Stats returns the numbers of requests and calls that the node got.
 func (n *Node) Stats() Stats {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
@@ -192,7 +192,7 @@ func (n *Node) Added() []string {
 
 // Peer is a connection as one end sees it.
 type Peer struct {
-	Node    *Node  // who is at the other end
+	Node    *Node  // the node at the other end
 	Addr    string // as in getpeerinfo
 	Inbound bool
 }

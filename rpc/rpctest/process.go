@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// process is one run of a node: what a restart loses.
+// process is one incarnation of a node: all state that a restart loses.
 type process struct {
 	node     *Node
 	conf     *config
@@ -50,7 +50,7 @@ func newProcess(n *Node, listen string) (*process, error) {
 		return nil, fmt.Errorf("start node: %w", err)
 	}
 	if o := n.options; o.User != "" || o.Password != "" {
-		conf.access.users = append(conf.access.users, rpcUser{o.User, "", passwordHash(o.Password, "")})
+		conf.auth.users = append(conf.auth.users, rpcUser{o.User, "", passwordHash(o.Password, "")})
 	}
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {

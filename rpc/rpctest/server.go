@@ -76,7 +76,7 @@ func (p *process) refused() {
 }
 
 func (p *process) authorize(w http.ResponseWriter, r *http.Request, fault Fault) (string, bool) {
-	user, ok := p.conf.access.user(r)
+	user, ok := p.conf.auth.user(r)
 	if ok && fault != WrongCredentials {
 		return user, true
 	}
@@ -107,14 +107,14 @@ func (p *process) respond(ctx context.Context, user string, body []byte) *reply 
 	case bytes.TrimLeft(body, " \t\r\n")[0] != '{':
 		return refusal(&call{id: nullID}, &rpcError{codeParse, "Top-level object parse error"})
 	}
-	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
+	if p.conf.auth.othersForbidden && p.conf.auth.whitelist[user] == nil {
 		return &reply{status: http.StatusForbidden}
 	}
 	req, failure := p.parse(body)
 	if failure != nil {
 		return refusal(req, failure)
 	}
-	if !p.conf.access.allows(user, req.method) {
+	if !p.conf.auth.allows(user, req.method) {
 		return &reply{status: http.StatusForbidden}
 	}
 	result, failure := p.execute(ctx, req)
@@ -130,16 +130,16 @@ func (p *process) respond(ctx context.Context, user string, body []byte) *reply 
 // respondBatch answers with 200 whatever becomes of the calls, unless the user may not make one of them: then none is
 // made.
 func (p *process) respondBatch(ctx context.Context, user string, bodies []json.RawMessage) *reply {
-	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
+	if p.conf.auth.othersForbidden && p.conf.auth.whitelist[user] == nil {
 		return &reply{status: http.StatusForbidden}
 	}
-	if p.conf.access.whitelist[user] != nil {
+	if p.conf.auth.whitelist[user] != nil {
 		for _, body := range bodies {
 			var named struct{ Method string }
 			if json.Unmarshal(body, &named) != nil {
 				return refusal(&call{id: nullID}, &rpcError{codeInvalidRequest, "Invalid Request object"})
 			}
-			if !p.conf.access.allows(user, named.Method) {
+			if !p.conf.auth.allows(user, named.Method) {
 				return &reply{status: http.StatusForbidden}
 			}
 		}

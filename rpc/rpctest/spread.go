@@ -17,7 +17,7 @@ func (n *Node) mine(blocks int) []string {
 	return hashes
 }
 
-// tipMoved tells all peers, and who waits for a block.
+// tipMoved announces the tip to all peers and ends every waitfornewblock.
 func (p *process) tipMoved() {
 	close(p.tipChanged)
 	p.tipChanged = make(chan struct{})

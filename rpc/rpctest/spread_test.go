@@ -35,7 +35,10 @@ func TestTwoBranchesMeet(t *testing.T) {
 	if a.Tip() != first || b.Tip() != second {
 		t.Fatal("of equal work, the first seen has to stay")
 	}
-	want := []chainTip{{Height: 2, Hash: first, Status: "active"}, {Height: 2, Hash: second, BranchLen: 2, Status: "valid-headers"}}
+	want := []chainTip{
+		{Height: 2, Hash: first, Status: "active"},
+		{Height: 2, Hash: second, BranchLen: 2, Status: "valid-headers"},
+	}
 	if diff := cmp.Diff(want, tips(t, a)); diff != "" {
 		t.Errorf("tips of equal work (-want +got):\n%s", diff)
 	}
@@ -43,7 +46,10 @@ func TestTwoBranchesMeet(t *testing.T) {
 	if a.Tip() != b.Tip() || a.Height() != 3 {
 		t.Fatalf("tips %s and %s, height %d, want the longer branch", a.Tip(), b.Tip(), a.Height())
 	}
-	want = []chainTip{{Height: 3, Hash: b.Tip(), Status: "active"}, {Height: 2, Hash: first, BranchLen: 2, Status: "valid-fork"}}
+	want = []chainTip{
+		{Height: 3, Hash: b.Tip(), Status: "active"},
+		{Height: 2, Hash: first, BranchLen: 2, Status: "valid-fork"},
+	}
 	if diff := cmp.Diff(want, tips(t, a)); diff != "" {
 		t.Errorf("tips after the reorganisation (-want +got):\n%s", diff)
 	}

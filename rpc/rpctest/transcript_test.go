@@ -185,7 +185,9 @@ var transcriptCases = map[string]struct {
 	"a node that warms up in 1.x":           {file: "warmup-v1", set: warmingUp},
 	"a node that warms up in 2.0":           {file: "warmup-v2", set: warmingUp},
 	"a method that is whitelisted":          {file: "whitelisted-allowed", set: connected},
-	"a request too many for the queue":      {file: "work-queue-full", set: fullQueue, conf: "\nrpcthreads=1\nrpcworkqueue=1"},
+	"a request too many for the queue": {
+		file: "work-queue-full", set: fullQueue, conf: "\nrpcthreads=1\nrpcworkqueue=1",
+	},
 }
 
 func TestTranscripts(t *testing.T) {
