@@ -90,13 +90,14 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, 
 	if err != nil {
 		return applied{}, err
 	}
-	plan, err := c.planCredentials(ctx, n, set, config, f.nodes, known)
+	recorded, err := c.recordedCredentials(ctx, n, set, config, f.nodes)
 	if err := errors.Join(lives.err, err); err != nil {
 		return applied{}, err
 	}
-	t := terms{image: nodeImage(n, set, c.options.NodeImage), auth: plan.authConfig(n), systemNamespace: c.options.SystemNamespace}
+	f.credentials, f.problems = c.planCredentials(ctx, n, recorded, f.nodes, known)
+	f.image, f.auth = nodeImage(n, set, c.options.NodeImage), recorded.key.AuthConfig(n.UID, f.credentials)
+	t := terms{image: f.image, auth: f.auth, systemNamespace: c.options.SystemNamespace}
 	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.auth))
-	f.applied = applied{image: t.image, auth: t.auth, credentials: plan.record, problems: plan.problems}
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, f, known); err != nil {
 		return applied{}, err
