@@ -237,6 +237,9 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 			if unrecorded != (row.answer != nil) || outdated(err) != (row.answer == changed || row.answer == gone) || !unrecorded && err != nil {
 				t.Errorf("the error is %v", err)
 			}
+			if row.answer == nil && (n.ResourceVersion == "later") != (row.recorded != "") {
+				t.Errorf("the next write in this pass is for version %s", n.ResourceVersion)
+			}
 			want := row.children
 			if row.recorded != "" {
 				want++

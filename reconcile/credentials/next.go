@@ -61,8 +61,8 @@ func mayDrop(recorded api.CredentialsStatus, published int64, nodes []Node, now 
 	case published == 0:
 		return true
 	}
-	return recorded.Phase == api.PhaseAwaitingRestart && published == slices.Max(recorded.Accepted) &&
-		recorded.OldAcceptedUntil != nil && !now.Before(recorded.OldAcceptedUntil.Time)
+	until := recorded.OldAcceptedUntil
+	return recorded.Phase == api.PhaseAwaitingRestart && until != nil && !now.Before(until.Time)
 }
 
 // lowestInUse is the lowest generation that any node accepts: it is a new one when all nodes accept nothing else.
