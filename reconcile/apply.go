@@ -79,13 +79,14 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	if err != nil {
 		return applied{}, err
 	}
-	plan, err := c.planCredentials(ctx, n, set, config, f.nodes, known)
+	recorded, err := c.recordedCredentials(ctx, n, set, config, f.nodes)
 	if err := errors.Join(live.err, err); err != nil {
 		return applied{}, err
 	}
-	in := inputs{image: nodeImage(n, set, c.options.NodeImage), auth: plan.authConfig(n), systemNamespace: c.options.SystemNamespace}
+	f.credentials, f.problems = c.planCredentials(ctx, n, recorded, f.nodes, known)
+	f.image, f.auth = nodeImage(n, set, c.options.NodeImage), authOf(recorded.key.AuthConfig(n.UID, f.credentials))
+	in := inputs{image: f.image, auth: f.auth, systemNamespace: c.options.SystemNamespace}
 	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
-	f.applied = applied{image: in.image, auth: in.auth, credentials: plan.record, problems: plan.problems}
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, f, known); err != nil {
 		return applied{}, err

@@ -17,24 +17,16 @@ import (
 )
 
 // Credentials of a network are decided, recorded, and only then derived: a pass reads the record in the status, has the
-// package credentials take it one step further, writes it if it changed, and derives the children from what is written. A
-// pass that is interrupted anywhere leaves a record from which the next one derives the same children.
+// package credentials take it one step further, writes it if it changed, and derives the children from what is written.
+// A pass that is interrupted anywhere leaves a record from which the next one derives the same children.
 
 // controllerUser is the controller's user on every node. What it may call is in rpcWhitelist.
 const controllerUser = credentials.ControllerUser
 
-// credentialsPlan is what a pass decides about the credentials of a network.
-type credentialsPlan struct {
-	key credentials.Key
-	// record is to be written before children change.
+// recorded is where the credentials of a network stand before a pass.
+type recorded struct {
+	key    credentials.Key
 	record api.CredentialsStatus
-	// problems with a Secret of the user's keep nobody else out.
-	problems secretProblems
-}
-
-// authConfig is what the nodes' configuration follows from.
-func (p credentialsPlan) authConfig(n *api.Network) children.Auth {
-	return authOf(p.key.AuthConfig(n.UID, p.record))
 }
 
 // authOf is what the builders of children have to know of an AuthConfig.
@@ -42,33 +34,40 @@ func authOf(config credentials.AuthConfig) children.Auth {
 	return children.Auth{RPCAuth: config.RPCAuth, ControllerUser: controllerUser, PodAnnotations: config.Annotations()}
 }
 
-// planCredentials takes the record of the credentials one step further, and gives each node the login that the controller
-// has for it. The error is a credentials.KeyLostError if the user has to do something first.
-func (c *Controller) planCredentials(ctx context.Context, n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap, nodes []node, known *memory) (credentialsPlan, error) {
+// recordedCredentials reads the record of a network, and gives each node the login that the controller has for it. The
+// error is a credentials.KeyLostError if the user has to do something first.
+func (c *Controller) recordedCredentials(
+	ctx context.Context, n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap, nodes []node,
+) (recorded, error) {
 	key, err := c.masterKey(ctx)
 	if err != nil {
-		return credentialsPlan{}, err
+		return recorded{}, err
 	}
-	recorded, err := key.Recorded(n, set, config)
+	record, err := key.Recorded(n, set, config)
 	if err != nil {
-		return credentialsPlan{}, err
+		return recorded{}, err
 	}
-	made := madeWith(nodes)
-	for i, login := range key.Logins(n, recorded, made) {
+	for i, login := range key.Logins(n, record, madeWith(nodes)) {
 		nodes[i].login = mesh.Login(login)
 	}
+	return recorded{key: key, record: record}, nil
+}
+
+// planCredentials takes the record one step further. Problems with a Secret of the user's keep nobody else out.
+func (c *Controller) planCredentials(
+	ctx context.Context, n *api.Network, now recorded, nodes []node, known *memory,
+) (api.CredentialsStatus, secretProblems) {
+	made := madeWith(nodes)
 	next := credentials.Wanted{
-		Fingerprint: key.Fingerprint(), Generation: credentials.WantedGeneration(n), Published: recorded.Published,
+		Fingerprint: now.key.Fingerprint(), Generation: credentials.WantedGeneration(n), Published: now.record.Published,
 		RestartTime: auditsToRestart * c.options.Resync,
 	}
 	var publishErr, ownErr error
-	if accepted := credentials.MayPublish(recorded, next.Generation, made); accepted != nil {
-		next.Published, publishErr = c.publish(ctx, n, key, accepted, recorded.Published, known)
+	if accepted := credentials.MayPublish(now.record, next.Generation, made); accepted != nil {
+		next.Published, publishErr = c.publish(ctx, n, now.key, accepted, now.record.Published, known)
 	}
-	next.OwnUser, ownErr = c.ownUser(ctx, n, key, recorded.OwnUser, known)
-	return credentialsPlan{
-		key: key, record: credentials.Next(recorded, next, made, c.clock.Now()), problems: secretProblems{ownErr, publishErr},
-	}, nil
+	next.OwnUser, ownErr = c.ownUser(ctx, n, now.key, now.record.OwnUser, known)
+	return credentials.Next(now.record, next, made, c.clock.Now()), secretProblems{ownErr, publishErr}
 }
 
 // madeWith is what the pods tell of their credentials.
@@ -80,8 +79,8 @@ func madeWith(nodes []node) []credentials.Node {
 	return made
 }
 
-// recordCredentials has the status say what was decided, before children follow it. The first status of a network is written
-// whole, as it would be at the end of this pass, so that the record costs no write of its own.
+// recordCredentials has the status say what was decided, before children follow it. The first status of a network is
+// written whole, as it would be at the end of this pass, so that the record costs no write of its own.
 func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, f found, known *memory) error {
 	if equality.Semantic.DeepEqual(f.credentials, n.Status.Credentials) {
 		return nil
@@ -108,17 +107,19 @@ func (e notRecordedError) Unwrap() error { return e.error }
 
 // rotationProgress puts into words where a rotation stands; empty if there is none.
 func rotationProgress(n *api.Network, recorded api.CredentialsStatus) string {
-	oldest, newest := recorded.Generation, slices.Max(recorded.Accepted)
+	oldest, newest := slices.Min(recorded.Accepted), slices.Max(recorded.Accepted)
 	switch recorded.Phase {
 	case api.PhaseAdding:
-		return fmt.Sprintf("credentials of generation %d are being added to those of generation %d", newest, recorded.Accepted[0])
+		return fmt.Sprintf("credentials of generation %d are being added to those of generation %d", newest, oldest)
 	case api.PhaseAwaitingSecret:
 		return deleteToRotate(n, newest)
 	case api.PhaseAwaitingRestart:
-		return fmt.Sprintf("restart what uses Secret %s: credentials of generation %d are soon dropped for those of generation %d that it has now",
-			children.RPCSecretName(n), recorded.Accepted[0], newest)
+		return fmt.Sprintf("restart what uses Secret %s: "+
+			"credentials of generation %d are soon dropped for those of generation %d that it has now",
+			children.RPCSecretName(n), oldest, newest)
 	case api.PhaseDropping:
-		return fmt.Sprintf("credentials of generation %d are being dropped for those of generation %d", oldest, newest)
+		return fmt.Sprintf("credentials of generation %d are being dropped for those of generation %d",
+			recorded.Generation, newest)
 	}
 	return ""
 }

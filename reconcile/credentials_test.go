@@ -78,11 +78,19 @@ func TestRotationProgress(t *testing.T) {
 		generation int64
 		want       string
 	}{
-		"one for all":                    {api.PhaseStable, []int64{1}, 1, ""},
-		"the new one is added":           {api.PhaseAdding, []int64{1, 2}, 1, "credentials of generation 2 are being added to those of generation 1"},
-		"applications have the old":      {api.PhaseAwaitingSecret, []int64{1, 2}, 1, "delete Secret my-network-rpc: the controller makes it anew with credentials of generation 2"},
-		"applications get the new":       {api.PhaseAwaitingRestart, []int64{1, 2}, 1, "restart what uses Secret my-network-rpc: credentials of generation 1 are soon dropped"},
-		"the old one goes":               {api.PhaseDropping, []int64{2}, 1, "credentials of generation 1 are being dropped for those of generation 2"},
+		"one for all": {api.PhaseStable, []int64{1}, 1, ""},
+		"the new one is added": {
+			api.PhaseAdding, []int64{1, 2}, 1, "credentials of generation 2 are being added to those of generation 1",
+		},
+		"applications have the old": {
+			api.PhaseAwaitingSecret, []int64{1, 2}, 1, "delete Secret my-network-rpc: the controller makes it anew with credentials of generation 2",
+		},
+		"applications get the new": {
+			api.PhaseAwaitingRestart, []int64{1, 2}, 1, "restart what uses Secret my-network-rpc: credentials of generation 1 are soon dropped",
+		},
+		"the old one goes": {
+			api.PhaseDropping, []int64{2}, 1, "credentials of generation 1 are being dropped for those of generation 2",
+		},
 		"new ones after the key is lost": {api.PhaseAwaitingSecret, []int64{2}, 2, "delete Secret my-network-rpc"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,8 +127,8 @@ func TestSecretProblems(t *testing.T) {
 	}
 }
 
-// pass is one pass's apply over a network that has no children yet. It returns the writes in their order: of the status, the
-// credentials in it; of children, their kinds and what in them follows from the credentials.
+// pass is one pass's apply over a network that has no children yet. It returns the writes in their order: of the
+// status, the credentials in it; of children, their kinds and what in them follows from the credentials.
 func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []string, err error) {
 	t.Helper()
 	client := fake.NewSimpleDynamicClient(runtime.NewScheme())
@@ -200,14 +208,20 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 		recorded   string // empty if nothing is
 		children   int
 	}{
-		"a new network":                              {generation: 1, recorded: first, children: 5},
-		"a rotation begins":                          {status: reported(recordOf()), generation: 2, recorded: adding, children: 5},
-		"nothing is new":                             {status: reported(recordOf()), generation: 1, children: 5},
-		"the apiserver doesn't take the record":      {generation: 1, answer: busy, recorded: first},
-		"a rotation that can't be recorded":          {status: reported(recordOf()), generation: 2, answer: busy, recorded: adding},
-		"the network has changed since it was read":  {status: reported(recordOf()), generation: 2, answer: changed, recorded: adding},
-		"the network has gone since it was read":     {generation: 1, answer: gone, recorded: first},
-		"a network of before there was such a thing": {status: reported(api.CredentialsStatus{Generation: 1}), generation: 1, recorded: first, children: 5},
+		"a new network":                         {generation: 1, recorded: first, children: 5},
+		"a rotation begins":                     {status: reported(recordOf()), generation: 2, recorded: adding, children: 5},
+		"nothing is new":                        {status: reported(recordOf()), generation: 1, children: 5},
+		"the apiserver doesn't take the record": {generation: 1, answer: busy, recorded: first},
+		"a rotation that can't be recorded": {
+			status: reported(recordOf()), generation: 2, answer: busy, recorded: adding,
+		},
+		"the network has changed since it was read": {
+			status: reported(recordOf()), generation: 2, answer: changed, recorded: adding,
+		},
+		"the network has gone since it was read": {generation: 1, answer: gone, recorded: first},
+		"a network of before there was such a thing": {
+			status: reported(api.CredentialsStatus{Generation: 1}), generation: 1, recorded: first, children: 5,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
@@ -226,6 +240,9 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 			if unrecorded != (row.answer != nil) || outdated(err) != (row.answer == changed || row.answer == gone) || !unrecorded && err != nil {
 				t.Errorf("the error is %v", err)
 			}
+			if row.answer == nil && (n.ResourceVersion == "later") != (row.recorded != "") {
+				t.Errorf("the next write in this pass is for version %s", n.ResourceVersion)
+			}
 			want := row.children
 			if row.recorded != "" {
 				want++
@@ -239,7 +256,8 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 			if row.answer != nil {
 				return
 			}
-			// Another controller, which knows nothing but the record, derives the same children and records nothing new.
+			// Another controller, which knows nothing but the record, derives the same children and records nothing
+			// new.
 			again, err := pass(t, n, nodes, nil)
 			if diff := cmp.Diff(writes[want-row.children:], again); diff != "" || err != nil {
 				t.Errorf("children of a pass that was interrupted, %v (-want +got):\n%s", err, diff)
@@ -248,8 +266,8 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 	}
 }
 
-// Before there was a record, the status had nothing but a generation, and annotations of children the rest. What nodes and
-// applications accept, and what is next, is the same after an upgrade.
+// Before there was a record, the status had nothing but a generation, and annotations of children the rest. What nodes
+// and applications accept, and what is next, is the same after an upgrade.
 func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 	const (
 		line  = "bc-user:0123456789abcdef$00"
@@ -324,15 +342,17 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 			for i := range nodes {
 				nodes[i].accepts, nodes[i].fingerprint = row.pods, testKey.Fingerprint()
 			}
-			plan, err := c.planCredentials(t.Context(), n, set, config, nodes, &memory{})
+			now, err := c.recordedCredentials(t.Context(), n, set, config, nodes)
 			if err != nil {
 				t.Fatal(err)
 			}
+			next, _ := c.planCredentials(t.Context(), n, now, nodes, &memory{})
 			row.want.KeyFingerprint = testKey.Fingerprint()
-			if diff := cmp.Diff(row.want, plan.record); diff != "" {
+			if diff := cmp.Diff(row.want, next); diff != "" {
 				t.Errorf("the record (-want +got):\n%s", diff)
 			}
-			if after := plan.authConfig(n); children.TemplateHash(children.PodTemplate(n, "image", after)) != set.Annotations[children.AnnotationTemplateHash] {
+			after := authOf(testKey.AuthConfig(n.UID, next))
+			if children.TemplateHash(children.PodTemplate(n, "image", after)) != set.Annotations[children.AnnotationTemplateHash] {
 				t.Errorf("nodes are restarted: %s", cmp.Diff(before, after))
 			}
 		})

@@ -27,13 +27,15 @@ const masterKeyData = "key"
 // keyMissing is for a key that is gone or broken. Raising the generation is how a user agrees to new credentials.
 func keyMissing(namespace, what string) error {
 	secret := namespace + "/" + credentials.KeySecret
-	return credentials.KeyLostError{Message: fmt.Sprintf("Secret %s, from which all RPC passwords are derived, %s. Restore it from a backup; or make another one: "+
-		"head -c %d /dev/urandom | kubectl create secret generic %s --namespace %s --from-file=%s=/dev/stdin - and raise spec.credentials.generation of each network, "+
-		"which then gets new credentials by a roll", secret, what, credentials.KeyBytes, credentials.KeySecret, namespace, masterKeyData)}
+	return credentials.KeyLostError{Message: fmt.Sprintf("Secret %s, from which all RPC passwords are derived, %s. "+
+		"Restore it from a backup; or make another one: head -c %d /dev/urandom | kubectl create secret generic %s "+
+		"--namespace %s --from-file=%s=/dev/stdin - and raise spec.credentials.generation of each network, "+
+		"which then gets new credentials by a roll",
+		secret, what, credentials.KeyBytes, credentials.KeySecret, namespace, masterKeyData)}
 }
 
-// masterKey returns the key, which is made if there is none and no network has had credentials of one: the first time. Of
-// several replicas one makes it. The error is a credentials.KeyLostError if somebody has to do something.
+// masterKey returns the key, which is made if there is none and no network has had credentials of one: the first time.
+// Of several replicas one makes it. The error is a credentials.KeyLostError if somebody has to do something.
 func (c *Controller) masterKey(ctx context.Context) (credentials.Key, error) {
 	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: credentials.KeySecret}
 	cached, exists, err := c.caches.informers[secrets].GetStore().GetByKey(name.String())
@@ -69,7 +71,9 @@ func (c *Controller) mayReadKey(ctx context.Context) error {
 	ofMasterKey(&options)
 	_, err := c.client.Resource(secrets).Namespace(c.options.SystemNamespace).List(ctx, options)
 	if apierrors.IsForbidden(err) {
-		return mistake{fmt.Errorf("not allowed to read Secret %s in namespace %s: install the RBAC rules with `kubectl apply -k manifests`, or name the controller's namespace by --system-namespace: %w", credentials.KeySecret, c.options.SystemNamespace, err)}
+		return mistake{fmt.Errorf("not allowed to read Secret %s in namespace %s: install the RBAC rules with "+
+			"`kubectl apply -k manifests`, or name the controller's namespace by --system-namespace: %w",
+			credentials.KeySecret, c.options.SystemNamespace, err)}
 	}
 	return err
 }
@@ -95,7 +99,8 @@ func (c *Controller) makeMasterKey(ctx context.Context) (*unstructured.Unstructu
 		return client.Get(ctx, credentials.KeySecret, metav1.GetOptions{})
 	}
 	if err == nil {
-		c.log.Info("made the key from which RPC passwords are derived: keep a backup of it", zap.String("secret", c.options.SystemNamespace+"/"+credentials.KeySecret))
+		c.log.Info("made the key from which RPC passwords are derived: keep a backup of it",
+			zap.String("secret", c.options.SystemNamespace+"/"+credentials.KeySecret))
 	}
 	return made, err
 }
@@ -107,17 +112,19 @@ func readMasterKey(secret *unstructured.Unstructured) (credentials.Key, error) {
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(key) < credentials.KeyBytes {
-		return nil, keyMissing(secret.GetNamespace(), fmt.Sprintf("holds no %d bytes or more under %q: delete it", credentials.KeyBytes, masterKeyData))
+		what := fmt.Sprintf("holds no %d bytes or more under %q: delete it", credentials.KeyBytes, masterKeyData)
+		return nil, keyMissing(secret.GetNamespace(), what)
 	}
 	return key, nil
 }
 
-// keyInUse says whether any network has ever had credentials of a key, whichever. Only the status of a network can tell:
-// users can't write it, while children can be made up to keep an installation from making its key, or be deleted to have it
-// make another one.
+// keyInUse says whether any network has ever had credentials of a key, whichever. Only the status of a network can
+// tell: users can't write it, while children can be made up to keep an installation from making its key, or be deleted
+// to have it make another one.
 func (c *caches) keyInUse() bool {
-	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(network any) bool {
-		generation, _, _ := unstructured.NestedInt64(network.(*unstructured.Unstructured).Object, "status", "credentials", "generation")
+	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(object any) bool {
+		network := object.(*unstructured.Unstructured)
+		generation, _, _ := unstructured.NestedInt64(network.Object, "status", "credentials", "generation")
 		return generation > 0
 	})
 }

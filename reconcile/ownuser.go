@@ -31,13 +31,16 @@ type userSecret struct {
 	problem secretProblem
 }
 
-// ownUser is the user that spec.secret gives, nil if there is none. recorded is the one of before, which counts only if it
-// is from the Secret that spec.secret names now. The error is a secretProblem if the user has to do something.
+// ownUser is the user that spec.secret gives, nil if there is none. recorded is the one of before, which counts only if
+// it is from the Secret that spec.secret names now. The error is a secretProblem if the user has to do something.
 //
-// To delete or to empty a Secret is how people revoke what was in it, so that ends the user; but a tool may replace one by
-// deleting it, so only if it is so for an audit's time. That a Secret can't be read proves nothing: no node restarts, and no
-// application is locked out, because a rule of RBAC is gone or the apiserver is busy. The status then says who is let in.
-func (c *Controller) ownUser(ctx context.Context, n *api.Network, key credentials.Key, recorded *api.OwnUser, known *memory) (*api.OwnUser, error) {
+// To delete or to empty a Secret is how people revoke what was in it, so that ends the user; but a tool may replace one
+// by deleting it, so only if it is so for an audit's time. That a Secret can't be read proves nothing: no node
+// restarts, and no application is locked out, because a rule of RBAC is gone or the apiserver is busy. The status then
+// says who is let in.
+func (c *Controller) ownUser(
+	ctx context.Context, n *api.Network, key credentials.Key, recorded *api.OwnUser, known *memory,
+) (*api.OwnUser, error) {
 	if n.Spec.Secret == "" {
 		known.userSecret = userSecret{}
 		return nil, nil
@@ -103,9 +106,10 @@ func (c *Controller) readUserSecret(ctx context.Context, n *api.Network) (creden
 		return credentials.Login{}, secretProblem{api.ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist: "+
 			"create it with the keys %s and %s, or remove spec.secret", name, credentials.UserKey, credentials.PasswordKey)}
 	case apierrors.IsForbidden(err):
-		return credentials.Login{}, secretProblem{api.ReasonSecretForbidden, fmt.Sprintf("the controller may not read Secret %s. Allow it: "+
-			"kubectl create role bitcoin-controller-secret --namespace %s --verb=get --resource=secrets --resource-name=%s; "+
-			"kubectl create rolebinding bitcoin-controller-secret --namespace %s --role=bitcoin-controller-secret --serviceaccount=%s:bitcoin-controller",
+		return credentials.Login{}, secretProblem{api.ReasonSecretForbidden, fmt.Sprintf("the controller may not read Secret %s. "+
+			"Allow it: kubectl create role bitcoin-controller-secret --namespace %s --verb=get --resource=secrets "+
+			"--resource-name=%s; kubectl create rolebinding bitcoin-controller-secret --namespace %s "+
+			"--role=bitcoin-controller-secret --serviceaccount=%s:bitcoin-controller",
 			name, n.Namespace, name, n.Namespace, c.options.SystemNamespace)}
 	case err != nil:
 		return credentials.Login{}, fmt.Errorf("read Secret %s/%s: %w", n.Namespace, name, err)

@@ -43,20 +43,42 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 		want    []string
 		words   string // of what the user is told in the end
 	}{
-		"it is as it was":                            {answers: reads{holding(password), holding(password)}, want: []string{old, old}},
-		"it has another password":                    {answers: reads{holding("a-new-long-password")}, want: []string{now}},
-		"it was deleted":                             {answers: reads{gone, gone, gone}, want: []string{old, none, none}, words: "Secret own does not exist: create it"},
-		"it is replaced":                             {answers: reads{gone, holding("a-new-long-password")}, want: []string{old, now}},
-		"it was deleted a moment ago":                {answers: reads{gone}, want: []string{old}, words: "if it stays so, nodes restart without the user that it gave before"},
-		"it holds no password any more":              {answers: reads{holding(""), holding("")}, want: []string{old, none}, words: "BC_RPC_PASSWORD is empty"},
-		"it is emptied, then deleted":                {answers: reads{holding(""), gone}, want: []string{old, none}, words: "does not exist"},
-		"it may not be read":                         {answers: reads{forbidden, forbidden, forbidden}, want: []string{old, old, old}, words: "until then the user that it gave before is still let in: remove spec.secret to end that"},
-		"the apiserver is busy":                      {answers: reads{busy, busy, busy}, want: []string{old, old, old}, words: "read Secret default/own"},
-		"deleted, with the rule that let it be read": {answers: reads{gone, forbidden, gone}, want: []string{old, old, old}, words: "if it stays so"},
-		"another one, that may not be read":          {renamed: true, answers: reads{forbidden}, want: []string{none}, words: "the controller may not read Secret own. Allow it"},
-		"another one, that doesn't exist":            {renamed: true, answers: reads{gone}, want: []string{none}, words: "Secret own does not exist: create it"},
-		"another one, and the apiserver is busy":     {renamed: true, answers: reads{busy}, want: []string{none}, words: "read Secret default/own"},
-		"another one of the same user and password":  {renamed: true, answers: reads{holding(password)}, want: []string{old}},
+		"it is as it was":         {answers: reads{holding(password), holding(password)}, want: []string{old, old}},
+		"it has another password": {answers: reads{holding("a-new-long-password")}, want: []string{now}},
+		"it was deleted": {
+			answers: reads{gone, gone, gone}, want: []string{old, none, none}, words: "Secret own does not exist: create it",
+		},
+		"it is replaced": {answers: reads{gone, holding("a-new-long-password")}, want: []string{old, now}},
+		"it was deleted a moment ago": {
+			answers: reads{gone}, want: []string{old}, words: "if it stays so, nodes restart without the user that it gave before",
+		},
+		"it holds no password any more": {
+			answers: reads{holding(""), holding("")}, want: []string{old, none}, words: "BC_RPC_PASSWORD is empty",
+		},
+		"it is emptied, then deleted": {
+			answers: reads{holding(""), gone}, want: []string{old, none}, words: "does not exist",
+		},
+		"it may not be read": {
+			answers: reads{forbidden, forbidden, forbidden}, want: []string{old, old, old}, words: "until then the user that it gave before is still let in: remove spec.secret to end that",
+		},
+		"the apiserver is busy": {
+			answers: reads{busy, busy, busy}, want: []string{old, old, old}, words: "read Secret default/own",
+		},
+		"deleted, with the rule that let it be read": {
+			answers: reads{gone, forbidden, gone}, want: []string{old, old, old}, words: "if it stays so",
+		},
+		"another one, that may not be read": {
+			renamed: true, answers: reads{forbidden}, want: []string{none}, words: "the controller may not read Secret own. Allow it",
+		},
+		"another one, that doesn't exist": {
+			renamed: true, answers: reads{gone}, want: []string{none}, words: "Secret own does not exist: create it",
+		},
+		"another one, and the apiserver is busy": {
+			renamed: true, answers: reads{busy}, want: []string{none}, words: "read Secret default/own",
+		},
+		"another one of the same user and password": {
+			renamed: true, answers: reads{holding(password)}, want: []string{old},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
@@ -113,7 +135,9 @@ func TestWhenASecretIsReadAgain(t *testing.T) {
 		"nothing has changed": {func(*api.Network, *credentials.Key) {}, 1},
 		"another spec":        {func(n *api.Network, _ *credentials.Key) { n.Generation++ }, 2},
 		"another network":     {func(n *api.Network, _ *credentials.Key) { n.UID = "another" }, 2},
-		"another key":         {func(_ *api.Network, key *credentials.Key) { *key = append(credentials.Key{1}, testKey[1:]...) }, 2},
+		"another key": {
+			func(_ *api.Network, key *credentials.Key) { *key = append(credentials.Key{1}, testKey[1:]...) }, 2,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())

@@ -18,8 +18,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-// The least time between two writes of a status that says the same in other numbers, as while pods come up one after the
-// other: it begins with patience and doubles up to mostPatience for as long as nothing else is written.
+// The least time between two writes of a status that says the same in other numbers, as while pods come up one after
+// the other: it begins with patience and doubles up to mostPatience for as long as nothing else is written.
 const (
 	patience     = 2 * time.Second
 	mostPatience = 8 * time.Second
@@ -85,12 +85,12 @@ func (known *memory) mayHold(now time.Time) bool {
 	return now.Sub(known.heldSince) < mesh.ResponseTimeout
 }
 
-// outdated says whether a status wasn't written because the network has changed, or has gone, since this pass read it. That
-// is no failure: the next pass reads it as it is.
+// outdated says whether a status wasn't written because the network has changed, or has gone, since this pass read it.
+// That is no failure: the next pass reads it as it is.
 func outdated(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
 
-// writeStatus writes a status, and has n be as it is then. It fails by a conflict if the network has changed since this pass
-// read it: what was decided about credentials holds only for what was read.
+// writeStatus writes a status, and has n be as it is then. It fails by a conflict if the network has changed since this
+// pass read it: what was decided about credentials holds only for what was read.
 func (c *Controller) writeStatus(ctx context.Context, n *api.Network, status api.NetworkStatus) error {
 	intent, err := statusIntent(n, status)
 	if err != nil {
@@ -107,8 +107,9 @@ func (c *Controller) writeStatus(ctx context.Context, n *api.Network, status api
 	return nil
 }
 
-// statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its status.
-// It is tied to the version, too: a controller whose cache is behind must not put back an older record of credentials.
+// statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its
+// status. It is tied to the version, too: a controller whose cache is behind must not put back an older record of
+// credentials.
 func statusIntent(n *api.Network, status api.NetworkStatus) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
 	if err != nil {

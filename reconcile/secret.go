@@ -21,8 +21,8 @@ import (
 // predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
 const predecessorGoes = 10 * time.Minute
 
-// auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before the
-// nodes begin to refuse the credentials that were in the old one.
+// auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before
+// the nodes begin to refuse the credentials that were in the old one.
 const auditsToRestart = 2
 
 // publication is a try to make the Secret for applications, in the life of this process.
@@ -35,9 +35,12 @@ type publication struct {
 
 // publish makes the Secret for applications with credentials of the newest of the accepted generations. before is the
 // generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
-// already is the right one if it was made for this generation. If it was made for another one the user has to delete it, and
-// if it never was it is somebody else's.
-func (c *Controller) publish(ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64, known *memory) (now int64, err error) {
+// already is the right one if it was made for this generation. If it was made for another one the user has to delete
+// it, and if it never was it is somebody else's.
+func (c *Controller) publish(
+	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64,
+	known *memory,
+) (now int64, err error) {
 	generation := slices.Max(accepted)
 	this := publication{network: n.UID, generation: generation}
 	if known.published == this {
@@ -48,16 +51,19 @@ func (c *Controller) publish(ctx context.Context, n *api.Network, key credential
 	if err != nil {
 		return before, err
 	}
-	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
+	client := c.client.Resource(secrets).Namespace(n.Namespace)
+	_, err = client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	switch {
 	case err == nil:
 		known.published = this
-		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.toRestart(before, accepted))
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply",
+			"created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.toRestart(before, accepted))
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
 	case refused(err):
-		return before, secretProblem{api.ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", children.RPCSecretName(n), err)}
+		words := fmt.Sprintf("create Secret %s for applications: %v", children.RPCSecretName(n), err)
+		return before, secretProblem{api.ReasonRPCSecretFailed, words}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
@@ -85,18 +91,21 @@ func (c *Controller) toRestart(before int64, accepted credentials.Generations) s
 	case !slices.Contains(accepted, before): // since the key was lost
 		return "; restart what uses it"
 	}
-	return fmt.Sprintf("; restart what uses it: in %v at the earliest, those of generation %d are refused", auditsToRestart*c.options.Resync, before)
+	return fmt.Sprintf("; restart what uses it: in %v at the earliest, those of generation %d are refused",
+		auditsToRestart*c.options.Resync, before)
 }
 
 // deleteToRotate says what has to be done for a Secret of another generation.
 func deleteToRotate(n *api.Network, generation int64) string {
-	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; then restart what uses it", children.RPCSecretName(n), generation)
+	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; "+
+		"then restart what uses it", children.RPCSecretName(n), generation)
 }
 
 // notMadeHere says what a Secret of somebody else's means.
 func notMadeHere(n *api.Network) string {
-	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, and no rotation waits for it. "+
-		"The controller makes the network's own as soon as whoever that one belongs to has moved or deleted it", children.RPCSecretName(n))
+	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, "+
+		"and no rotation waits for it. The controller makes the network's own as soon as whoever that one belongs to "+
+		"has moved or deleted it", children.RPCSecretName(n))
 }
 
 func secretReference(n *api.Network) *corev1.ObjectReference {

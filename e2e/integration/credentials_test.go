@@ -310,6 +310,18 @@ func (n network) generation(t *testing.T, want int64) {
 	})
 }
 
+// inPhase waits until the credentials are in that phase.
+func (n network) inPhase(t *testing.T, want api.CredentialsPhase) {
+	t.Helper()
+	eventually(t, "phase "+string(want), func() error {
+		found, err := n.read(t.Context())
+		if err == nil && found.Status.Credentials.Phase != want {
+			err = fmt.Errorf("phase %s", found.Status.Credentials.Phase)
+		}
+		return err
+	})
+}
+
 // application is how a program reads the Secret that is for it.
 func (n network) application(ctx context.Context) (user, password string, err error) {
 	secret, err := readSecret(ctx, n.namespace, n.name+"-rpc")
@@ -608,6 +620,25 @@ func TestAnOldConfigMapUndoesNoRotation(t *testing.T) {
 	}
 	n.generation(t, 2)
 	n.lacks(t, api.ConditionReconciling)
+}
+
+// A controller whose cache is behind is refused, so that it puts no older record back.
+func TestAStatusThatIsForAnOlderVersionIsRefused(t *testing.T) {
+	n := network{namespace: newNamespace(t), name: "my-network"}
+	n.create(t, 0) // no controller runs
+	read, err := n.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	merge(t, api.Resource, n.namespace, n.name, "{metadata: {annotations: {changed: meanwhile}}}")
+	status := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"credentials": map[string]any{"generation": int64(1)}}}}
+	status.SetGroupVersionKind(api.Kind)
+	status.SetName(n.name)
+	status.SetResourceVersion(read.ResourceVersion)
+	options := metav1.ApplyOptions{FieldManager: "bitcoin-controller", Force: true}
+	if _, err := client.Resource(api.Resource).Namespace(n.namespace).ApplyStatus(t.Context(), n.name, status, options); !apierrors.IsConflict(err) {
+		t.Errorf("the apiserver answers: %v", err)
+	}
 }
 
 func podReady(pod *corev1.Pod) bool {

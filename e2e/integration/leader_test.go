@@ -68,13 +68,18 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 		writes int    // of the first controller
 		nodes  int
 		image  string
+		phase  api.CredentialsPhase // which the second one gets to
 	}{
-		"a new network has one child":       {"", 1, 3, "example.com/bitcoind:1"},
-		"a new network has three":           {"", 3, 3, "example.com/bitcoind:1"},
-		"a new network has all":             {"", 6, 3, "example.com/bitcoind:1"},
-		"two nodes more are on their way":   {"{spec: {nodes: 5}}", 1, 5, "example.com/bitcoind:1"},
-		"a roll has begun":                  {"{spec: {image: example.com/bitcoind:2}}", 1, 3, "example.com/bitcoind:2"},
-		"a roll is somewhere in the middle": {"{spec: {image: example.com/bitcoind:2}}", 3, 3, "example.com/bitcoind:2"},
+		"a new network has one child":               {"", 1, 3, "example.com/bitcoind:1", api.PhaseStable},
+		"a new network has a record besides":        {"", 2, 3, "example.com/bitcoind:1", api.PhaseStable},
+		"a new network has three":                   {"", 3, 3, "example.com/bitcoind:1", api.PhaseStable},
+		"a new network has all":                     {"", 6, 3, "example.com/bitcoind:1", api.PhaseStable},
+		"two nodes more are on their way":           {"{spec: {nodes: 5}}", 1, 5, "example.com/bitcoind:1", api.PhaseStable},
+		"a roll has begun":                          {"{spec: {image: example.com/bitcoind:2}}", 1, 3, "example.com/bitcoind:2", api.PhaseStable},
+		"a roll is somewhere in the middle":         {"{spec: {image: example.com/bitcoind:2}}", 3, 3, "example.com/bitcoind:2", api.PhaseStable},
+		"a rotation is recorded, and not begun":     {"{spec: {credentials: {generation: 2}}}", 1, 3, "example.com/bitcoind:1", api.PhaseAwaitingSecret},
+		"a rotation has got to the StatefulSet":     {"{spec: {credentials: {generation: 2}}}", 3, 3, "example.com/bitcoind:1", api.PhaseAwaitingSecret},
+		"a rotation is somewhere in the first roll": {"{spec: {credentials: {generation: 2}}}", 5, 3, "example.com/bitcoind:1", api.PhaseAwaitingSecret},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := startControllerWith(t, elects)
@@ -104,6 +109,7 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 			second.says(t, running)
 			n.rolls(t, slices.Repeat([]string{row.image}, row.nodes)...)
 			n.meshed(t, row.nodes)
+			n.inPhase(t, row.phase)
 		})
 	}
 }

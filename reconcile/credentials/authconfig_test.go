@@ -19,7 +19,8 @@ func network() *api.Network {
 func TestParseGenerations(t *testing.T) {
 	for text, want := range map[string]string{
 		"1": "1", "12": "12", "1,2": "1,2", "3,9": "3,9",
-		"": "", "0": "", "-1": "", "01": "", "1, 2": "", "2,1": "", "1,1": "", "1,2,3": "", "1,": "", "a": "", "+1": "", "99999999999999999999": "",
+		"": "", "0": "", "-1": "", "01": "", "1, 2": "", "2,1": "",
+		"1,1": "", "1,2,3": "", "1,": "", "a": "", "+1": "", "99999999999999999999": "",
 	} {
 		if got := ParseGenerations(text).String(); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
@@ -33,10 +34,12 @@ func TestWhichCredentialsANodeIsAskedWith(t *testing.T) {
 		recorded string
 		want     int64 // 0 for none
 	}{
-		"what its pod tells":                   {Node{Accepts: Generations{1}, Fingerprint: testKey.Fingerprint()}, "1", 1},
-		"the highest of two":                   {Node{Accepts: Generations{1, 2}, Fingerprint: testKey.Fingerprint()}, "1,2", 2},
-		"a pod of before the rotation":         {Node{Accepts: Generations{1}, Fingerprint: testKey.Fingerprint()}, "1,2", 1},
-		"a pod of before the old one went":     {Node{Accepts: Generations{1, 2}, Fingerprint: testKey.Fingerprint()}, "2", 2},
+		"what its pod tells":           {Node{Accepts: Generations{1}, Fingerprint: testKey.Fingerprint()}, "1", 1},
+		"the highest of two":           {Node{Accepts: Generations{1, 2}, Fingerprint: testKey.Fingerprint()}, "1,2", 2},
+		"a pod of before the rotation": {Node{Accepts: Generations{1}, Fingerprint: testKey.Fingerprint()}, "1,2", 1},
+		"a pod of before the old one went": {
+			Node{Accepts: Generations{1, 2}, Fingerprint: testKey.Fingerprint()}, "2", 2,
+		},
 		"a pod that tells nothing":             {Node{}, "1,2", 1},
 		"a pod that tells nothing, no record":  {Node{}, "", 3},
 		"a generation that never was":          {Node{Accepts: Generations{9}, Fingerprint: testKey.Fingerprint()}, "1,2", 1},

@@ -8,8 +8,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// Generations are the generations of our users' credentials that a configuration accepts, lowest first: one, or two during
-// a rotation.
+// Generations are the generations of our users' credentials that a configuration accepts, lowest first: one, or two
+// during a rotation.
 type Generations []int64
 
 // String is how pods are annotated with them.
@@ -42,7 +42,8 @@ func (g Generations) adoptedBy(nodes []Node) bool {
 	return !slices.ContainsFunc(nodes, func(n Node) bool { return !n.Ready || !slices.Equal(n.Accepts, g) })
 }
 
-// WantedGeneration is the one that the spec wants. It is at least 1, also of a network from before there were generations.
+// WantedGeneration is the one that the spec wants. It is at least 1, also of a network from before there were
+// generations.
 func WantedGeneration(n *api.Network) int64 { return max(n.Spec.Credentials.Generation, 1) }
 
 const (

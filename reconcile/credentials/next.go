@@ -9,9 +9,9 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// Rotation: spec.credentials.generation rises, and two rolls later nodes no longer accept the old credentials. The first
-// roll adds the new ones, the second drops the old; bitcoind reads them at its start only. In between, the user has the
-// Secret for applications made anew, and restarts them. See api.CredentialsPhase for the phases.
+// Rotation: spec.credentials.generation rises, and two rolls later nodes no longer accept the old credentials. The
+// first roll adds the new ones, the second drops the old; bitcoind reads them at its start only. In between, the user
+// has the Secret for applications made anew, and restarts them. See api.CredentialsPhase for the phases.
 
 // Wanted is what a record is to be brought to.
 type Wanted struct {
@@ -28,8 +28,8 @@ type Wanted struct {
 }
 
 // Next takes the record of a network's credentials one step further, or leaves it as it is. It goes by nothing but its
-// arguments. A rotation that has begun is finished before the next one begins. The old credentials go only when no node and
-// no application needs them any more.
+// arguments. A rotation that has begun is finished before the next one begins. The old credentials go only when no node
+// and no application needs them any more.
 func Next(recorded api.CredentialsStatus, wanted Wanted, nodes []Node, now time.Time) api.CredentialsStatus {
 	next := recorded
 	next.KeyFingerprint, next.Published, next.OwnUser = wanted.Fingerprint, wanted.Published, wanted.OwnUser
@@ -52,7 +52,8 @@ func Next(recorded api.CredentialsStatus, wanted Wanted, nodes []Node, now time.
 	return next
 }
 
-// mayDrop says whether the older of two generations may go. Where the Secret was never made, applications don't have it.
+// mayDrop says whether the older of two generations may go. Where the Secret was never made, applications don't have
+// it.
 func mayDrop(recorded api.CredentialsStatus, published int64, nodes []Node, now time.Time) bool {
 	switch {
 	case !Generations(recorded.Accepted).adoptedBy(nodes):
@@ -60,8 +61,8 @@ func mayDrop(recorded api.CredentialsStatus, published int64, nodes []Node, now 
 	case published == 0:
 		return true
 	}
-	return recorded.Phase == api.PhaseAwaitingRestart && published == slices.Max(recorded.Accepted) &&
-		recorded.OldAcceptedUntil != nil && !now.Before(recorded.OldAcceptedUntil.Time)
+	until := recorded.OldAcceptedUntil
+	return recorded.Phase == api.PhaseAwaitingRestart && until != nil && !now.Before(until.Time)
 }
 
 // lowestInUse is the lowest generation that any node accepts: it is a new one when all nodes accept nothing else.
@@ -75,8 +76,8 @@ func lowestInUse(accepted Generations, nodes []Node) int64 {
 	return lowest
 }
 
-// phaseOf names where the next record stands. A phase of a rotation is never gone back to: a node that is down for a moment
-// has adopted the generations all the same.
+// phaseOf names where the next record stands. A phase of a rotation is never gone back to: a node that is down for a
+// moment has adopted the generations all the same.
 func phaseOf(recorded, next api.CredentialsStatus, nodes []Node) api.CredentialsPhase {
 	rotating := len(next.Accepted) == 2
 	adopted := Generations(next.Accepted).adoptedBy(nodes) || awaits(recorded)
@@ -100,14 +101,16 @@ func awaits(recorded api.CredentialsStatus) bool {
 		(recorded.Phase == api.PhaseAwaitingSecret || recorded.Phase == api.PhaseAwaitingRestart)
 }
 
-// MayPublish returns the accepted generations if the Secret for applications may be made now, with credentials of the newest
-// of them. It returns nil while not all nodes accept that one.
+// MayPublish returns the accepted generations if the Secret for applications may be made now, with credentials of the
+// newest of them. It returns nil while not all nodes accept that one.
 func MayPublish(recorded api.CredentialsStatus, wanted int64, nodes []Node) Generations {
 	accepted := Generations(recorded.Accepted)
 	switch {
 	case len(accepted) == 0:
 		return Generations{wanted}
-	case len(accepted) == 1 && wanted <= accepted[0], len(accepted) == 2 && (awaits(recorded) || accepted.adoptedBy(nodes)):
+	case len(accepted) == 1 && wanted <= accepted[0]:
+		return accepted
+	case len(accepted) == 2 && (awaits(recorded) || accepted.adoptedBy(nodes)):
 		return accepted
 	}
 	return nil

@@ -14,9 +14,11 @@ import (
 )
 
 // Recorded is where the credentials of a network stand, as its status has it: users of a namespace can't write that. No
-// generation is accepted yet if the network is new. The error is a KeyLostError if the credentials are of another key, until
-// the user agrees to new ones by a generation above any that there was.
-func (k Key) Recorded(n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap) (api.CredentialsStatus, error) {
+// generation is accepted yet if the network is new. The error is a KeyLostError if the credentials are of another key,
+// until the user agrees to new ones by a generation above any that there was.
+func (k Key) Recorded(
+	n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap,
+) (api.CredentialsStatus, error) {
 	recorded := n.Status.Credentials
 	if len(recorded.Accepted) == 0 {
 		recorded = k.restored(n, set, config)
@@ -26,16 +28,16 @@ func (k Key) Recorded(n *api.Network, set *appsv1.StatefulSet, config *corev1.Co
 	}
 	highest := max(slices.Max(append([]int64{1}, recorded.Accepted...)), recorded.Generation)
 	if WantedGeneration(n) <= highest {
-		return api.CredentialsStatus{}, wrongKey(KeySecret, highest)
+		return api.CredentialsStatus{}, wrongKey(highest)
 	}
 	recorded.Accepted, recorded.Phase, recorded.OldAcceptedUntil = nil, "", nil
 	return recorded, nil
 }
 
-// restored is the record of a network whose status has none: it was restored from a backup without its status, or is from
-// before there was a record. Its StatefulSet tells what the nodes accept, except for generations that nobody has wanted
-// yet: these are made up, say to make a rotation impossible. Nor is a generation accepted again that the status says is no
-// longer in use. Where nothing is told, a generation in use is the only one.
+// restored is the record of a network whose status has none: it was restored from a backup without its status, or is
+// from before there was a record. Its StatefulSet tells what the nodes accept, except for generations that nobody has
+// wanted yet: these are made up, say to make a rotation impossible. Nor is a generation accepted again that the status
+// says is no longer in use. Where nothing is told, a generation in use is the only one.
 func (k Key) restored(n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap) api.CredentialsStatus {
 	recorded := api.CredentialsStatus{Generation: n.Status.Credentials.Generation}
 	if set != nil {
@@ -68,8 +70,8 @@ const (
 	annotationOwnUser   = api.Group + "/own-user"
 )
 
-// publishedBefore is the generation that the Secret for applications was made with. If nothing tells, it is the lowest one:
-// the user may be asked for too much, but no application is locked out.
+// publishedBefore is the generation that the Secret for applications was made with. If nothing tells, it is the lowest
+// one: the user may be asked for too much, but no application is locked out.
 func publishedBefore(accepted Generations, config *corev1.ConfigMap) int64 {
 	if config != nil {
 		published, err := strconv.ParseInt(config.Annotations[annotationPublished], 10, 64)
@@ -81,8 +83,8 @@ func publishedBefore(accepted Generations, config *corev1.ConfigMap) int64 {
 	return accepted[0]
 }
 
-// ownUserBefore is the user of spec.secret that the ConfigMap lets in. The StatefulSet proves that the controller put the
-// line there, for the Secret that spec.secret names now.
+// ownUserBefore is the user of spec.secret that the ConfigMap lets in. The StatefulSet proves that the controller put
+// the line there, for the Secret that spec.secret names now.
 func (k Key) ownUserBefore(n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap) *api.OwnUser {
 	if config == nil || set == nil {
 		return nil

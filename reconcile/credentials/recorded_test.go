@@ -38,7 +38,9 @@ func configOf(key Key, published string, g ...int64) *corev1.ConfigMap {
 const lost = "lost"
 
 // recordedOf is what a network's record accepts, or that its key is lost.
-func recordedOf(t *testing.T, n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap) (accepted string, recorded api.CredentialsStatus) {
+func recordedOf(
+	t *testing.T, n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap,
+) (accepted string, recorded api.CredentialsStatus) {
 	t.Helper()
 	recorded, err := testKey.Recorded(n, set, config)
 	if _, is := errors.AsType[KeyLostError](err); is {
@@ -60,21 +62,48 @@ func TestTheRecordStands(t *testing.T) {
 		wanted   int64
 		want     string
 	}{
-		"all children were deleted":                           {key: testKey, accepted: Generations{2}, wanted: 2, want: "2"},
-		"old ones are put back":                               {key: testKey, accepted: Generations{2}, set: setOf(testKey, 1), config: configOf(testKey, "1", 1), wanted: 2, want: "2"},
-		"those of the middle of the rotation":                 {key: testKey, accepted: Generations{2}, set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1, 2), wanted: 2, want: "2"},
-		"old ones are put back in the middle of a rotation":   {key: testKey, accepted: Generations{2, 3}, set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1, 2), wanted: 3, want: "2,3"},
-		"made up ones that nobody wanted":                     {key: testKey, accepted: Generations{1}, set: setOf(testKey, math.MaxInt64), config: configOf(testKey, "1", math.MaxInt64), wanted: 2, want: "1"},
-		"a made up fingerprint":                               {key: testKey, accepted: Generations{1}, set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1), want: "1"},
-		"none at all":                                         {key: testKey, accepted: Generations{1}, set: &appsv1.StatefulSet{}, config: &corev1.ConfigMap{}, want: "1"},
-		"another key":                                         {key: otherKey, accepted: Generations{1}, want: lost},
-		"another key, and children that tell of this one":     {key: otherKey, accepted: Generations{1}, set: setOf(testKey, 1), config: configOf(testKey, "1", 1), want: lost},
-		"another key, the same generation":                    {key: otherKey, accepted: Generations{2}, wanted: 2, want: lost},
-		"another key, in the middle of a rotation":            {key: otherKey, accepted: Generations{1, 2}, set: setOf(otherKey, 1), wanted: 2, want: lost},
-		"another key, and the user agrees":                    {key: otherKey, accepted: Generations{1}, wanted: 2, want: ""},
-		"another key, agreed in the middle of a rotation":     {key: otherKey, accepted: Generations{1, 2}, wanted: 3, want: ""},
-		"another key, agreed, and children tell of this one":  {key: otherKey, accepted: Generations{1}, set: setOf(testKey, 9), config: configOf(testKey, "9", 9), wanted: 2, want: ""},
-		"another key, no more agreed than a made up child is": {key: otherKey, accepted: Generations{1}, set: setOf(otherKey, math.MaxInt64), wanted: 2, want: ""},
+		"all children were deleted": {key: testKey, accepted: Generations{2}, wanted: 2, want: "2"},
+		"old ones are put back": {
+			key: testKey, accepted: Generations{2}, set: setOf(testKey, 1), config: configOf(testKey, "1", 1),
+			wanted: 2, want: "2",
+		},
+		"those of the middle of the rotation": {
+			key: testKey, accepted: Generations{2}, set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1, 2),
+			wanted: 2, want: "2",
+		},
+		"old ones are put back in the middle of a rotation": {
+			key: testKey, accepted: Generations{2, 3}, set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1, 2),
+			wanted: 3, want: "2,3",
+		},
+		"made up ones that nobody wanted": {
+			key: testKey, accepted: Generations{1}, set: setOf(testKey, math.MaxInt64),
+			config: configOf(testKey, "1", math.MaxInt64), wanted: 2, want: "1",
+		},
+		"a made up fingerprint": {
+			key: testKey, accepted: Generations{1}, set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1), want: "1",
+		},
+		"none at all": {
+			key: testKey, accepted: Generations{1}, set: &appsv1.StatefulSet{}, config: &corev1.ConfigMap{}, want: "1",
+		},
+		"another key": {key: otherKey, accepted: Generations{1}, want: lost},
+		"another key, and children that tell of this one": {
+			key: otherKey, accepted: Generations{1}, set: setOf(testKey, 1), config: configOf(testKey, "1", 1), want: lost,
+		},
+		"another key, the same generation": {key: otherKey, accepted: Generations{2}, wanted: 2, want: lost},
+		"another key, in the middle of a rotation": {
+			key: otherKey, accepted: Generations{1, 2}, set: setOf(otherKey, 1), wanted: 2, want: lost,
+		},
+		"another key, and the user agrees": {key: otherKey, accepted: Generations{1}, wanted: 2, want: ""},
+		"another key, agreed in the middle of a rotation": {
+			key: otherKey, accepted: Generations{1, 2}, wanted: 3, want: "",
+		},
+		"another key, agreed, and children tell of this one": {
+			key: otherKey, accepted: Generations{1}, set: setOf(testKey, 9), config: configOf(testKey, "9", 9),
+			wanted: 2, want: "",
+		},
+		"another key, no more agreed than a made up child is": {
+			key: otherKey, accepted: Generations{1}, set: setOf(otherKey, math.MaxInt64), wanted: 2, want: "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := wanting(row.wanted)
@@ -100,28 +129,46 @@ func TestANetworkIsRestoredWithoutItsRecord(t *testing.T) {
 		wanted, status int64
 		want           string
 	}{
-		"a new network":                         {want: ""},
-		"a new network, and a made up child":    {config: configOf(otherKey, "1", 1), want: ""},
-		"children from before there was a key":  {set: &appsv1.StatefulSet{}, config: &corev1.ConfigMap{}, want: ""},
-		"what the StatefulSet says":             {set: setOf(testKey, 1), config: configOf(testKey, "1", 1), want: "1"},
-		"without a ConfigMap":                   {set: setOf(testKey, 1, 2), wanted: 2, want: "1,2"},
-		"the ConfigMap was written first":       {set: setOf(testKey, 1), config: configOf(testKey, "1", 1, 2), wanted: 2, want: "1"},
-		"the ConfigMap had dropped the old one": {set: setOf(testKey, 1, 2), config: configOf(testKey, "2", 2), wanted: 2, status: 1, want: "1,2"},
-		"agreed, and the ConfigMap was written": {set: setOf(otherKey, 1), config: configOf(testKey, "1", 2), wanted: 2, want: ""},
+		"a new network":                        {want: ""},
+		"a new network, and a made up child":   {config: configOf(otherKey, "1", 1), want: ""},
+		"children from before there was a key": {set: &appsv1.StatefulSet{}, config: &corev1.ConfigMap{}, want: ""},
+		"what the StatefulSet says":            {set: setOf(testKey, 1), config: configOf(testKey, "1", 1), want: "1"},
+		"without a ConfigMap":                  {set: setOf(testKey, 1, 2), wanted: 2, want: "1,2"},
+		"the ConfigMap was written first": {
+			set: setOf(testKey, 1), config: configOf(testKey, "1", 1, 2), wanted: 2, want: "1",
+		},
+		"the ConfigMap had dropped the old one": {
+			set: setOf(testKey, 1, 2), config: configOf(testKey, "2", 2), wanted: 2, status: 1, want: "1,2",
+		},
+		"agreed, and the ConfigMap was written": {
+			set: setOf(otherKey, 1), config: configOf(testKey, "1", 2), wanted: 2, want: "",
+		},
 		"generations by hand":                   {set: setOf(testKey, 1), config: configOf(testKey, "7", 7), want: "1"},
 		"a status of before there was a record": {set: setOf(testKey, 1, 2), wanted: 2, status: 1, want: "1,2"},
 		"a status that lags behind":             {set: setOf(testKey, 2), wanted: 2, status: 1, want: "2"},
 		"a status whose generation is in use":   {set: setOf(testKey, 2), wanted: 2, status: 2, want: "2"},
 
-		"an old ConfigMap is put back":                       {set: setOf(testKey, 2), config: configOf(testKey, "1", 1), wanted: 2, status: 2, want: "2"},
-		"that of the middle of the rotation":                 {set: setOf(testKey, 2), config: configOf(testKey, "1", 1, 2), wanted: 2, status: 2, want: "2"},
-		"old ones of all are put back":                       {set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1), wanted: 3, status: 2, want: "2"},
-		"an old one is put back in the middle of a rotation": {set: setOf(testKey, 2, 3), config: configOf(testKey, "1", 1, 2), wanted: 3, status: 2, want: "2,3"},
-		"one of before it, the old one being dropped":        {set: setOf(testKey, 2), config: configOf(testKey, "1", 1), wanted: 2, status: 1, want: "2"},
-		"one of before it, both being accepted":              {set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1), wanted: 2, status: 1, want: "1,2"},
-		"a generation that nobody wanted":                    {set: setOf(testKey, math.MaxInt64), wanted: 2, status: 1, want: "1"},
-		"such one beside the wanted one":                     {set: setOf(testKey, 2, 3), wanted: 2, status: 1, want: "1"},
-		"all were deleted, and the status tells":             {wanted: 3, status: 2, want: "2"},
+		"an old ConfigMap is put back": {
+			set: setOf(testKey, 2), config: configOf(testKey, "1", 1), wanted: 2, status: 2, want: "2",
+		},
+		"that of the middle of the rotation": {
+			set: setOf(testKey, 2), config: configOf(testKey, "1", 1, 2), wanted: 2, status: 2, want: "2",
+		},
+		"old ones of all are put back": {
+			set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1), wanted: 3, status: 2, want: "2",
+		},
+		"an old one is put back in the middle of a rotation": {
+			set: setOf(testKey, 2, 3), config: configOf(testKey, "1", 1, 2), wanted: 3, status: 2, want: "2,3",
+		},
+		"one of before it, the old one being dropped": {
+			set: setOf(testKey, 2), config: configOf(testKey, "1", 1), wanted: 2, status: 1, want: "2",
+		},
+		"one of before it, both being accepted": {
+			set: setOf(testKey, 1, 2), config: configOf(testKey, "1", 1), wanted: 2, status: 1, want: "1,2",
+		},
+		"a generation that nobody wanted":        {set: setOf(testKey, math.MaxInt64), wanted: 2, status: 1, want: "1"},
+		"such one beside the wanted one":         {set: setOf(testKey, 2, 3), wanted: 2, status: 1, want: "1"},
+		"all were deleted, and the status tells": {wanted: 3, status: 2, want: "2"},
 
 		"another key":                           {set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1), want: lost},
 		"another key, no ConfigMap":             {set: setOf(otherKey, 1), want: lost},
@@ -152,19 +199,35 @@ func TestWhatApplicationsOfARestoredNetworkHave(t *testing.T) {
 		wanted, status int64
 		want           int64
 	}{
-		"a new network":                                   {want: 0},
-		"what the ConfigMap says":                         {set: setOf(testKey, 2, 3), config: configOf(testKey, "3", 2, 3), wanted: 3, want: 3},
-		"it was never made":                               {set: setOf(testKey, 2), config: configOf(testKey, "0", 2), wanted: 2, want: 0},
-		"it is of the key before this one":                {set: setOf(testKey, 2), config: configOf(testKey, "1", 2), wanted: 2, want: 1},
-		"the record was removed by hand":                  {set: setOf(testKey, 1, 2), config: unrecorded, wanted: 2, want: 1},
-		"there is no ConfigMap":                           {set: setOf(testKey, 2, 3), wanted: 3, want: 2},
-		"an old ConfigMap is put back":                    {set: setOf(testKey, 2, 3), config: configOf(testKey, "1", 1), wanted: 3, status: 2, want: 2},
-		"old ones of all are put back":                    {set: setOf(testKey, 2, 3), config: configOf(testKey, "1", 1), wanted: 3, status: 3, want: 3},
-		"that of the key which is lost":                   {set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1), wanted: 2, want: 1},
-		"no number":                                       {set: setOf(testKey, 2, 3), config: configOf(testKey, "x", 2, 3), wanted: 3, want: 2},
-		"less than that it was never made":                {set: setOf(testKey, 2, 3), config: configOf(testKey, "-1", 2, 3), wanted: 3, want: 2},
-		"the ConfigMap had dropped the old one already":   {set: setOf(testKey, 2, 3), config: configOf(testKey, "3", 3), wanted: 3, want: 3},
-		"a generation that isn't accepted, put by a hand": {set: setOf(testKey, 2, 3), config: configOf(testKey, "9", 9), wanted: 3, want: 2},
+		"a new network": {want: 0},
+		"what the ConfigMap says": {
+			set: setOf(testKey, 2, 3), config: configOf(testKey, "3", 2, 3), wanted: 3, want: 3,
+		},
+		"it was never made": {set: setOf(testKey, 2), config: configOf(testKey, "0", 2), wanted: 2, want: 0},
+		"it is of the key before this one": {
+			set: setOf(testKey, 2), config: configOf(testKey, "1", 2), wanted: 2, want: 1,
+		},
+		"the record was removed by hand": {set: setOf(testKey, 1, 2), config: unrecorded, wanted: 2, want: 1},
+		"there is no ConfigMap":          {set: setOf(testKey, 2, 3), wanted: 3, want: 2},
+		"an old ConfigMap is put back": {
+			set: setOf(testKey, 2, 3), config: configOf(testKey, "1", 1), wanted: 3, status: 2, want: 2,
+		},
+		"old ones of all are put back": {
+			set: setOf(testKey, 2, 3), config: configOf(testKey, "1", 1), wanted: 3, status: 3, want: 3,
+		},
+		"that of the key which is lost": {
+			set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1), wanted: 2, want: 1,
+		},
+		"no number": {set: setOf(testKey, 2, 3), config: configOf(testKey, "x", 2, 3), wanted: 3, want: 2},
+		"less than that it was never made": {
+			set: setOf(testKey, 2, 3), config: configOf(testKey, "-1", 2, 3), wanted: 3, want: 2,
+		},
+		"the ConfigMap had dropped the old one already": {
+			set: setOf(testKey, 2, 3), config: configOf(testKey, "3", 3), wanted: 3, want: 3,
+		},
+		"a generation that isn't accepted, put by a hand": {
+			set: setOf(testKey, 2, 3), config: configOf(testKey, "9", 9), wanted: 3, want: 2,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := wanting(row.wanted)
@@ -198,7 +261,8 @@ func TestAnOwnUserIsRestoredOnlyIfTheControllerPutItThere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config, set := configOf(testKey, "1", 1), setOf(testKey, 1)
-			config.Data = map[string]string{"bitcoin.conf": "a=b\nrpcauth=" + testKey.rpcauth(ControllerUser, n.UID, 1) + "\nrpcauth=" + row.line + "\n"}
+			ours := testKey.rpcauth(ControllerUser, n.UID, 1)
+			config.Data = map[string]string{"bitcoin.conf": "a=b\nrpcauth=" + ours + "\nrpcauth=" + row.line + "\n"}
 			set.Annotations = map[string]string{annotationOwnUser: row.proof}
 			got := ""
 			if _, recorded := recordedOf(t, n, set, config); recorded.OwnUser != nil {
@@ -222,12 +286,14 @@ func TestTheRecordedOwnUserStands(t *testing.T) {
 	n := wanting(1)
 	n.Spec.Secret = "own"
 	n.Status.Credentials = api.CredentialsStatus{
-		KeyFingerprint: testKey.Fingerprint(), Accepted: []int64{1}, OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"},
+		KeyFingerprint: testKey.Fingerprint(), Accepted: []int64{1},
+		OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"},
 	}
 	config, set := configOf(testKey, "1", 1), setOf(testKey, 1)
 	config.Data = map[string]string{"bitcoin.conf": "rpcauth=own:salt$other\n"}
 	set.Annotations = map[string]string{annotationOwnUser: testKey.proof(n.UID, "own", "own:salt$other")}
-	if _, recorded := recordedOf(t, n, set, config); recorded.OwnUser == nil || recorded.OwnUser.RPCAuth != "own:salt$hash" {
-		t.Errorf("it is %v", recorded.OwnUser)
+	_, recorded := recordedOf(t, n, set, config)
+	if own := recorded.OwnUser; own == nil || own.RPCAuth != "own:salt$hash" {
+		t.Errorf("it is %v", own)
 	}
 }

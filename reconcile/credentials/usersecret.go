@@ -25,8 +25,8 @@ const maxPasswordBytes = 1024
 // validUserName: bitcoind exits at a name with a colon, and a line feed would begin another option.
 var validUserName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// ParseUserSecret reads the data of a user's Secret, in base64 as the apiserver has it. Its errors tell what is wrong, and
-// nothing of what the Secret holds.
+// ParseUserSecret reads the data of a user's Secret, in base64 as the apiserver has it. Its errors tell what is wrong,
+// and nothing of what the Secret holds.
 func ParseUserSecret(data map[string]any) (login Login, err error) {
 	if login.User, err = decode(data, UserKey); err != nil {
 		return Login{}, err
@@ -36,10 +36,12 @@ func ParseUserSecret(data map[string]any) (login Login, err error) {
 	}
 	switch {
 	case !validUserName.MatchString(login.User):
-		err = fmt.Errorf("%s must have 1 to 64 letters, digits, '_', '.' or '-', and nothing else, such as a line feed at its end", UserKey)
+		err = fmt.Errorf("%s must have 1 to 64 letters, digits, '_', '.' or '-', and nothing else, "+
+			"such as a line feed at its end", UserKey)
 	case login.User == ControllerUser || login.User == ApplicationUser || login.User == cookieUser:
 		err = fmt.Errorf("%s is the name of a user that each node has already: choose another one", UserKey)
-	// HTTP's Basic authentication has no control characters (RFC 7617); one at the end is a mistake that is hard to find.
+	// HTTP's Basic authentication has no control characters (RFC 7617); one at the end is a mistake that is hard to
+	// find.
 	case strings.ContainsFunc(login.Password, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		err = fmt.Errorf("%s holds a control character, such as a line feed at its end", PasswordKey)
 	case len(login.Password) > maxPasswordBytes:
