@@ -69,8 +69,8 @@ type applied struct {
 // apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them. If
 // the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one touched
 // whose credentials couldn't be recorded.
-func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, f found, known *memory) (applied, error) {
-	known.kept.next = time.Time{}
+func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation, state *networkState) (applied, error) {
+	state.revertLimiter.next = time.Time{}
 	config, err := intoConfigMap(live.of[configMaps])
 	if err != nil {
 		return applied{}, err
@@ -79,23 +79,23 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	if err != nil {
 		return applied{}, err
 	}
-	recorded, err := c.recordedCredentials(ctx, n, set, config, f.nodes)
+	recorded, err := c.recordedCredentials(ctx, n, set, config, o.nodes)
 	if err := errors.Join(live.err, err); err != nil {
 		return applied{}, err
 	}
-	f.credentials, f.problems = c.planCredentials(ctx, n, recorded, f.nodes, known)
-	f.image, f.auth = nodeImage(n, set, c.options.NodeImage), authOf(recorded.key.AuthConfig(n.UID, f.credentials))
-	in := inputs{image: f.image, auth: f.auth, systemNamespace: c.options.SystemNamespace}
+	o.credentials, o.problems = c.planCredentials(ctx, n, recorded, o.nodes, state)
+	o.image, o.auth = nodeImage(n, set, c.options.NodeImage), authOf(recorded.key.AuthConfig(n.UID, o.credentials))
+	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
 	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
 	before := n.Status.Image
-	if err := c.recordCredentials(ctx, n, f, known); err != nil {
+	if err := c.recordCredentials(ctx, n, o, state); err != nil {
 		return applied{}, err
 	}
 	rolls, err := c.applyChildren(ctx, n, in, live)
 	if !rolls {
-		f.image, n.Status.Image = "", before // the first record had a whole status with it
+		o.image, n.Status.Image = "", before // the first record had a whole status with it
 	}
-	return f.applied, err
+	return o.applied, err
 }
 
 // applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no pod is
@@ -151,8 +151,8 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	if err != nil {
 		return err
 	}
-	kept := &c.memories.of(cache.MetaObjectToName(n)).kept
-	if !kept.worthWriting(child.resource, change, c.clock.Now()) {
+	kept := &c.networkStates.of(cache.MetaObjectToName(n)).revertLimiter
+	if !kept.allows(child.resource, change, c.clock.Now()) {
 		return nil
 	}
 	applied, left, err := c.applier.Apply(ctx, child.resource, change)
@@ -164,11 +164,11 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	}
 	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
-	c.tellApplied(n, change, applied, scope(live, intent), left)
+	c.reportApplied(n, change, applied, scope(live, intent), left)
 	return nil
 }
 
-func (c *Controller) tellApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
+func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
 	kind, object := applied.GetKind(), applied.GetName()
 	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object), zap.String("action", string(change.Action))}
 	c.log.Info("applied", fields...)

@@ -86,7 +86,7 @@ func TestWhoseAChildIs(t *testing.T) {
 				}
 				return
 			}
-			nodes, err := c.observe(n, live.of[statefulSets], &memory{pods: map[int32]observedPod{}})
+			nodes, err := c.observe(n, live.of[statefulSets], &networkState{pods: map[int32]observedPod{}})
 			if err := errors.Join(live.err, err); err != nil {
 				t.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 		_ = bitcoind.Process.Signal(syscall.SIGTERM) // that it has gone is seen below
 		_ = bitcoind.Wait()
 		if t.Failed() {
-			t.Logf("%s: %s", ip, lastWords(log.String()))
+			t.Logf("%s: %s", ip, lastLogLine(log.String()))
 		}
 	})
 }
@@ -63,25 +63,25 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 	}
 	w.AllReady()
 	c := w.controller(t)
-	pass := func(what string, done func(found) bool) {
+	pass := func(what string, done func(observation) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(5 * time.Minute); ; {
-			f, again := c.pass(t, w)
-			if done(f) {
+			o, again := c.pass(t, w)
+			if done(o) {
 				return
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("never: %s; the nodes are %+v", what, f.nodes)
+				t.Fatalf("never: %s; the nodes are %+v", what, o.nodes)
 			}
 			time.Sleep(100 * time.Millisecond)
 			w.Advance(again)
 		}
 	}
-	dialled := func(f found, from, to int) bool { return f.nodes[from].view.Peers[w.IPs[to]] }
-	pass("both have dialled each other", func(f found) bool { return dialled(f, 0, 1) && dialled(f, 1, 0) })
+	dialled := func(o observation, from, to int) bool { return o.nodes[from].view.Peers[w.IPs[to]] }
+	pass("both have dialled each other", func(o observation) bool { return dialled(o, 0, 1) && dialled(o, 1, 0) })
 
 	n.Spec.Nodes = 1
-	pass("the one that is left has forgotten the other", func(f found) bool {
-		return f.nodes[0].view.Answered() && len(f.nodes[0].view.Peers) == 0
+	pass("the one that is left has forgotten the other", func(o observation) bool {
+		return o.nodes[0].view.Answered() && len(o.nodes[0].view.Peers) == 0
 	})
 }

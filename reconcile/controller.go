@@ -55,26 +55,26 @@ type Options struct {
 
 // settle is how long a network waits after an event for those that come with it: three pods that start together are one
 // change, not nine.
-const settle = 50 * time.Millisecond
+const coalesceDelay = 50 * time.Millisecond
 
 // firstRetry is the backoff after a network's first failure; it doubles up to Options.Resync.
 const firstRetry = 250 * time.Millisecond
 
 // Controller keeps BitcoinNetworks as their users want them.
 type Controller struct {
-	client      dynamic.Interface
-	options     Options
-	log         *zap.Logger
-	clock       clock.PassiveClock
-	caches      *caches
-	applier     unstructuredx.Applier
-	prober      *mesh.Prober
-	memories    memories
-	warnings    warnings
-	broadcaster events.EventBroadcaster
-	events      events.EventRecorder
-	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
-	ready       atomic.Bool
+	client        dynamic.Interface
+	options       Options
+	log           *zap.Logger
+	clock         clock.PassiveClock
+	caches        *caches
+	applier       unstructuredx.Applier
+	prober        *mesh.Prober
+	networkStates networkStates
+	warnings      warnings
+	broadcaster   events.EventBroadcaster
+	events        events.EventRecorder
+	queue         workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	ready         atomic.Bool
 }
 
 // New returns a Controller that is yet to be Run.
@@ -86,15 +86,15 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
 	broadcaster := events.NewBroadcaster(unstructuredx.EventSink{Client: client})
 	c := &Controller{
-		broadcaster: broadcaster,
-		events:      broadcaster.NewRecorder(runtime.NewScheme(), api.Group+"/controller"),
-		memories:    memories{all: map[cache.ObjectName]*memory{}},
-		warnings:    warnings{last: map[cache.ObjectName]string{}},
-		client:      client,
-		options:     options,
-		log:         log,
-		clock:       clock.RealClock{},
-		caches:      caches,
+		broadcaster:   broadcaster,
+		events:        broadcaster.NewRecorder(runtime.NewScheme(), api.Group+"/controller"),
+		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
+		warnings:      warnings{last: map[cache.ObjectName]string{}},
+		client:        client,
+		options:       options,
+		log:           log,
+		clock:         clock.RealClock{},
+		caches:        caches,
 		applier: unstructuredx.Applier{
 			Client: client, FieldManager: children.Manager, HashAnnotation: children.AnnotationIntentHash, Policies: policies(),
 		},
@@ -136,7 +136,7 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // wake has a network looked at because something happened.
-func (c *Controller) wake(network cache.ObjectName) { c.queue.AddAfter(network, settle) }
+func (c *Controller) wake(network cache.ObjectName) { c.queue.AddAfter(network, coalesceDelay) }
 
 // workAll works on the queue, where all networks are since the caches were filled, until ctx ends.
 func (c *Controller) workAll(ctx context.Context) {
@@ -159,37 +159,37 @@ func (c *Controller) workAll(ctx context.Context) {
 
 // preflight turns the mistakes of an installation into sentences; informers would log them for ever.
 func (c *Controller) preflight(ctx context.Context) error {
-	err := c.untilAnswered(ctx, func(ctx context.Context) error {
+	err := c.waitForAPIServer(ctx, func(ctx context.Context) error {
 		_, err := c.client.Resource(api.Resource).Namespace(c.options.Namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		switch {
 		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-			return mistake{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err) && c.options.Namespace == "":
-			return mistake{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err):
-			return mistake{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", api.Resource.GroupResource(), c.options.Namespace, err)}
+			return permanentError{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", api.Resource.GroupResource(), c.options.Namespace, err)}
 		case apierrors.IsUnauthorized(err):
-			return mistake{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", api.Resource.GroupResource(), err)}
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return c.untilAnswered(ctx, c.mayReadKey)
+	return c.waitForAPIServer(ctx, c.mayReadKey)
 }
 
 // mistake is an error that waiting doesn't mend.
-type mistake struct{ error }
+type permanentError struct{ error }
 
-func (m mistake) Unwrap() error { return m.error }
+func (m permanentError) Unwrap() error { return m.error }
 
 // untilAnswered calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a node
 // that has just started, is waited for.
-func (c *Controller) untilAnswered(ctx context.Context, ask func(context.Context) error) error {
+func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Context) error) error {
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		err := ask(ctx)
-		if _, fatal := errors.AsType[mistake](err); err == nil || fatal {
+		if _, fatal := errors.AsType[permanentError](err); err == nil || fatal {
 			return err == nil, err
 		}
 		c.log.Warn("waiting for the apiserver", zap.Error(err))
@@ -252,29 +252,29 @@ func (c *warnings) forget(network cache.ObjectName) {
 func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again time.Duration, err error) {
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
-		c.memories.forget(key)
+		c.networkStates.forget(key)
 		c.prober.Forget(key)
 		return 0, err
 	}
-	known := c.memories.of(key)
+	state := c.networkStates.of(key)
 	live := c.liveChildren(ctx, network)
-	nodes, err := c.observe(network, live.of[statefulSets], known)
+	nodes, err := c.observe(network, live.of[statefulSets], state)
 	if err != nil {
 		return 0, err
 	}
-	f := found{wanted: known.wanted(network), nodes: nodes}
-	f.applied, f.applyErr = c.apply(ctx, network, live, f, known)
-	if _, is := errors.AsType[notRecordedError](f.applyErr); is && outdated(f.applyErr) {
+	o := observation{wanted: state.wanted(network), nodes: nodes}
+	o.applied, o.applyErr = c.apply(ctx, network, live, o, state)
+	if _, is := errors.AsType[notRecordedError](o.applyErr); is && isStale(o.applyErr) {
 		return firstRetry, nil
 	}
-	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
-	c.probe(network, &f, known)
+	missingErr := c.explainMissing(ctx, network, nodes, &state.refused)
+	c.probe(network, &o, state)
 	var rollErr error
-	f.roll, rollErr = c.roll(ctx, network, f)
-	later, reportErr := c.report(ctx, network, f, known)
-	again = max(known.next().Sub(c.clock.Now()), time.Millisecond)
+	o.roll, rollErr = c.roll(ctx, network, o)
+	later, reportErr := c.report(ctx, network, o, state)
+	again = max(state.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(f.applyErr, f.problems.others(), missingErr, rollErr, reportErr)
+	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, reportErr)
 }

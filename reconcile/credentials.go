@@ -55,7 +55,7 @@ func (c *Controller) recordedCredentials(
 
 // planCredentials takes the record one step further. Problems with a Secret of the user's keep nobody else out.
 func (c *Controller) planCredentials(
-	ctx context.Context, n *api.Network, now recorded, nodes []node, known *memory,
+	ctx context.Context, n *api.Network, now recorded, nodes []node, state *networkState,
 ) (api.CredentialsStatus, secretProblems) {
 	made := madeWith(nodes)
 	next := credentials.Wanted{
@@ -64,9 +64,9 @@ func (c *Controller) planCredentials(
 	}
 	var publishErr, ownErr error
 	if accepted := credentials.MayPublish(now.record, next.Generation, made); accepted != nil {
-		next.Published, publishErr = c.publish(ctx, n, now.key, accepted, now.record.Published, known)
+		next.Published, publishErr = c.publish(ctx, n, now.key, accepted, now.record.Published, state)
 	}
-	next.OwnUser, ownErr = c.ownUser(ctx, n, now.key, now.record.OwnUser, known)
+	next.OwnUser, ownErr = c.ownUser(ctx, n, now.key, now.record.OwnUser, state)
 	return credentials.Next(now.record, next, made, c.clock.Now()), secretProblems{ownErr, publishErr}
 }
 
@@ -81,20 +81,20 @@ func madeWith(nodes []node) []credentials.Node {
 
 // recordCredentials has the status say what was decided, before children follow it. The first status of a network is
 // written whole, as it would be at the end of this pass, so that the record costs no write of its own.
-func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, f found, known *memory) error {
-	if equality.Semantic.DeepEqual(f.credentials, n.Status.Credentials) {
+func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o observation, state *networkState) error {
+	if equality.Semantic.DeepEqual(o.credentials, n.Status.Credentials) {
 		return nil
 	}
 	status, first, now := n.Status, len(n.Status.Conditions) == 0, c.clock.Now()
 	if first {
-		status = statusOf(n, f, now)
+		status = statusOf(n, o, now)
 	}
-	status.Credentials = f.credentials
+	status.Credentials = o.credentials
 	if err := c.writeStatus(ctx, n, status); err != nil {
 		return notRecordedError{err}
 	}
 	if first {
-		known.status = known.status.next(now, true)
+		state.status = state.status.next(now, true)
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func rotationProgress(n *api.Network, recorded api.CredentialsStatus) string {
 	case api.PhaseAdding:
 		return fmt.Sprintf("credentials of generation %d are being added to those of generation %d", newest, oldest)
 	case api.PhaseAwaitingSecret:
-		return deleteToRotate(n, newest)
+		return deleteSecretMessage(n, newest)
 	case api.PhaseAwaitingRestart:
 		return fmt.Sprintf("restart what uses Secret %s: "+
 			"credentials of generation %d are soon dropped for those of generation %d that it has now",

@@ -166,23 +166,23 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 		options: Options{SystemNamespace: "system", NodeImage: "image", Resync: 30 * time.Second},
 		applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager, HashAnnotation: children.AnnotationIntentHash},
 		// The memory is that of a controller which has just started.
-		memories: memories{all: map[cache.ObjectName]*memory{}},
+		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
 	}
 	if err := c.caches.informers[secrets].GetStore().Add(keySecret(t, map[string][]byte{masterKeyData: testKey})); err != nil {
 		t.Fatal(err)
 	}
-	known := c.memories.of(cache.MetaObjectToName(n))
+	state := c.networkStates.of(cache.MetaObjectToName(n))
 	live := liveChildren{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
-	f, before := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes}, n.Status
-	f.applied, err = c.apply(t.Context(), n, live, f, known)
+	o, before := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes}, n.Status
+	o.applied, err = c.apply(t.Context(), n, live, o, state)
 	if answer != nil || err != nil {
 		return writes, err
 	}
 	want := before // but for the credentials
 	if before.Conditions == nil {
-		want = statusOf(n, f, c.clock.Now()) // all that is reported at the end of the pass
+		want = statusOf(n, o, c.clock.Now()) // all that is reported at the end of the pass
 	}
-	want.Credentials = f.credentials
+	want.Credentials = o.credentials
 	if diff := cmp.Diff(want, n.Status); diff != "" {
 		t.Errorf("the status (-want +got):\n%s", diff)
 	}
@@ -192,7 +192,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 	reported := func(recorded api.CredentialsStatus) api.NetworkStatus {
 		n := network(3)
-		return statusOf(n, found{
+		return statusOf(n, observation{
 			wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", credentials: recorded},
 		}, time.Unix(1, 0))
 	}
@@ -237,7 +237,7 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 			}
 			writes, err := pass(t, n, nodes, row.answer)
 			_, unrecorded := errors.AsType[notRecordedError](err)
-			if unrecorded != (row.answer != nil) || outdated(err) != (row.answer == changed || row.answer == gone) || !unrecorded && err != nil {
+			if unrecorded != (row.answer != nil) || isStale(err) != (row.answer == changed || row.answer == gone) || !unrecorded && err != nil {
 				t.Errorf("the error is %v", err)
 			}
 			if row.answer == nil && (n.ResourceVersion == "later") != (row.recorded != "") {
@@ -346,7 +346,7 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			next, _ := c.planCredentials(t.Context(), n, now, nodes, &memory{})
+			next, _ := c.planCredentials(t.Context(), n, now, nodes, &networkState{})
 			row.want.KeyFingerprint = testKey.Fingerprint()
 			if diff := cmp.Diff(row.want, next); diff != "" {
 				t.Errorf("the record (-want +got):\n%s", diff)

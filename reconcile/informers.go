@@ -33,7 +33,7 @@ const (
 )
 
 // writesAreNewer is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
-const writesAreNewer = time.Minute
+const mutationTTL = time.Minute
 
 // caches are the informers of networks and of all that belongs to them, trimmed to what a pass reads.
 type caches struct {
@@ -66,7 +66,7 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 		c.informers[row.resource] = informer
 		if row.written {
 			c.written[row.resource] = cache.NewIntegerResourceVersionMutationCache(
-				klog.Background(), informer.GetStore(), informer.GetIndexer(), writesAreNewer, false)
+				klog.Background(), informer.GetStore(), informer.GetIndexer(), mutationTTL, false)
 		}
 	}
 	err := c.informers[pods].AddIndexers(cache.Indexers{
@@ -171,12 +171,12 @@ func unwrapTombstone(event any) *unstructured.Unstructured {
 // claimants are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are
 // known: not other namespaces' with --namespace, nor pods that are no nodes. There the network policies keep networks
 // apart.
-func (c *caches) claimants(ip netip.Addr) []*unstructured.Unstructured {
+func (c *caches) podsWithIP(ip netip.Addr) []*unstructured.Unstructured {
 	return c.podsBy(indexAddress, ip)
 }
 
 // tenants are the pods, among those that are watched, that run on the machine with an address.
-func (c *caches) tenants(ip netip.Addr) []*unstructured.Unstructured {
+func (c *caches) podsOnHost(ip netip.Addr) []*unstructured.Unstructured {
 	return c.podsBy(indexMachine, ip)
 }
 

@@ -89,7 +89,7 @@ func (c *Controller) renewDeadline() time.Duration { return c.options.Lease * 2 
 // makeLease makes a Lease that nobody holds, unless there is one. The elector would do so itself, but log for ever that it
 // can't.
 func (c *Controller) makeLease(ctx context.Context, lock *unstructuredx.LeaseLock) error {
-	return c.untilAnswered(ctx, func(ctx context.Context) error {
+	return c.waitForAPIServer(ctx, func(ctx context.Context) error {
 		_, _, err := lock.Get(ctx)
 		if apierrors.IsNotFound(err) {
 			now := metav1.Now()
@@ -100,9 +100,9 @@ func (c *Controller) makeLease(ctx context.Context, lock *unstructuredx.LeaseLoc
 		case apierrors.IsAlreadyExists(err): // another controller was faster
 			return nil
 		case apierrors.IsNotFound(err):
-			return mistake{fmt.Errorf("no place for the Lease by which controllers agree on who works: create the namespace %s, name another one by --system-namespace, %s: %w", lock.Namespace, instead, err)}
+			return permanentError{fmt.Errorf("no place for the Lease by which controllers agree on who works: create the namespace %s, name another one by --system-namespace, %s: %w", lock.Namespace, instead, err)}
 		case apierrors.IsForbidden(err):
-			return mistake{fmt.Errorf("not allowed the Lease by which controllers agree on who works: install the RBAC rules of manifests/, name the namespace where they are by --system-namespace, %s: %w", instead, err)}
+			return permanentError{fmt.Errorf("not allowed the Lease by which controllers agree on who works: install the RBAC rules of manifests/, name the namespace where they are by --system-namespace, %s: %w", instead, err)}
 		}
 		return err
 	})

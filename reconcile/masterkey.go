@@ -61,17 +61,17 @@ func (c *Controller) masterKey(ctx context.Context) (credentials.Key, error) {
 }
 
 // ofMasterKey chooses that one Secret, as its Role does.
-func ofMasterKey(options *metav1.ListOptions) {
+func selectMasterKey(options *metav1.ListOptions) {
 	options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, credentials.KeySecret).String()
 }
 
 // mayReadKey is an error if the rules for that are missing, or the apiserver doesn't answer.
 func (c *Controller) mayReadKey(ctx context.Context) error {
 	options := metav1.ListOptions{Limit: 1}
-	ofMasterKey(&options)
+	selectMasterKey(&options)
 	_, err := c.client.Resource(secrets).Namespace(c.options.SystemNamespace).List(ctx, options)
 	if apierrors.IsForbidden(err) {
-		return mistake{fmt.Errorf("not allowed to read Secret %s in namespace %s: install the RBAC rules with "+
+		return permanentError{fmt.Errorf("not allowed to read Secret %s in namespace %s: install the RBAC rules with "+
 			"`kubectl apply -k manifests`, or name the controller's namespace by --system-namespace: %w",
 			credentials.KeySecret, c.options.SystemNamespace, err)}
 	}

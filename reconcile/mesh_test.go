@@ -23,9 +23,9 @@ import (
 // during makes passes whenever one is due for as long as given. It returns how often the time of an audit came.
 func (c *watcher) during(t *testing.T, w *world, d time.Duration) (audits int) {
 	t.Helper()
-	known := c.memories.of(c.key)
+	state := c.networkStates.of(c.key)
 	for end := w.Clock.Now().Add(d); w.Clock.Now().Before(end); {
-		if !w.Clock.Now().Before(known.audit) {
+		if !w.Clock.Now().Before(state.audit) {
 			audits++
 		}
 		_, again := c.pass(t, w)
@@ -82,12 +82,12 @@ func TestAnOutageEndsWhenItDoes(t *testing.T) {
 		back := w.Clock.Now()
 		var connected, seen time.Duration
 		for seen == 0 && w.Clock.Now().Sub(back) < 5*time.Minute {
-			f, again := c.pass(t, w)
+			o, again := c.pass(t, w)
 			since := w.Clock.Now().Sub(back)
-			if connected == 0 && w.Net.Edges() == len(f.wanted.Edges) {
+			if connected == 0 && w.Net.Edges() == len(o.wanted.Edges) {
 				connected = since
 			}
-			if f.unconnected() == 0 {
+			if o.unconnected() == 0 {
 				seen = since
 			}
 			w.Advance(again)
@@ -144,8 +144,8 @@ func TestANodeIsAskedAtOnceWhenThereAreOtherCredentials(t *testing.T) {
 	c := w.controller(t)
 	c.pass(t, w)
 	w.Login = testworld.Login
-	if f, _ := c.pass(t, w); f.unconnected() != 0 { // sooner than it would be asked again
-		t.Errorf("the nodes are %+v", f.nodes)
+	if o, _ := c.pass(t, w); o.unconnected() != 0 { // sooner than it would be asked again
+		t.Errorf("the nodes are %+v", o.nodes)
 	}
 }
 
@@ -156,13 +156,13 @@ func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
 	c.rest(t, w)
 	w.Fakes[1].SetFault(rpctest.Reset)
 	w.Advance(time.Minute)
-	f, _ := c.pass(t, w)
-	if n := f.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
+	o, _ := c.pass(t, w)
+	if n := o.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
 		t.Errorf("it failed, and is %+v", n)
 	}
 	// Between the tries, too.
-	f, _ = c.pass(t, w)
-	if n := f.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
+	o, _ = c.pass(t, w)
+	if n := o.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
 		t.Errorf("it failed before, and is %+v", n)
 	}
 	w.Fakes[1].SetFault(rpctest.NoFault)
@@ -201,12 +201,12 @@ func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
 				}
 				return client, err
 			})
-			f, _ := c.pass(t, w)
-			if n := f.nodes[1]; n.reason != api.ReasonRPCFailed || n.message == "" || n.view.Tip != "" || n.view.Release != "" {
+			o, _ := c.pass(t, w)
+			if n := o.nodes[1]; n.reason != api.ReasonRPCFailed || n.message == "" || n.view.Tip != "" || n.view.Release != "" {
 				t.Errorf("it lies, and is %.300s", fmt.Sprintf("%+v", n))
 			}
-			if f.nodes[0].view.Tip == "" || f.chain.Tip != f.nodes[0].view.Tip {
-				t.Errorf("the other is %+v, the chain %+v", f.nodes[0], f.chain)
+			if o.nodes[0].view.Tip == "" || o.chain.Tip != o.nodes[0].view.Tip {
+				t.Errorf("the other is %+v, the chain %+v", o.nodes[0], o.chain)
 			}
 			lines := c.logs.FilterLevelExact(zap.WarnLevel).All()
 			if len(lines) != 1 || len(fmt.Sprint(lines[0].ContextMap()["error"])) > 200 {
@@ -299,8 +299,8 @@ func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
 		w.Advance(time.Minute)
 		c.pass(t, w)
 		w.Ready(1)
-		if f, _ := c.pass(t, w); w.Net.Edges() != 6 {
-			t.Errorf("restarted at %d: %d pairs are connected, the status says %d are not", after, w.Net.Edges(), f.unconnected())
+		if o, _ := c.pass(t, w); w.Net.Edges() != 6 {
+			t.Errorf("restarted at %d: %d pairs are connected, the status says %d are not", after, w.Net.Edges(), o.unconnected())
 		}
 		w.holds(t, c.rest(t, w))
 	}
@@ -432,8 +432,8 @@ func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
 	}
 	w.AllReady()
 	c := w.controller(t)
-	if f := c.rest(t, w); f.unconnected() != 0 || w.Net.Edges() != 6 {
-		t.Errorf("%d pairs are not connected, %d really are", f.unconnected(), w.Net.Edges())
+	if o := c.rest(t, w); o.unconnected() != 0 || w.Net.Edges() != 6 {
+		t.Errorf("%d pairs are not connected, %d really are", o.unconnected(), w.Net.Edges())
 	}
 	before := w.Trips()
 	for range 10 {

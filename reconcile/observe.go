@@ -63,7 +63,7 @@ func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet that
 // belongs to this very network, nil if there is none: anybody may give a pod a name.
-func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, known *memory) ([]node, error) {
+func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, state *networkState) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
@@ -81,10 +81,10 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 		if !ok || ordinal >= n.Spec.Nodes { // leaving: no longer a node of the network
 			continue
 		}
-		if nodes[ordinal], err = known.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
+		if nodes[ordinal], err = state.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
 			return nil, err
 		}
-		if why := c.caches.notItsOwn(object, nodes[ordinal].self.IP, c.options.APIServer); why != "" {
+		if why := c.caches.addressProblem(object, nodes[ordinal].self.IP, c.options.APIServer); why != "" {
 			nodes[ordinal].refuse(why)
 		}
 	}
@@ -93,8 +93,8 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 
 // observed is the node as its pod has it. A pod that has not changed since the last pass is not converted again: a thousand
 // of them take longer than all else in a pass.
-func (known *memory) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
-	before, version := known.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
+func (state *networkState) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
+	before, version := state.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
 	if before.podVersion == version {
 		return before.node, nil
 	}
@@ -103,7 +103,7 @@ func (known *memory) observed(pod *unstructured.Unstructured, of node, allowLoop
 		return of, err
 	}
 	observePod(&of, typed, allowLoopback)
-	known.pods[of.ordinal] = observedPod{version, of}
+	state.pods[of.ordinal] = observedPod{version, of}
 	return of, nil
 }
 
@@ -124,7 +124,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
-			to.refuse(noPodAddress(pod.Status.PodIP))
+			to.refuse(notOfPodNetwork(pod.Status.PodIP))
 			return
 		}
 		to.self.IP = ip
@@ -134,7 +134,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 		to.reason, to.message = api.ReasonPodTerminating, "the pod is shutting down"
 		to.downSince = pod.DeletionTimestamp.Time
 	case !to.self.IP.IsValid() || !podReady(pod):
-		to.reason, to.message = api.ReasonPodNotReady, whyNotReady(pod)
+		to.reason, to.message = api.ReasonPodNotReady, notReadyMessage(pod)
 		to.downSince = notReadySince(pod)
 	default:
 		to.ready, to.reason, to.message = true, "", ""
@@ -169,29 +169,29 @@ func ended(phase corev1.PodPhase) bool {
 // notItsOwn says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a pod's address by
 // what is cached is dialled: that of another Service, or of a machine where no other node runs. It takes somebody who
 // listens there at the port of bitcoind's RPC, and what comes is this network's own password, which is of no use elsewhere.
-func (c *caches) notItsOwn(pod metav1.Object, ip, apiServer netip.Addr) string {
+func (c *caches) addressProblem(pod metav1.Object, ip, apiServer netip.Addr) string {
 	if !ip.IsValid() {
 		return ""
 	}
 	// Its own machine's address proves nothing: where each pod has a machine to itself, as on AWS Fargate, both are one. And
 	// whoever forges its status could forge that, too, but not what others say.
-	if ip == apiServer || firstOther(pod, c.tenants(ip)) != "" {
-		return noPodAddress(ip.String())
+	if ip == apiServer || firstOtherPod(pod, c.podsOnHost(ip)) != "" {
+		return notOfPodNetwork(ip.String())
 	}
 	// Which one lies can't be told: whoever may write the status of one pod could have us take another network's node for
 	// this one's.
-	if rival := firstOther(pod, c.claimants(ip)); rival != "" {
+	if rival := firstOtherPod(pod, c.podsWithIP(ip)); rival != "" {
 		return fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, ip)
 	}
 	return ""
 }
 
-func noPodAddress(ip string) string {
+func notOfPodNetwork(ip string) string {
 	return fmt.Sprintf("the pod's address %q is not one of the pod network", ip)
 }
 
 // firstOther names the first of the pods that is not this one; "" if there is none.
-func firstOther(pod metav1.Object, among []*unstructured.Unstructured) string {
+func firstOtherPod(pod metav1.Object, among []*unstructured.Unstructured) string {
 	first := ""
 	for _, other := range among {
 		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.GetUID() && (first == "" || name < first) {
@@ -233,12 +233,12 @@ func notReadySince(pod *corev1.Pod) time.Time {
 }
 
 // whyNotReady has the words of the kubelet, of bitcoind or of the scheduler if they gave any.
-func whyNotReady(pod *corev1.Pod) string {
+func notReadyMessage(pod *corev1.Pod) string {
 	if ended(pod.Status.Phase) {
 		return "the pod has ended and is to be replaced"
 	}
 	for _, status := range pod.Status.ContainerStatuses {
-		if why := whyNotUp(status); why != "" {
+		if why := containerMessage(status); why != "" {
 			return why
 		}
 	}
@@ -252,7 +252,7 @@ func whyNotReady(pod *corev1.Pod) string {
 
 // whyNotUp says what keeps a container from coming up, "" if nothing does. One that ends again and again has the same words
 // whether it has just ended, waits to be started or has been: each difference would cost a write.
-func whyNotUp(status corev1.ContainerStatus) string {
+func containerMessage(status corev1.ContainerStatus) string {
 	waiting := status.State.Waiting
 	if status.Ready || status.Started != nil && *status.Started {
 		return ""
@@ -263,7 +263,7 @@ func whyNotUp(status corev1.ContainerStatus) string {
 	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
 		if end := state.Terminated; end != nil {
 			text := fmt.Sprintf("%s has ended (%s, exit code %d) and is started again", status.Name, end.Reason, end.ExitCode)
-			if words := lastWords(end.Message); words != "" {
+			if words := lastLogLine(end.Message); words != "" {
 				text += ": " + words
 			}
 			return text
@@ -276,14 +276,14 @@ func whyNotUp(status corev1.ContainerStatus) string {
 }
 
 // wordsLimit is in bytes; every node's words are in the status.
-const wordsLimit = 300
+const maxLogBytes = 300
 
 // logTime is what bitcoind begins a line with.
 var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ (\[error\] )?`)
 
 // lastWords are the errors among the lines that a container's log ended with, else its last line, all as one line that
 // anybody may print. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
-func lastWords(log string) string {
+func lastLogLine(log string) string {
 	var failed []string
 	last := ""
 	for line := range strings.Lines(strings.ToValidUTF8(log, "")) {
@@ -304,7 +304,7 @@ func lastWords(log string) string {
 	if failed != nil {
 		last = strings.Join(failed, "; ")
 	}
-	if excess := len(last) - wordsLimit; excess > 0 {
+	if excess := len(last) - maxLogBytes; excess > 0 {
 		last = "..." + strings.ToValidUTF8(last[excess:], "") // the cut may go through a character
 	}
 	return last

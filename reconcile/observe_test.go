@@ -168,7 +168,7 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 				{Name: "sidecar", Ready: true, State: running, LastTerminationState: ended(2, "Error", "not bitcoind's")},
 				{Name: children.Container, State: row.now, LastTerminationState: row.last, Started: &row.started},
 			}}}
-			if got := whyNotReady(pod); got != row.want {
+			if got := notReadyMessage(pod); got != row.want {
 				t.Errorf("%s\nwant %s", got, row.want)
 			}
 		})
@@ -185,11 +185,11 @@ func TestLastWords(t *testing.T) {
 		"one that the log level told": {"2026-11-22T17:37:10Z [error] Unable to bind\nError: Failed to listen on any port.\n2026-11-22T17:37:10Z Shutdown: done", "Unable to bind; Error: Failed to listen on any port."},
 		"an assertion":                {"2026-11-22T17:37:10Z msghand thread start\nbitcoind: net.cpp:1: Assertion `x' failed.\n", "bitcoind: net.cpp:1: Assertion `x' failed."},
 		"colours, bells and worse":    {"Error:\a \x1b[31mred\x1b[0m \u202e\xff\n", "Error:   [31mred [0m"},
-		"far too many":                {"Error: " + strings.Repeat("é", 400), "..." + strings.Repeat("é", wordsLimit/2)},
-		"too many, cut in the middle": {"Error: " + strings.Repeat("é", 400) + "x", "..." + strings.Repeat("é", wordsLimit/2-1) + "x"},
+		"far too many":                {"Error: " + strings.Repeat("é", 400), "..." + strings.Repeat("é", maxLogBytes/2)},
+		"too many, cut in the middle": {"Error: " + strings.Repeat("é", 400) + "x", "..." + strings.Repeat("é", maxLogBytes/2-1) + "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := lastWords(row.log); got != row.want {
+			if got := lastLogLine(row.log); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
@@ -246,7 +246,7 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			liar := pod("liar", row.ip, row.machine)
 			fill(t, c, pods, liar)
-			if got := c.notItsOwn(liar, podAddress(liar), netip.MustParseAddr("10.96.0.1")); got != row.want {
+			if got := c.addressProblem(liar, podAddress(liar), netip.MustParseAddr("10.96.0.1")); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
@@ -254,7 +254,7 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 	for _, ip := range []string{"10.244.0.3", ""} {
 		liar := pod("liar", ip, "172.18.0.2")
 		fill(t, c, pods, liar)
-		if got := c.notItsOwn(liar, podAddress(liar), netip.Addr{}); got != "" {
+		if got := c.addressProblem(liar, podAddress(liar), netip.Addr{}); got != "" {
 			t.Errorf("the address %q, where the apiserver has a name: %s", ip, got)
 		}
 	}
@@ -282,7 +282,7 @@ func TestTheFirstOtherPod(t *testing.T) {
 		"of several, in whatever order it is": {[]*unstructured.Unstructured{claimant("a", "y", "2"), claimant("c", "x", "1"), self}, "a/y"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := firstOther(pod, row.among); got != row.want {
+			if got := firstOtherPod(pod, row.among); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
@@ -300,7 +300,7 @@ func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
 	for range 20 { // in whichever order they are found
 		c := &Controller{caches: unwatched(t)}
 		fill(t, c.caches, pods, podOf("honest", "10.0.0.2", "Running"), elsewhere)
-		nodes, err := c.observe(n, setOf("honest"), &memory{pods: map[int32]observedPod{}})
+		nodes, err := c.observe(n, setOf("honest"), &networkState{pods: map[int32]observedPod{}})
 		if err != nil {
 			t.Fatal(err)
 		}

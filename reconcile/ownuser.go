@@ -39,19 +39,19 @@ type userSecret struct {
 // restarts, and no application is locked out, because a rule of RBAC is gone or the apiserver is busy. The status then
 // says who is let in.
 func (c *Controller) ownUser(
-	ctx context.Context, n *api.Network, key credentials.Key, recorded *api.OwnUser, known *memory,
+	ctx context.Context, n *api.Network, key credentials.Key, recorded *api.OwnUser, state *networkState,
 ) (*api.OwnUser, error) {
 	if n.Spec.Secret == "" {
-		known.userSecret = userSecret{}
+		state.userSecret = userSecret{}
 		return nil, nil
 	}
 	if recorded != nil && recorded.Secret != n.Spec.Secret {
 		recorded = nil
 	}
-	if err := c.refreshUserSecret(ctx, n, key, known); err != nil {
+	if err := c.refreshUserSecret(ctx, n, key, state); err != nil {
 		return recorded, err
 	}
-	read := known.userSecret
+	read := state.userSecret
 	problem := read.problem
 	switch {
 	case problem.reason == "":
@@ -75,8 +75,8 @@ func (c *Controller) ownUser(
 func (c *Controller) readAgainAfter() time.Duration { return c.options.Resync * 8 / 10 }
 
 // refreshUserSecret has known.userSecret be up to date. The error is one that another try may not have.
-func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key credentials.Key, known *memory) error {
-	last, now := known.userSecret, c.clock.Now()
+func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key credentials.Key, state *networkState) error {
+	last, now := state.userSecret, c.clock.Now()
 	same := last.network == n.UID && last.generation == n.Generation && last.fingerprint == key.Fingerprint()
 	if same && now.Sub(last.readAt) < c.readAgainAfter() {
 		return nil
@@ -93,7 +93,7 @@ func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key 
 	} else {
 		read.line, read.weak = key.OwnUserLine(n.UID, login), len(login.Password) < credentials.WeakBytes
 	}
-	known.userSecret = read
+	state.userSecret = read
 	return nil
 }
 

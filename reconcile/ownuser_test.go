@@ -98,13 +98,13 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 				n.Spec.Secret = "another"
 			}
 			answer = holding(password)
-			before, err := c.ownUser(t.Context(), n, testKey, nil, &memory{})
+			before, err := c.ownUser(t.Context(), n, testKey, nil, &networkState{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			recorded := before
 			n.Spec.Secret = "own"
-			var known memory // of a controller that was restarted
+			var known networkState // of a controller that was restarted
 			for i, want := range row.want {
 				answer = row.answers[i]
 				passing.SetTime(passing.Now().Add(27 * time.Second))
@@ -142,7 +142,7 @@ func TestWhenASecretIsReadAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
 			c := &Controller{client: client, clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)), options: Options{Resync: 30 * time.Second}}
-			n, key, known := network(1), testKey, memory{}
+			n, key, known := network(1), testKey, networkState{}
 			n.Spec.Secret = "own"
 			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil {
 				t.Fatal(err)

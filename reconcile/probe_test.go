@@ -25,10 +25,10 @@ func TestThreeNodesThatAreReadyAtOnceAreMeshedInTwoRoundTrips(t *testing.T) {
 	c := w.controller(t)
 	w.AllReady()
 	before := w.Trips()
-	f, again := c.pass(t, w)
+	o, again := c.pass(t, w)
 	w.Asked(t, before, 2, 2, 2)
-	if f.unconnected() != 0 || w.Net.Edges() != 3 {
-		t.Errorf("%d pairs are not connected, %d really are", f.unconnected(), w.Net.Edges())
+	if o.unconnected() != 0 || w.Net.Edges() != 3 {
+		t.Errorf("%d pairs are not connected, %d really are", o.unconnected(), w.Net.Edges())
 	}
 	if again != confirmAfter {
 		t.Errorf("looks again after %s", again)
@@ -150,9 +150,9 @@ func TestWhatWentIsForgotten(t *testing.T) {
 	if views := c.prober.Views(c.key); len(views) != 0 {
 		t.Errorf("of no network, there is %v", views)
 	}
-	c.memories.forget(c.key)
-	if len(c.memories.all) != 0 {
-		t.Errorf("of no network, there is %v", c.memories.all)
+	c.networkStates.forget(c.key)
+	if len(c.networkStates.all) != 0 {
+		t.Errorf("of no network, there is %v", c.networkStates.all)
 	}
 }
 
@@ -184,9 +184,9 @@ func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
 		w.Advance(time.Second)
 		w.Ready(0) // a reason to ask node 0, and node 4, which dials it: both have a block that the others had not when asked
 		before := w.Trips()
-		f, again := c.pass(t, w)
-		if !f.chain.Pending || w.judged(f) {
-			t.Fatalf("block %d: what not all have been asked for is reported: %+v, %+v", height, f.chain, w.Network.Status)
+		o, again := c.pass(t, w)
+		if !o.chain.Pending || w.judged(o) {
+			t.Fatalf("block %d: what not all have been asked for is reported: %+v, %+v", height, o.chain, w.Network.Status)
 		}
 		if again > chain.BlockTime {
 			t.Errorf("looks again after %s", again)
@@ -194,7 +194,7 @@ func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
 		written := 0
 		for range 2 {
 			w.Advance(again)
-			if f, again = c.pass(t, w); w.judged(f) {
+			if o, again = c.pass(t, w); w.judged(o) {
 				written++
 			}
 		}
@@ -220,8 +220,8 @@ func TestANewcomerWithTheChainIsReadySoon(t *testing.T) {
 	since := w.Clock.Now()
 	var ready []string
 	for w.Clock.Now().Sub(since) < 2*time.Second {
-		f, again := c.pass(t, w)
-		w.judged(f)
+		o, again := c.pass(t, w)
+		w.judged(o)
 		is := meta.FindStatusCondition(w.Network.Status.Conditions, api.ConditionReady)
 		ready = append(ready, fmt.Sprint(w.Clock.Now().Sub(since), " ", is.Reason))
 		w.Time.Advance(again)
@@ -240,25 +240,25 @@ func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 	w.Net.SetBlockDelay(time.Hour)
 	w.Fakes[0].Mine(1)
 	w.Advance(time.Minute)
-	f, again := c.pass(t, w) // an audit
-	if !f.chain.Pending {
-		t.Errorf("a block that may be on its way is reported: %+v", f.chain)
+	o, again := c.pass(t, w) // an audit
+	if !o.chain.Pending {
+		t.Errorf("a block that may be on its way is reported: %+v", o.chain)
 	}
 	seen := w.Clock.Now()
 	const quarter = chain.BlockTime / 4
 	for _, after := range []time.Duration{quarter, 2 * quarter, chain.BlockTime, 2 * chain.BlockTime, 4 * chain.BlockTime, 8 * chain.BlockTime, 16 * chain.BlockTime} {
 		w.Advance(again)
 		before := w.Trips()
-		f, again = c.pass(t, w)
-		if got := w.Clock.Now().Sub(seen); got != after || f.chain.Pending != (after < chain.BlockTime) || !slices.Equal(f.chain.Behind, []int32{1, 2}) {
-			t.Errorf("after %s, want %s: %+v", got, after, f.chain)
+		o, again = c.pass(t, w)
+		if got := w.Clock.Now().Sub(seen); got != after || o.chain.Pending != (after < chain.BlockTime) || !slices.Equal(o.chain.Behind, []int32{1, 2}) {
+			t.Errorf("after %s, want %s: %+v", got, after, o.chain)
 		}
 		w.Asked(t, before, 1, 1, 1)
 	}
 	w.Time.Advance(time.Hour)
 	w.Advance(again)
-	if f, _ := c.pass(t, w); !f.chain.Synced() {
-		t.Errorf("the block has arrived: %+v", f.chain)
+	if o, _ := c.pass(t, w); !o.chain.Synced() {
+		t.Errorf("the block has arrived: %+v", o.chain)
 	}
 }
 
@@ -271,14 +271,14 @@ func TestANetworkIsReadyOnlyWhenANewcomerHasTheChain(t *testing.T) {
 	w.judged(c.rest(t, w))
 	w.Net.SetBlockDelay(5 * time.Second)
 	w.Network.Spec.Nodes = 3
-	f, _ := c.pass(t, w)
-	w.judged(f)
+	o, _ := c.pass(t, w)
+	w.judged(o)
 	w.Ready(2)
 	var said []string
-	for f.nodes[2].view.Height != 101 {
+	for o.nodes[2].view.Height != 101 {
 		var again time.Duration
-		f, again = c.pass(t, w)
-		w.judged(f)
+		o, again = c.pass(t, w)
+		w.judged(o)
 		if reason := meta.FindStatusCondition(w.Network.Status.Conditions, api.ConditionReady).Reason; !slices.Contains(said, reason) {
 			said = append(said, reason)
 		}
@@ -301,8 +301,8 @@ func TestAThousandNodesThatBecomeReadyOneByOne(t *testing.T) {
 		c.pass(t, w)
 		w.Advance(2 * time.Second)
 	}
-	if f, _ := c.pass(t, w); f.unconnected() != 0 {
-		t.Errorf("%d pairs are not connected", f.unconnected())
+	if o, _ := c.pass(t, w); o.unconnected() != 0 {
+		t.Errorf("%d pairs are not connected", o.unconnected())
 	}
 	// Of 8,000 pairs one half is dialled by those that come, the other by those that are there: a batch each, and a question
 	// whether it lasted.
@@ -317,9 +317,9 @@ func TestAThousandNodesThatBecomeReadyOneByOne(t *testing.T) {
 	w.Ready(1000)
 	c.pass(t, w)
 	w.Advance(confirmAfter)
-	f, _ := c.pass(t, w)
-	if all, most := crowd.Trips(); all != 3 || most != 3 || f.unconnected() != 0 {
-		t.Errorf("a newcomer cost %d round trips, %d of them to one node, and %d pairs are not connected", all, most, f.unconnected())
+	o, _ := c.pass(t, w)
+	if all, most := crowd.Trips(); all != 3 || most != 3 || o.unconnected() != 0 {
+		t.Errorf("a newcomer cost %d round trips, %d of them to one node, and %d pairs are not connected", all, most, o.unconnected())
 	}
 }
 
@@ -344,7 +344,7 @@ func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.
 	w.AllReady()
 	c := w.controller(t)
 	w.judged(c.rest(t, w))
-	known, due := c.memories.of(c.key), w.Clock.Now()
+	state, due := c.networkStates.of(c.key), w.Clock.Now()
 	before, audits := w.Net.Stats().RoundTrips, 0
 	// reason is Ready's, a fifth of a second and a block later.
 	reason := func() string {
@@ -352,11 +352,11 @@ func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.
 		w.Advance(200 * time.Millisecond)
 		w.Time.Advance(200 * time.Millisecond)
 		if now := w.Clock.Now(); !now.Before(due) {
-			if !now.Before(known.audit) {
+			if !now.Before(state.audit) {
 				audits++
 			}
-			f, again := c.pass(t, w)
-			w.judged(f)
+			o, again := c.pass(t, w)
+			w.judged(o)
 			due = now.Add(again)
 		}
 		return meta.FindStatusCondition(w.Network.Status.Conditions, api.ConditionReady).Reason
@@ -400,9 +400,9 @@ func TestANodeThatTellsNoHashesIsAskedAgainLessAndLessOften(t *testing.T) {
 			})
 			w.Advance(time.Minute) // an audit
 			before := w.Trips()[0]
-			f, again := c.pass(t, w)
-			if !f.chain.Undecided || !f.chain.Pending || again != firstRetry {
-				t.Errorf("asked again after %s: %+v", again, f.chain)
+			o, again := c.pass(t, w)
+			if !o.chain.Undecided || !o.chain.Pending || again != firstRetry {
+				t.Errorf("asked again after %s: %+v", again, o.chain)
 			}
 			audits := c.during(t, w, 5*time.Minute)
 			if asked, most := w.Trips()[0]-before, 2*audits+20; asked > most {
@@ -410,8 +410,8 @@ func TestANodeThatTellsNoHashesIsAskedAgainLessAndLessOften(t *testing.T) {
 			}
 			c.dial(mesh.Connect)
 			w.Advance(time.Minute)
-			if f, _ := c.pass(t, w); f.chain.Undecided || !slices.Equal(f.chain.Behind, []int32{1, 2}) {
-				t.Errorf("it tells hashes again, and the chain is %+v", f.chain)
+			if o, _ := c.pass(t, w); o.chain.Undecided || !slices.Equal(o.chain.Behind, []int32{1, 2}) {
+				t.Errorf("it tells hashes again, and the chain is %+v", o.chain)
 			}
 		})
 	}

@@ -21,26 +21,26 @@ import (
 // The least time between two writes of a status that says the same in other numbers, as while pods come up one after
 // the other: it begins with patience and doubles up to mostPatience for as long as nothing else is written.
 const (
-	patience     = 2 * time.Second
-	mostPatience = 8 * time.Second
+	minWriteInterval = 2 * time.Second
+	maxWriteInterval = 8 * time.Second
 )
 
 // write is when the status of a network was last written.
 type write struct {
 	at time.Time
 	// patience is how long the next one has to wait that isn't urgent.
-	patience time.Duration
+	minWriteInterval time.Duration
 }
 
 // wait returns how long to wait with a write that isn't urgent.
-func (w write) wait(now time.Time) time.Duration { return w.at.Add(w.patience).Sub(now) }
+func (w write) wait(now time.Time) time.Duration { return w.at.Add(w.minWriteInterval).Sub(now) }
 
 // next is a write after this one.
 func (w write) next(now time.Time, urgent bool) write {
-	if !urgent && now.Sub(w.at) < 2*w.patience {
-		return write{at: now, patience: min(2*w.patience, mostPatience)}
+	if !urgent && now.Sub(w.at) < 2*w.minWriteInterval {
+		return write{at: now, minWriteInterval: min(2*w.minWriteInterval, maxWriteInterval)}
 	}
-	return write{at: now, patience: patience}
+	return write{at: now, minWriteInterval: minWriteInterval}
 }
 
 // urgent says whether somebody may be waiting for what changed: the verdict, or the answer to a change of the spec.
@@ -52,42 +52,42 @@ func urgent(before, after api.NetworkStatus) bool {
 
 // report writes the status of the network if it is not what the network says already. A write that can wait is put off:
 // then it returns for how long.
-func (c *Controller) report(ctx context.Context, n *api.Network, f found, known *memory) (later time.Duration, err error) {
+func (c *Controller) report(ctx context.Context, n *api.Network, o observation, state *networkState) (later time.Duration, err error) {
 	now := c.clock.Now()
-	status := statusOf(n, f, now)
+	status := statusOf(n, o, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		return 0, nil
 	}
-	if wait := f.answersUntil.Sub(now); wait > 0 && !meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) && known.mayHold(now) {
+	if wait := o.answersUntil.Sub(now); wait > 0 && !meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) && state.mayHoldWrite(now) {
 		return wait, nil
 	}
-	known.heldSince = time.Time{}
+	state.heldSince = time.Time{}
 	urgent := urgent(n.Status, status)
-	if later := known.status.wait(now); later > 0 && !urgent {
+	if later := state.status.wait(now); later > 0 && !urgent {
 		return later, nil
 	}
 	switch err := c.writeStatus(ctx, n, status); {
-	case outdated(err):
+	case isStale(err):
 		return firstRetry, nil
 	case err != nil:
 		return 0, err
 	}
-	known.status = known.status.next(now, urgent)
+	state.status = state.status.next(now, urgent)
 	return 0, nil
 }
 
 // mayHold says whether a status that answers on their way may change can still be held back: for so long in all, however
 // many nodes take turns.
-func (known *memory) mayHold(now time.Time) bool {
-	if known.heldSince.IsZero() {
-		known.heldSince = now
+func (state *networkState) mayHoldWrite(now time.Time) bool {
+	if state.heldSince.IsZero() {
+		state.heldSince = now
 	}
-	return now.Sub(known.heldSince) < mesh.ResponseTimeout
+	return now.Sub(state.heldSince) < mesh.ResponseTimeout
 }
 
 // outdated says whether a status wasn't written because the network has changed, or has gone, since this pass read it.
 // That is no failure: the next pass reads it as it is.
-func outdated(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
+func isStale(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
 
 // writeStatus writes a status, and has n be as it is then. It fails by a conflict if the network has changed since this
 // pass read it: what was decided about credentials holds only for what was read.

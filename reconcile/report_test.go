@@ -45,17 +45,17 @@ func TestAWriteThatCanWaitWaits(t *testing.T) {
 	}
 	waits(0)
 	last = last.next(now, true)
-	for _, want := range []time.Duration{patience, 2 * patience, mostPatience, mostPatience} {
+	for _, want := range []time.Duration{minWriteInterval, 2 * minWriteInterval, maxWriteInterval, maxWriteInterval} {
 		waits(want)
 		now = now.Add(want)
 		waits(0)
 		last = last.next(now, false)
 	}
-	now = now.Add(mostPatience / 2)
-	waits(mostPatience / 2)
+	now = now.Add(maxWriteInterval / 2)
+	waits(maxWriteInterval / 2)
 	last = last.next(now, true)
-	waits(patience)
+	waits(minWriteInterval)
 	now = now.Add(time.Hour)
 	last = last.next(now, false)
-	waits(patience)
+	waits(minWriteInterval)
 }

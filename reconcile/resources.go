@@ -80,36 +80,36 @@ var (
 // else it takes, in manifests/controller/rbac.yaml and testdata, resources_test.go says.
 var resourceTable = []resourceRow{
 	{
-		resource: api.Resource, kind: api.Kind.Kind, ignored: "status", wakes: theNetworkItself,
+		resource: api.Resource, kind: api.Kind.Kind, ignored: "status", wakes: wakeNetwork,
 		written: true, verbs: toWatch,
 	},
 	{
-		resource: configMaps, kind: "ConfigMap", selects: ours, cached: [][]string{{"data"}}, wakes: theNetworkOfAChild,
+		resource: configMaps, kind: "ConfigMap", selects: selectOurs, cached: [][]string{{"data"}}, wakes: wakeOwner,
 		written: true, verbs: toKeep,
 		build: func(n *api.Network, in inputs) object { return children.ConfigMap(n, in.auth) },
 	},
 	{
-		resource: services, kind: "Service", selects: ours, cached: [][]string{{"spec"}}, wakes: theNetworkOfAChild,
+		resource: services, kind: "Service", selects: selectOurs, cached: [][]string{{"spec"}}, wakes: wakeOwner,
 		written: true, verbs: toKeep,
 		build:  func(n *api.Network, _ inputs) object { return children.HeadlessService(n) },
 		policy: children.ServicePolicy,
 	},
 	{
-		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: ours, cached: [][]string{{"spec"}},
-		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
+		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: selectOurs, cached: [][]string{{"spec"}},
+		wakes: wakeOwner, written: true, verbs: toKeep,
 		build:  func(n *api.Network, _ inputs) object { return children.PodDisruptionBudget(n) },
 		policy: children.PodDisruptionBudgetPolicy,
 	},
 	{
-		resource: networkPolicies, kind: "NetworkPolicy", selects: ours, cached: [][]string{{"spec"}},
-		wakes: theNetworkOfAChild, written: true, verbs: toKeep,
+		resource: networkPolicies, kind: "NetworkPolicy", selects: selectOurs, cached: [][]string{{"spec"}},
+		wakes: wakeOwner, written: true, verbs: toKeep,
 		build:  func(n *api.Network, in inputs) object { return children.NetworkPolicy(n, in.systemNamespace) },
 		policy: children.NetworkPolicyPolicy,
 	},
 	{
-		resource: statefulSets, kind: "StatefulSet", selects: ours,
+		resource: statefulSets, kind: "StatefulSet", selects: selectOurs,
 		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "observedGeneration"}},
-		wakes:  theNetworkOfAChild, written: true, verbs: toKeep,
+		wakes:  wakeOwner, written: true, verbs: toKeep,
 		build: func(n *api.Network, in inputs) object {
 			return children.StatefulSet(n, in.image, in.partition, in.auth)
 		},
@@ -117,17 +117,17 @@ var resourceTable = []resourceRow{
 	},
 	{
 		// The StatefulSet controller writes the pods.
-		resource: pods, kind: "Pod", selects: ours,
+		resource: pods, kind: "Pod", selects: selectOurs,
 		cached: [][]string{
 			{"spec", "hostNetwork"}, {"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
 			{"status", "conditions"}, {"status", "containerStatuses"},
 		},
-		wakes: theNetworksOfAPod, verbs: toWatch,
+		wakes: wakeNetworksOfPod, verbs: toWatch,
 	},
 	{
 		// The master key, from which all networks have their credentials. It is never changed.
-		resource: secrets, kind: "Secret", system: true, selects: ofMasterKey, cached: [][]string{{"data"}},
-		wakes: allNetworks, verbs: []string{"get", "list", "watch"}, only: credentials.KeySecret,
+		resource: secrets, kind: "Secret", system: true, selects: selectMasterKey, cached: [][]string{{"data"}},
+		wakes: wakeAllNetworks, verbs: []string{"get", "list", "watch"}, only: credentials.KeySecret,
 	},
 }
 
@@ -141,17 +141,17 @@ func policies() map[schema.GroupKind]unstructuredx.Policy {
 }
 
 // ours selects what the controller has labelled.
-func ours(options *metav1.ListOptions) {
+func selectOurs(options *metav1.ListOptions) {
 	options.LabelSelector = children.LabelManagedBy + "=" + children.Manager
 }
 
-func theNetworkItself(_ *caches, network *unstructured.Unstructured) []cache.ObjectName {
+func wakeNetwork(_ *caches, network *unstructured.Unstructured) []cache.ObjectName {
 	return []cache.ObjectName{cache.MetaObjectToName(network)}
 }
 
 // theNetworkOfAChild is that of its owner reference. A wrong answer, say by an owner of the same name that lived
 // before, costs a pass that finds nothing to do.
-func theNetworkOfAChild(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
+func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 	owner := metav1.GetControllerOfNoCopy(child)
 	if owner == nil || schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind) != api.Kind {
 		return nil
@@ -161,9 +161,9 @@ func theNetworkOfAChild(_ *caches, child *unstructured.Unstructured) []cache.Obj
 
 // theNetworksOfAPod are its own and those of all pods that claim its address: what becomes of it decides whether they
 // are dialled.
-func theNetworksOfAPod(c *caches, pod *unstructured.Unstructured) []cache.ObjectName {
+func wakeNetworksOfPod(c *caches, pod *unstructured.Unstructured) []cache.ObjectName {
 	var networks []cache.ObjectName
-	for _, pod := range append(c.claimants(podAddress(pod)), pod) {
+	for _, pod := range append(c.podsWithIP(podAddress(pod)), pod) {
 		owner := metav1.GetControllerOfNoCopy(pod)
 		if owner == nil {
 			continue
@@ -172,12 +172,12 @@ func theNetworksOfAPod(c *caches, pod *unstructured.Unstructured) []cache.Object
 		if err != nil || !exists { // the deletion of the StatefulSet has woken the network already
 			continue
 		}
-		networks = append(networks, theNetworkOfAChild(c, set.(*unstructured.Unstructured))...)
+		networks = append(networks, wakeOwner(c, set.(*unstructured.Unstructured))...)
 	}
 	return networks
 }
 
-func allNetworks(c *caches, _ *unstructured.Unstructured) []cache.ObjectName {
+func wakeAllNetworks(c *caches, _ *unstructured.Unstructured) []cache.ObjectName {
 	var networks []cache.ObjectName
 	for _, network := range c.informers[api.Resource].GetStore().List() {
 		networks = append(networks, cache.MetaObjectToName(network.(*unstructured.Unstructured)))

@@ -70,8 +70,8 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 
 // roll takes the roll of the network one step further if it may, and returns where it stands, empty if there is none. It
 // does nothing as long as children can't be applied.
-func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsAt string, err error) {
-	if f.applyErr != nil {
+func (c *Controller) roll(ctx context.Context, n *api.Network, o observation) (standsAt string, err error) {
+	if o.applyErr != nil {
 		return "", nil
 	}
 	cached, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
@@ -83,20 +83,20 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsA
 		return "", err
 	}
 	at := rolloutOf(live)
-	next, waitsFor := at.step(&f, c.clock.Now())
+	next, waitsFor := at.step(&o, c.clock.Now())
 	if next != at.partition {
-		set := child{statefulSets, children.StatefulSet(n, f.image, next, f.auth)}
+		set := child{statefulSets, children.StatefulSet(n, o.image, next, o.auth)}
 		if err := c.applyChild(ctx, n, set, cached); err != nil {
 			return "", err
 		}
 	}
 	at.partition = next
-	return at.progress(f.nodes, waitsFor), nil
+	return at.progress(o.nodes, waitsFor), nil
 }
 
 // progress puts a roll into words; empty if there is none. Pods that are only missing are none: they come as wanted.
 func (r rollout) progress(nodes []node, waitsFor string) string {
-	if r.partition == 0 && !slices.ContainsFunc(nodes, r.outdated) {
+	if r.partition == 0 && !slices.ContainsFunc(nodes, r.isStale) {
 		return ""
 	}
 	updated := 0
@@ -115,8 +115,8 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 // step returns the next partition of a roll: one lower if all pods that have been updated are well and no other is down,
 // 0 if there is nothing left to update, else the same, with what it waits for. So at most one pod is down because of the
 // roll, and the next goes only when the last one is ready, connected to all others that are, and has their chain.
-func (r rollout) step(f *found, now time.Time) (partition int32, waitsFor string) {
-	nodes := f.nodes
+func (r rollout) step(o *observation, now time.Time) (partition int32, waitsFor string) {
+	nodes := o.nodes
 	switch {
 	case !r.observed:
 		return r.partition, "" // the StatefulSet controller wakes the network when it has seen it
@@ -125,7 +125,7 @@ func (r rollout) step(f *found, now time.Time) (partition int32, waitsFor string
 	case slices.ContainsFunc(nodes, func(n node) bool { return n.awaited }):
 		return r.partition, "" // nobody knows yet whether it is well; its answer wakes the network
 	}
-	if partition, waitsFor := r.detour(nodes); partition != r.partition || waitsFor != "" {
+	if partition, waitsFor := r.bypassRefused(nodes); partition != r.partition || waitsFor != "" {
 		return partition, waitsFor
 	}
 	next := min(r.partition, int32(len(nodes))) - 1
@@ -133,11 +133,11 @@ func (r rollout) step(f *found, now time.Time) (partition int32, waitsFor string
 		if n.ordinal <= next && n.revision != r.revision { // below only a detour has updated any
 			continue
 		}
-		if waitsFor := r.unwell(n, f); waitsFor != "" {
+		if waitsFor := r.waitsFor(n, o); waitsFor != "" {
 			return r.partition, waitsFor
 		}
 	}
-	if f.chain.Pending {
+	if o.chain.Pending {
 		return r.partition, "a block on its way"
 	}
 	for _, other := range nodes[:max(next, 0)] {
@@ -152,10 +152,10 @@ func (r rollout) step(f *found, now time.Time) (partition int32, waitsFor string
 // and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is now. In the
 // moment in which it can be, one above it would be replaced, maybe the last that has the chain: where there is such a one,
 // only those that are missing are made. When nobody is refused any more, the others are held back again.
-func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
+func (r rollout) bypassRefused(nodes []node) (partition int32, waitsFor string) {
 	held := int32(0) // those below are to be held back
 	for _, n := range nodes {
-		if r.outdated(n) && n.reason != api.ReasonPodTerminating {
+		if r.isStale(n) && n.reason != api.ReasonPodTerminating {
 			held = n.ordinal + 1
 		}
 	}
@@ -172,7 +172,7 @@ func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
 }
 
 // outdated says whether there is a pod, and not as wanted now, as far as that is known.
-func (r rollout) outdated(n node) bool {
+func (r rollout) isStale(n node) bool {
 	return n.revision != "" && r.revision != "" && n.revision != r.revision
 }
 
@@ -188,24 +188,24 @@ func (r rollout) done(nodes []node) bool {
 
 // unwell says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
 // item of the status.
-func (r rollout) unwell(n node, f *found) string {
+func (r rollout) waitsFor(n node, o *observation) string {
 	switch {
 	case n.revision != r.revision:
 		return n.name + ": the pod is being replaced"
 	case n.reason != "":
 		return n.name
 	}
-	for _, pair := range f.wanted.Edges {
+	for _, pair := range o.wanted.Edges {
 		if pair.Low != n.ordinal && pair.High != n.ordinal {
 			continue
 		}
 		// A node that doesn't answer, say because it knows other credentials, would hold up the roll that mends it.
-		answered := f.nodes[pair.Low].view.Answered() && f.nodes[pair.High].view.Answered()
-		if answered && !f.connected(pair) {
+		answered := o.nodes[pair.Low].view.Answered() && o.nodes[pair.High].view.Answered()
+		if answered && !o.connected(pair) {
 			return fmt.Sprintf("%s: %s is not connected", n.name, pair)
 		}
 	}
-	if n.view.Tip != f.chain.Tip {
+	if n.view.Tip != o.chain.Tip {
 		return n.name + ": it does not have the others' chain"
 	}
 	return ""

@@ -113,7 +113,7 @@ func TestRolloutStep(t *testing.T) {
 			if row.chain.Tip == "" {
 				row.chain = synced
 			}
-			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(&found{wanted: mesh.TopologyOf(network(4)).Mesh(), nodes: nodes, chain: row.chain}, now)
+			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(&observation{wanted: mesh.TopologyOf(network(4)).Mesh(), nodes: nodes, chain: row.chain}, now)
 			if got != row.want || waitsFor != row.waitsFor {
 				t.Errorf("partition %d, waits for %q; want %d, %q", got, waitsFor, row.want, row.waitsFor)
 			}
@@ -171,10 +171,10 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 			})
 			c := &Controller{
 				caches: caches, client: client, log: zap.NewNop(), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
-				applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager, HashAnnotation: "none"}, memories: memories{all: map[cache.ObjectName]*memory{}},
+				applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager, HashAnnotation: "none"}, networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
 			}
-			f := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
-			if _, err := c.roll(t.Context(), n, f); err != nil {
+			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
+			if _, err := c.roll(t.Context(), n, o); err != nil {
 				t.Fatal(err)
 			}
 			if (writes > 0) != row.rolls {

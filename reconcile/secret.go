@@ -19,7 +19,7 @@ import (
 )
 
 // predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
-const predecessorGoes = 10 * time.Minute
+const predecessorTimeout = 10 * time.Minute
 
 // auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before
 // the nodes begin to refuse the credentials that were in the old one.
@@ -39,11 +39,11 @@ type publication struct {
 // it, and if it never was it is somebody else's.
 func (c *Controller) publish(
 	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64,
-	known *memory,
+	state *networkState,
 ) (now int64, err error) {
 	generation := slices.Max(accepted)
 	this := publication{network: n.UID, generation: generation}
-	if known.published == this {
+	if state.published == this {
 		return generation, nil
 	}
 	login := key.Login(credentials.ApplicationUser, n.UID, generation)
@@ -55,9 +55,9 @@ func (c *Controller) publish(
 	_, err = client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	switch {
 	case err == nil:
-		known.published = this
+		state.published = this
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply",
-			"created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.toRestart(before, accepted))
+			"created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.restartNotice(before, accepted))
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
@@ -67,16 +67,16 @@ func (c *Controller) publish(
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
-		known.published = this
+		state.published = this
 		return generation, nil
-	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorGoes:
+	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorTimeout:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
-	if told := (publication{n.UID, generation, true}); known.published != told {
-		known.published = told
-		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteToRotate(n, generation)
+	if told := (publication{n.UID, generation, true}); state.published != told {
+		state.published = told
+		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteSecretMessage(n, generation)
 		if before == 0 {
-			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, notMadeHere(n)
+			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, foreignSecretMessage(n)
 		}
 		c.event(n, secretReference(n), kind, reason, "Apply", "%s", note)
 	}
@@ -84,7 +84,7 @@ func (c *Controller) publish(
 }
 
 // toRestart is what is added to the news of a Secret: how long applications that have the one before are still served.
-func (c *Controller) toRestart(before int64, accepted credentials.Generations) string {
+func (c *Controller) restartNotice(before int64, accepted credentials.Generations) string {
 	switch {
 	case before == 0 || before == slices.Max(accepted):
 		return ""
@@ -96,13 +96,13 @@ func (c *Controller) toRestart(before int64, accepted credentials.Generations) s
 }
 
 // deleteToRotate says what has to be done for a Secret of another generation.
-func deleteToRotate(n *api.Network, generation int64) string {
+func deleteSecretMessage(n *api.Network, generation int64) string {
 	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; "+
 		"then restart what uses it", children.RPCSecretName(n), generation)
 }
 
 // notMadeHere says what a Secret of somebody else's means.
-func notMadeHere(n *api.Network) string {
+func foreignSecretMessage(n *api.Network) string {
 	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, "+
 		"and no rotation waits for it. The controller makes the network's own as soon as whoever that one belongs to "+
 		"has moved or deleted it", children.RPCSecretName(n))

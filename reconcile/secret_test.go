@@ -25,7 +25,7 @@ func TestPublish(t *testing.T) {
 	quota := apierrors.NewForbidden(secrets.GroupResource(), "my-network-rpc", errors.New("exceeded quota"))
 	terminating := apierrors.NewForbidden(secrets.GroupResource(), "my-network-rpc", errors.New("it goes"))
 	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
-	const old = predecessorGoes
+	const old = predecessorTimeout
 	for name, row := range map[string]struct {
 		accepted string
 		before   int64
@@ -76,7 +76,7 @@ func TestPublish(t *testing.T) {
 			now := time.Unix(1e9, 0)
 			recorder := events.NewFakeRecorder(10)
 			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now), options: Options{Resync: 30 * time.Second}}
-			var known memory
+			var known networkState
 			n := network(1)
 			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
 			got, err := c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), row.before, &known)
@@ -106,7 +106,7 @@ func TestPublish(t *testing.T) {
 // Passes over a network in the middle of a rotation, whose nodes all accept both generations.
 func TestASecondRollGivesApplicationsTime(t *testing.T) {
 	taken := apierrors.NewAlreadyExists(secrets.GroupResource(), "my-network-rpc")
-	const resync, old = 30 * time.Second, predecessorGoes
+	const resync, old = 30 * time.Second, predecessorTimeout
 	for name, row := range map[string]struct {
 		recorded  string
 		published int64
@@ -147,17 +147,17 @@ func TestASecondRollGivesApplicationsTime(t *testing.T) {
 			for i := range nodes {
 				nodes[i].accepts = n.Status.Credentials.Accepted
 			}
-			known := &memory{}
+			state := &networkState{}
 			for i, later := range row.later {
 				passing.SetTime(passing.Now().Add(later))
 				if row.restarted {
-					known = &memory{}
+					state = &networkState{}
 				}
 				now, err := c.recordedCredentials(t.Context(), n, nil, nil, nodes)
 				if err != nil {
 					t.Fatal(err)
 				}
-				next, problems := c.planCredentials(t.Context(), n, now, nodes, known)
+				next, problems := c.planCredentials(t.Context(), n, now, nodes, state)
 				got := fmt.Sprint(credentials.Generations(next.Accepted), " ", next.Published)
 				if got != row.want[i] || errors.Join(problems...) != nil {
 					t.Fatalf("pass %d: %s, %v; want %s", i, got, problems, row.want[i])

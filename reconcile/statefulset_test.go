@@ -69,12 +69,12 @@ func TestQuantitiesAreSpeltAsTheAPIServerStoresThem(t *testing.T) {
 
 func TestTheStatusTellsTheImage(t *testing.T) {
 	n := network(0)
-	n.Status = statusOf(n, found{applied: applied{image: "example.com/bitcoind:1"}}, time.Unix(1, 0))
+	n.Status = statusOf(n, observation{applied: applied{image: "example.com/bitcoind:1"}}, time.Unix(1, 0))
 	for now, want := range map[string]string{
 		"example.com/bitcoind:2": "example.com/bitcoind:2",
 		"":                       "example.com/bitcoind:1", // nothing could be applied: what was is still there
 	} {
-		if got := statusOf(n, found{applied: applied{image: now}}, time.Unix(2, 0)).Image; got != want {
+		if got := statusOf(n, observation{applied: applied{image: now}}, time.Unix(2, 0)).Image; got != want {
 			t.Errorf("with %q applied the status says %q, want %q", now, got, want)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // found is what a pass found out about a network.
-type found struct {
+type observation struct {
 	wanted mesh.Mesh
 	nodes  []node
 	chain  chain.Verdict
@@ -36,27 +36,27 @@ type found struct {
 
 // statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes the
 // transition time of a condition that changed.
-func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
-	total, each := f.wanted.Count(f.connected)
+func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
+	total, each := o.wanted.Count(o.connected)
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
-		Image:              cmp.Or(f.image, n.Status.Image),
+		Image:              cmp.Or(o.image, n.Status.Image),
 		Credentials:        n.Status.Credentials,
 		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
-		Height:             f.chain.Height,
-		Tips:               f.chain.Tips,
+		Height:             o.chain.Height,
+		Tips:               o.chain.Tips,
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
-	if f.chain.Pending {
+	if o.chain.Pending {
 		status.Tips = n.Status.Tips
 	}
-	onItsWay := f.chain.Pending && !f.chain.Moving
+	onItsWay := o.chain.Pending && !o.chain.Moving
 	if onItsWay {
 		status.Height = n.Status.Height
 	}
-	for i, node := range f.nodes {
+	for i, node := range o.nodes {
 		item := nodeStatus(n, node, onItsWay)
 		item.Edges = each[i]
 		status.Nodes = append(status.Nodes, item)
@@ -67,11 +67,11 @@ func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
 			status.ReadyNodes++
 		}
 	}
-	if f.credentials.Accepted != nil {
-		status.Credentials = f.credentials
-		f.roll = joinWords(rotationProgress(n, f.credentials), f.roll)
+	if o.credentials.Accepted != nil {
+		status.Credentials = o.credentials
+		o.roll = joinClauses(rotationProgress(n, o.credentials), o.roll)
 	}
-	setConditions(&status, n, f, now)
+	setConditions(&status, n, o, now)
 	return status
 }
 
@@ -91,7 +91,7 @@ func nodeStatus(n *api.Network, node node, onItsWay bool) api.NodeStatus {
 		Height:        node.view.Height,
 		BestBlockHash: node.view.Tip,
 		Reason:        node.reason,
-		Message:       beginning(node.message, messageLimit),
+		Message:       truncate(node.message, messageLimit),
 	}
 	if node.self.IP.IsValid() {
 		item.IP = node.self.IP.String()
@@ -109,26 +109,26 @@ type verdict struct {
 }
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
-func setConditions(status *api.NetworkStatus, n *api.Network, f found, now time.Time) {
-	meshed, synced := f.meshedVerdict(*status), chainVerdict(n.Status, f.nodes, f.chain)
-	stalled := stalledVerdict(f.applyErr)
+func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now time.Time) {
+	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain)
+	stalled := stalledVerdict(o.applyErr)
 	ready := readyVerdict(*status, stalled, meshed, synced)
 	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
-		ready.message = joinWords(ready.message, f.roll)
+		ready.message = joinClauses(ready.message, o.roll)
 	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed, api.ConditionChainSynced: synced}
 	switch {
 	case stalled != verdict{}:
 		verdicts[api.ConditionStalled] = stalled
-	case f.applyErr != nil:
-		verdicts[api.ConditionReconciling] = retriedVerdict(f.applyErr)
+	case o.applyErr != nil:
+		verdicts[api.ConditionReconciling] = retriedVerdict(o.applyErr)
 	case ready.status != metav1.ConditionTrue:
 		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
-	case f.roll != "":
-		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, f.roll}
+	case o.roll != "":
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.roll}
 	}
 	// A problem with a Secret of the user's is no matter of the network's readiness.
-	if problem := f.problems.first(); problem != nil && stalled == (verdict{}) {
+	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
 		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced, api.ConditionReconciling, api.ConditionStalled} {
@@ -151,15 +151,15 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 	case stalled != verdict{}:
 		return verdict{metav1.ConditionFalse, stalled.reason, stalled.message}
 	case status.ReadyNodes < wanted:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, complaints(status.Nodes))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, nodeProblems(status.Nodes))}
 	case meshed.status != metav1.ConditionTrue:
-		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + complaints(status.Nodes)}
+		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, fmt.Sprintf("%d nodes are ready, all wanted pairs are connected, all have the same chain", wanted)}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes are wanted"}
 	default:
-		return verdict{metav1.ConditionFalse, synced.reason, synced.message + complaints(status.Nodes)}
+		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
 	}
 }
 
@@ -196,18 +196,18 @@ func refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
-func (f *found) meshedVerdict(status api.NetworkStatus) verdict {
+func (o *observation) meshedVerdict(status api.NetworkStatus) verdict {
 	if status.Edges.Connected == status.Edges.Wanted {
 		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
 	}
 	var missing []string
-	for _, pair := range f.wanted.Edges {
-		if !f.connected(pair) {
+	for _, pair := range o.wanted.Edges {
+		if !o.connected(pair) {
 			missing = append(missing, pair.String())
 		}
 	}
 	return verdict{metav1.ConditionFalse, api.ReasonPeersNotConnected,
-		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, list(missing, " "))}
+		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, joinLimited(missing, " "))}
 }
 
 // chainVerdict lets the one from before stand while all that differs may be a block on its way.
@@ -240,9 +240,9 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 		for _, ordinal := range ordinals {
 			words = append(words, fmt.Sprintf("%s at height %d", nodes[ordinal].name, nodes[ordinal].view.Height))
 		}
-		return list(words, ", ")
+		return joinLimited(words, ", ")
 	}
-	silent := silent(nodes)
+	silent := unanswering(nodes)
 	settled := !c.Pending || silent == nil
 	tips := fmt.Sprintf("%d tips", c.Tips)
 	if c.Tips == chain.MaxTips {
@@ -257,7 +257,7 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	case settled && len(c.Behind) > 0:
 		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.Height, names(c.Behind))}
 	case silent != nil:
-		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but not telling their chain: " + list(silent, ", ")}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but not telling their chain: " + joinLimited(silent, ", ")}
 	case c.Pending:
 		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "the highest node did not tell how the chains relate"}
 	default:
@@ -266,7 +266,7 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 }
 
 // silent names the nodes that are ready but don't answer the controller as they should.
-func silent(nodes []node) (names []string) {
+func unanswering(nodes []node) (names []string) {
 	for _, n := range nodes {
 		if n.ready && n.view.Tip == "" {
 			names = append(names, n.name)
@@ -276,7 +276,7 @@ func silent(nodes []node) (names []string) {
 }
 
 // joinWords puts the parts that aren't empty into one sentence.
-func joinWords(parts ...string) string {
+func joinClauses(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
 }
 
@@ -284,17 +284,17 @@ func joinWords(parts ...string) string {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // listed keeps the messages of large networks readable; every node's own is in its item of the status.
-const listed = 5
+const maxListed = 5
 
-func list(words []string, separator string) string {
-	if more := len(words) - listed; more > 0 {
-		words = append(slices.Clone(words[:listed]), fmt.Sprintf("and %d more", more))
+func joinLimited(words []string, separator string) string {
+	if more := len(words) - maxListed; more > 0 {
+		words = append(slices.Clone(words[:maxListed]), fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(words, separator)
 }
 
 // complaints are what is wrong with single nodes, to be put after a message.
-func complaints(nodes []api.NodeStatus) string {
+func nodeProblems(nodes []api.NodeStatus) string {
 	var words []string
 	for _, node := range nodes {
 		if node.Reason != "" {
@@ -304,5 +304,5 @@ func complaints(nodes []api.NodeStatus) string {
 	if words == nil {
 		return ""
 	}
-	return "; " + list(words, "; ")
+	return "; " + joinLimited(words, "; ")
 }

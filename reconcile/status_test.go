@@ -56,11 +56,11 @@ func TestConditions(t *testing.T) {
 	quota := apierrors.NewForbidden(services.GroupResource(), "my-network-svc", errors.New("exceeded quota"))
 
 	for name, row := range map[string]struct {
-		found found
-		want  []string // type status reason: message
+		observation observation
+		want        []string // type status reason: message
 	}{
 		"everything is there": {
-			found: found{nodes: meshed(3), chain: synced},
+			observation: observation{nodes: meshed(3), chain: synced},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain",
 				allConnected, oneTip,
@@ -74,7 +74,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a pod is missing": {
-			found: found{chain: synced, nodes: with(meshed(3), func(n []node) {
+			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) {
 				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
 			})},
 			want: []string{
@@ -84,7 +84,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"all pods are ready, but two are not connected": {
-			found: found{chain: synced, nodes: with(meshed(3), func(n []node) { n[0].view.Peers[address(2)], n[2].view.Peers[address(0)] = false, false })},
+			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) { n[0].view.Peers[address(2)], n[2].view.Peers[address(0)] = false, false })},
 			want: []string{
 				"Ready False PeersNotConnected: 1 of 3 pairs not connected: 0-2",
 				"Meshed False PeersNotConnected: 1 of 3 pairs not connected: 0-2", oneTip,
@@ -92,7 +92,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a node that does not answer is named": {
-			found: found{chain: chain.Verdict{}, nodes: with(meshed(2), func(n []node) {
+			observation: observation{chain: chain.Verdict{}, nodes: with(meshed(2), func(n []node) {
 				n[0].view.Peers, n[1].view.Peers = nil, nil
 				n[1].reason, n[1].message = api.ReasonRPCUnreachable, "no answer"
 			})},
@@ -104,7 +104,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a node is behind": {
-			found: found{nodes: with(meshed(3), func(n []node) { n[1].view.Height = 90 }), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
+			observation: observation{nodes: with(meshed(3), func(n []node) { n[1].view.Height = 90 }), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
 			want: []string{
 				"Ready False NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
 				allConnected,
@@ -113,7 +113,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a node that is ready does not answer": {
-			found: found{chain: synced, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
+			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
 				"Ready False NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
 				allConnected,
@@ -122,7 +122,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a node does not answer while two others are known to have gone apart": {
-			found: found{chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1}}, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
+			observation: observation{chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1}}, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
 				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101; my-network-sts-2: no answer (RPCUnreachable)",
 				allConnected,
@@ -131,7 +131,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"two halves went apart": {
-			found: found{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1, 2}}},
+			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1, 2}}},
 			want: []string{
 				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
 				allConnected,
@@ -140,7 +140,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"more tips than are counted": {
-			found: found{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: chain.MaxTips, Apart: []int32{1, 2}}},
+			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: chain.MaxTips, Apart: []int32{1, 2}}},
 			want: []string{
 				"Ready False TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
 				allConnected,
@@ -149,7 +149,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the name of a child is taken": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
 				"Ready False NameConflict: Service my-network-svc exists and does not belong to this network: delete or rename it, or choose another name for the network",
 				allConnected, oneTip,
@@ -157,11 +157,11 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the master key is lost": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
-			want:  []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
+			want:        []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
 		},
 		"no node lets the controller in that has lost the key": {
-			found: found{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
+			observation: observation{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
 			want: []string{
 				"Ready False MasterKeyLost: restore it",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
@@ -170,7 +170,7 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a roll waits for a pod": {
-			found: found{chain: synced, roll: "1 of 2 pods are updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
+			observation: observation{chain: synced, roll: "1 of 2 pods are updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
 			})},
 			want: []string{
@@ -180,14 +180,14 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the user's Secret can't be read": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{nil, errors.New("timeout"), secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed, "quota"}}}},
+			observation: observation{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{nil, errors.New("timeout"), secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed, "quota"}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
 				"Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
-			found: found{chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
+			observation: observation{chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodMissing, message: "it does not exist"}
 			})},
 			want: []string{
@@ -198,35 +198,35 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the apiserver refuses the user's Secret and a child": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
-			want:  []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
+			observation: observation{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
+			want:        []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
-			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
 				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods are updated",
 			},
 		},
 		"the apiserver refuses two children": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
 			want: []string{
 				"Ready False ApplyFailed: " + quota.Error() + "; webhook", allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error() + "; webhook",
 			},
 		},
 		"the apiserver can't apply a child just now": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(nil, fmt.Errorf("apply Service: %w", apierrors.NewTooManyRequests("slow down", 1)))},
-			want:  []string{ready3, allConnected, oneTip, "Reconciling True ApplyFailed: apply Service: slow down"},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(nil, fmt.Errorf("apply Service: %w", apierrors.NewTooManyRequests("slow down", 1)))},
+			want:        []string{ready3, allConnected, oneTip, "Reconciling True ApplyFailed: apply Service: slow down"},
 		},
 		"one child meets a leader that changes, another a quota": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(apierrors.NewInternalError(errors.New("leader changed")), fmt.Errorf("apply Service: %w", quota))},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(apierrors.NewInternalError(errors.New("leader changed")), fmt.Errorf("apply Service: %w", quota))},
 			want: []string{
 				"Ready False ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(), allConnected, oneTip,
 				"Stalled True ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(),
 			},
 		},
 		"a deleted network of the same name still has children": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(predecessorError{kind: "Service", name: "my-network-svc"})},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(predecessorError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
 				ready3, allConnected, oneTip,
 				"Reconciling True PredecessorGoes: waiting for Kubernetes to delete Service my-network-svc of the network that had this name before",
@@ -234,11 +234,11 @@ func TestConditions(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := network(int32(len(row.found.nodes)))
+			n := network(int32(len(row.observation.nodes)))
 			n.Status.Conditions = []metav1.Condition{{Type: api.ConditionReconciling, Status: metav1.ConditionTrue}, {Type: api.ConditionStalled, Status: metav1.ConditionTrue}}
-			row.found.wanted = mesh.TopologyOf(n).Mesh()
+			row.observation.wanted = mesh.TopologyOf(n).Mesh()
 			got := map[string]bool{}
-			for _, c := range statusOf(n, row.found, time.Unix(1e9, 0)).Conditions {
+			for _, c := range statusOf(n, row.observation, time.Unix(1e9, 0)).Conditions {
 				got[fmt.Sprintf("%s %s %s: %s", c.Type, c.Status, c.Reason, c.Message)] = true
 			}
 			want := map[string]bool{}
@@ -253,17 +253,17 @@ func TestConditions(t *testing.T) {
 }
 
 func TestLongListsAreCut(t *testing.T) {
-	if got, want := list([]string{"1", "2", "3", "4", "5"}, " "), "1 2 3 4 5"; got != want {
+	if got, want := joinLimited([]string{"1", "2", "3", "4", "5"}, " "), "1 2 3 4 5"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := list([]string{"1", "2", "3", "4", "5", "6", "7"}, " "), "1 2 3 4 5 and 2 more"; got != want {
+	if got, want := joinLimited([]string{"1", "2", "3", "4", "5", "6", "7"}, " "), "1 2 3 4 5 and 2 more"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	n := network(2)
-	first := statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	first := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
 	nodes := []api.NodeStatus{
 		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
 		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
@@ -285,11 +285,11 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	}
 
 	n.Status = first
-	if diff := cmp.Diff(first, statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
+	if diff := cmp.Diff(first, statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
 		t.Errorf("a later look at the same network differs, and would be written:\n%s", diff)
 	}
 
-	broken := statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: readyNodes(2)}, time.Unix(2e9, 0))
+	broken := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: readyNodes(2)}, time.Unix(2e9, 0))
 	if got := meta.FindStatusCondition(broken.Conditions, api.ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
 		t.Errorf("the condition changed at 2e9, but says %s", got)
 	}
@@ -300,11 +300,11 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 
 func TestABlockOnItsWayChangesNothing(t *testing.T) {
 	n := network(2)
-	n.Status = statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
 	nodes := meshed(2)
 	nodes[0].view.Height, nodes[0].view.Tip = 102, "01"
 	onItsWay := chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}
-	if diff := cmp.Diff(n.Status, statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
+	if diff := cmp.Diff(n.Status, statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
 		t.Errorf("a block that one of two nodes has got would be written:\n%s", diff)
 	}
 }
@@ -386,17 +386,17 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 			if row.settled.Tip == "" {
 				row.settled = synced
 			}
-			n.Status = statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.settled}, time.Unix(1e9, 0))
+			n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.settled}, time.Unix(1e9, 0))
 			nodes = meshed(3)
 			for i, change := range row.after {
 				if change != nil {
 					change(&nodes[i])
 				}
 			}
-			f := found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.chain}
+			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.chain}
 			var last api.NetworkStatus
 			for range 2 { // what it says then stands while nothing else happens
-				last = statusOf(n, f, time.Unix(1e9, 0))
+				last = statusOf(n, o, time.Unix(1e9, 0))
 				is := meta.FindStatusCondition(last.Conditions, api.ConditionReady)
 				if got := fmt.Sprintf("%s %s: %s", is.Status, is.Reason, is.Message); got != row.want {
 					t.Errorf("%s\nwant %s", got, row.want)
@@ -417,7 +417,7 @@ func TestTheStatusOfTheLargestNetworkFitsIntoAnObject(t *testing.T) {
 	for i := range nodes {
 		nodes[i].reason, nodes[i].message = api.ReasonPodRefused, "admission webhook denied the request: "+strings.Repeat("ä", 5000)
 	}
-	status := statusOf(n, found{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: synced}, time.Unix(1e9, 0))
+	status := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: synced}, time.Unix(1e9, 0))
 	text, err := json.Marshal(status)
 	if err != nil {
 		t.Fatal(err)

@@ -73,17 +73,17 @@ func (w *world) observe() []node {
 }
 
 // judged takes the status of what was found for the network's own. It says whether that is another one, to be written.
-func (w *world) judged(f found) (written bool) {
-	status := statusOf(w.Network, f, w.Clock.Now())
+func (w *world) judged(o observation) (written bool) {
+	status := statusOf(w.Network, o, w.Clock.Now())
 	written = !equality.Semantic.DeepEqual(status, w.Network.Status)
 	w.Network.Status = status
 	return written
 }
 
 // holds fails the test unless what was found of the nodes is true, and as wanted.
-func (w *world) holds(t testing.TB, f found) {
+func (w *world) holds(t testing.TB, o observation) {
 	t.Helper()
-	w.Holds(t, f.wanted, f.connected)
+	w.Holds(t, o.wanted, o.connected)
 }
 
 type connect = func(netip.Addr, mesh.Login) (mesh.Node, error)
@@ -105,11 +105,11 @@ func (w *world) controller(t testing.TB) *watcher {
 	c := &watcher{logs: logs, key: cache.MetaObjectToName(w.Network), woken: make(chan struct{}, 1)}
 	c.dial(mesh.Connect)
 	c.Controller = &Controller{
-		options:  Options{Resync: 30 * time.Second},
-		log:      zap.New(core),
-		clock:    w.Clock,
-		memories: memories{all: map[cache.ObjectName]*memory{}},
-		events:   &events.FakeRecorder{},
+		options:       Options{Resync: 30 * time.Second},
+		log:           zap.New(core),
+		clock:         w.Clock,
+		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
+		events:        &events.FakeRecorder{},
 		prober: mesh.NewProber(mesh.Config{
 			Connect: func(ip netip.Addr, login mesh.Login) (mesh.Node, error) { return (*c.connect.Load())(ip, login) },
 			Clock:   w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second,
@@ -133,16 +133,16 @@ func (w *world) controller(t testing.TB) *watcher {
 func (c *watcher) dial(connect connect) { c.connect.Store(&connect) }
 
 // once is what one pass does about the nodes. It returns what is found out, and when there is something to be done next.
-func (c *watcher) once(w *world) (found, time.Duration) {
-	known := c.memories.of(c.key)
-	f := found{wanted: known.wanted(w.Network), nodes: w.observe()}
-	c.probe(w.Network, &f, known)
-	return f, c.again(w)
+func (c *watcher) once(w *world) (observation, time.Duration) {
+	state := c.networkStates.of(c.key)
+	o := observation{wanted: state.wanted(w.Network), nodes: w.observe()}
+	c.probe(w.Network, &o, state)
+	return o, c.again(w)
 }
 
 // again is when there is something to be done next, for a pass or for the prober, of nodes that have nothing to say now.
 func (c *watcher) again(w *world) time.Duration {
-	next := c.memories.of(c.key).next()
+	next := c.networkStates.of(c.key).next()
 	for _, is := range c.prober.Progress(c.key) {
 		if is.Pending.IsZero() {
 			next = sooner(next, is.Next)
@@ -174,11 +174,11 @@ func (c *watcher) awake() bool {
 }
 
 // passBut makes passes until no node has anything to say at this time, but for the one that hangs. It returns the last.
-func (c *watcher) passBut(t testing.TB, w *world, but int32) (found, time.Duration) {
+func (c *watcher) passBut(t testing.TB, w *world, but int32) (observation, time.Duration) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
 		c.awake()
-		f, _ := c.once(w)
+		o, _ := c.once(w)
 		for c.busy(but) {
 			if time.Now().After(deadline) {
 				t.Fatalf("nodes are asked without end: %+v, %d round trips", c.prober.Progress(c.key), w.Trips())
@@ -186,31 +186,31 @@ func (c *watcher) passBut(t testing.TB, w *world, but int32) (found, time.Durati
 			time.Sleep(50 * time.Microsecond)
 		}
 		if !c.awake() {
-			return f, c.again(w)
+			return o, c.again(w)
 		}
 	}
 }
 
-func (c *watcher) pass(t testing.TB, w *world) (found, time.Duration) {
+func (c *watcher) pass(t testing.TB, w *world) (observation, time.Duration) {
 	t.Helper()
 	return c.passBut(t, w, none)
 }
 
 // rest makes passes until there is nothing to be done before the next audit.
-func (c *watcher) rest(t testing.TB, w *world) found {
+func (c *watcher) rest(t testing.TB, w *world) observation {
 	t.Helper()
 	for range 100 {
-		f, again := c.pass(t, w)
-		if known := c.memories.of(c.key); w.Clock.Now().Add(again).Equal(known.audit) {
-			return f
+		o, again := c.pass(t, w)
+		if state := c.networkStates.of(c.key); w.Clock.Now().Add(again).Equal(state.audit) {
+			return o
 		}
 		w.Advance(again)
 	}
 	t.Fatal("there is always something to be done")
-	return found{}
+	return observation{}
 }
 
-func (f found) unconnected() int32 {
-	total, _ := f.wanted.Count(f.connected)
+func (o observation) unconnected() int32 {
+	total, _ := o.wanted.Count(o.connected)
 	return total.Wanted - total.Connected
 }

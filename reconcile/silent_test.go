@@ -35,15 +35,15 @@ func (c *watcher) hold(t *testing.T, w *world, ordinal int) (asked *atomic.Int32
 }
 
 // until makes passes until done is content with one. None waits for a node.
-func (c *watcher) until(t *testing.T, w *world, what string, done func(found) bool) found {
+func (c *watcher) until(t *testing.T, w *world, what string, done func(observation) bool) observation {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if f, _ := c.once(w); done(f) {
-			return f
+		if o, _ := c.once(w); done(o) {
+			return o
 		}
 	}
 	t.Fatalf("never: %s", what)
-	return found{}
+	return observation{}
 }
 
 // wakes waits until the network is woken.
@@ -76,13 +76,13 @@ func TestANodeThatHangsDelaysNobody(t *testing.T) {
 				w.Ready(0)
 			}
 			_, release := c.hold(t, w, 0)
-			f := c.until(t, w, "the others dial each other, and it as well", func(f found) bool { return f.unconnected() == 0 })
-			if n := f.nodes[0]; n.view.Answered() || !n.awaited && n.reason == "" {
+			o := c.until(t, w, "the others dial each other, and it as well", func(o observation) bool { return o.unconnected() == 0 })
+			if n := o.nodes[0]; n.view.Answered() || !n.awaited && n.reason == "" {
 				t.Errorf("it has said nothing, and is %+v", n)
 			}
 			w.Advance(mesh.ResponseTimeout)
-			f, again := c.passBut(t, w, 0)
-			if n := f.nodes[0]; n.view.Answered() || n.reason == "" || n.message == "" || again == 0 {
+			o, again := c.passBut(t, w, 0)
+			if n := o.nodes[0]; n.view.Answered() || n.reason == "" || n.message == "" || again == 0 {
 				t.Errorf("it has said nothing for %s, and is %+v; looks again after %s", mesh.ResponseTimeout, n, again)
 			}
 			c.awake()
@@ -120,12 +120,12 @@ func TestManyNodesThatHangKeepNobodyWaiting(t *testing.T) {
 	c.pass(t, w)
 	failing.Store(false)
 	w.Advance(time.Minute)
-	c.until(t, w, "the places of nodes that failed are taken", func(found) bool { return asked.Load() >= 100 })
+	c.until(t, w, "the places of nodes that failed are taken", func(observation) bool { return asked.Load() >= 100 })
 	for ordinal := hanging; ordinal < hanging+well; ordinal++ {
 		w.Ready(ordinal)
 	}
-	c.until(t, w, "the others have answered", func(f found) bool {
-		return !slices.ContainsFunc(f.nodes[hanging:], func(n node) bool { return !n.view.Answered() })
+	c.until(t, w, "the others have answered", func(o observation) bool {
+		return !slices.ContainsFunc(o.nodes[hanging:], func(n node) bool { return !n.view.Answered() })
 	})
 	release()
 }
@@ -137,7 +137,7 @@ func TestANodeThatNeverAnswersIsLoggedOnce(t *testing.T) {
 	asked, release := c.hold(t, w, 0)
 	w.Fakes[0].SetFault(rpctest.Reset)
 	for range 5 {
-		c.until(t, w, "it is asked", func(found) bool { return asked.Load() > 0 })
+		c.until(t, w, "it is asked", func(observation) bool { return asked.Load() > 0 })
 	}
 	if now := asked.Load(); now != 1 {
 		t.Errorf("it was asked %d times before it answered", now)
@@ -146,8 +146,8 @@ func TestANodeThatNeverAnswersIsLoggedOnce(t *testing.T) {
 	c.awake()
 	release()
 	c.wakes(t)
-	f, _ := c.pass(t, w)
-	if n := f.nodes[0]; n.reason != api.ReasonRPCFailed {
+	o, _ := c.pass(t, w)
+	if n := o.nodes[0]; n.reason != api.ReasonRPCFailed {
 		t.Errorf("it failed, and is %+v", n)
 	}
 	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-0" {
@@ -177,13 +177,13 @@ func TestALateAnswer(t *testing.T) {
 			c.rest(t, w)
 			asked, release := c.hold(t, w, 0)
 			w.Advance(time.Minute)
-			c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
+			c.until(t, w, "it is asked", func(observation) bool { return asked.Load() == 1 })
 			c.passBut(t, w, 0)
 			row.happen(t, w)
 			before := w.Trips()
 			c.dial(mesh.Connect)
-			f, _ := c.once(w)
-			if got := f.nodes[0].view.Connected(f.nodes[1].self); got != row.connected {
+			o, _ := c.once(w)
+			if got := o.nodes[0].view.Connected(o.nodes[1].self); got != row.connected {
 				t.Errorf("connected: %v", got)
 			}
 			release()
@@ -201,7 +201,7 @@ func TestANodeThatAnswersLateDialsNobodyWhoWent(t *testing.T) {
 	w.AllReady()
 	c := w.controller(t)
 	asked, release := c.hold(t, w, 0)
-	c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
+	c.until(t, w, "it is asked", func(observation) bool { return asked.Load() == 1 })
 	w.Fakes[1].Stop()
 	delete(w.Up, 1)
 	c.once(w)
@@ -211,7 +211,7 @@ func TestANodeThatAnswersLateDialsNobodyWhoWent(t *testing.T) {
 	if told := w.Fakes[0].Stats().Calls["addnode"]; told != 0 {
 		t.Errorf("it was told %d times to dial", told)
 	}
-	if f := c.rest(t, w); !f.nodes[0].view.Answered() {
+	if o := c.rest(t, w); !o.nodes[0].view.Answered() {
 		t.Error("its answer was lost")
 	}
 }
@@ -225,7 +225,7 @@ func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 	asked, release := c.hold(t, w, 0)
 	w.Network.Spec.Topology.Type = api.TopologyRing
 	w.Advance(time.Minute)
-	c.until(t, w, "it is asked", func(found) bool { return asked.Load() == 1 })
+	c.until(t, w, "it is asked", func(observation) bool { return asked.Load() == 1 })
 	c.passBut(t, w, 0)
 	for range 3 { // whoever dialled confirms it
 		w.Advance(confirmAfter)

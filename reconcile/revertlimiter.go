@@ -18,7 +18,7 @@ const (
 )
 
 // kept is what is known of keeping children as they are wanted.
-type kept struct {
+type revertLimiter struct {
 	// left is how the last write of a child was changed as it was written. To write it again would change nothing.
 	left    map[schema.GroupVersionResource][]unstructuredx.Difference
 	reverts flowcontrol.PassiveRateLimiter
@@ -26,15 +26,15 @@ type kept struct {
 	next time.Time
 }
 
-func newKept() kept {
-	return kept{
+func newRevertLimiter() revertLimiter {
+	return revertLimiter{
 		left:    map[schema.GroupVersionResource][]unstructuredx.Difference{},
 		reverts: flowcontrol.NewTokenBucketPassiveRateLimiter(float32(time.Second)/float32(revertsEvery), revertsAtOnce),
 	}
 }
 
 // worthWriting says whether a change of a child is to be made now.
-func (k *kept) worthWriting(resource schema.GroupVersionResource, change unstructuredx.Change, now time.Time) bool {
+func (k *revertLimiter) allows(resource schema.GroupVersionResource, change unstructuredx.Change, now time.Time) bool {
 	switch {
 	case change.Action == unstructuredx.Unchanged:
 		return false
