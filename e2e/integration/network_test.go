@@ -358,6 +358,7 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 		"another probe":             {statefulSets, "my-network-sts", `[{op: remove, path: ` + containers + `/0/readinessProbe/tcpSocket}, {op: add, path: ` + containers + `/0/readinessProbe/exec, value: {command: [x]}}]`},
 		"where a volume is mounted": {statefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/volumeMounts/2/mountPath, value: /b.conf}]`},
 		"what a volume is":          {statefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
+		"which pods are spread":     {statefulSets, "my-network-sts", `[{op: add, path: /spec/template/spec/topologySpreadConstraints/0/labelSelector/matchLabels/one, value: more}]`},
 		"the name of a volume":      {statefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/2/name, value: other}]`},
 	})
 }
@@ -374,6 +375,7 @@ func TestWhatIsAddedToPodsByHandIsTakenAway(t *testing.T) {
 		"a probe that kills":       {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/livenessProbe, value: {tcpSocket: {port: 1}}}]`},
 		"a hook":                   {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/lifecycle, value: {postStart: {exec: {command: [x]}}}}]`},
 		"the machine's network":    {statefulSets, "my-network-sts", "{spec: {template: {spec: {hostNetwork: true}}}}"},
+		"another host to probe":    {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/readinessProbe/tcpSocket/host, value: example.com}]`},
 		"a port of the machine":    {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/ports/0/hostPort, value: 18444}]`},
 		"the machine's memory":     {statefulSets, "my-network-sts", "{spec: {template: {spec: {hostIPC: true}}}}"},
 		"a container as root":      {statefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/runAsUser, value: 0}, {op: add, path: ` + containers + `/0/securityContext/runAsNonRoot, value: false}]`},
