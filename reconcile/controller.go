@@ -53,7 +53,7 @@ type Options struct {
 	AllowLoopback bool
 }
 
-// settle is how long a network waits after an event for those that come with it: three pods that start together are one
+// coalesceDelay is how long a network waits after an event for those that come with it: three pods that start together are one
 // change, not nine.
 const coalesceDelay = 50 * time.Millisecond
 
@@ -179,12 +179,12 @@ func (c *Controller) preflight(ctx context.Context) error {
 	return c.waitForAPIServer(ctx, c.mayReadKey)
 }
 
-// mistake is an error that waiting doesn't mend.
+// permanentError is an error that waiting doesn't mend.
 type permanentError struct{ error }
 
 func (m permanentError) Unwrap() error { return m.error }
 
-// untilAnswered calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a node
+// waitForAPIServer calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a node
 // that has just started, is waited for.
 func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Context) error) error {
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {

@@ -46,7 +46,7 @@ func (c *Controller) event(n *api.Network, child runtime.Object, kind, reason, a
 	c.events.Eventf(network, child, kind, reason, action, "%s", note)
 }
 
-// beginning is that of a text, which has no more bytes than the limit.
+// truncate is that of a text, which has no more bytes than the limit.
 func truncate(text string, limit int) string {
 	if len(text) <= limit {
 		return text

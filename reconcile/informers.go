@@ -32,7 +32,7 @@ const (
 	indexMachine    = "machine"
 )
 
-// writesAreNewer is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
+// mutationTTL is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
 const mutationTTL = time.Minute
 
 // caches are the informers of networks and of all that belongs to them, trimmed to what a pass reads.
@@ -168,14 +168,14 @@ func unwrapTombstone(event any) *unstructured.Unstructured {
 	return &unstructured.Unstructured{}
 }
 
-// claimants are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are
+// podsWithIP are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are
 // known: not other namespaces' with --namespace, nor pods that are no nodes. There the network policies keep networks
 // apart.
 func (c *caches) podsWithIP(ip netip.Addr) []*unstructured.Unstructured {
 	return c.podsBy(indexAddress, ip)
 }
 
-// tenants are the pods, among those that are watched, that run on the machine with an address.
+// podsOnHost are the pods, among those that are watched, that run on the machine with an address.
 func (c *caches) podsOnHost(ip netip.Addr) []*unstructured.Unstructured {
 	return c.podsBy(indexMachine, ip)
 }

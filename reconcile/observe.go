@@ -166,7 +166,7 @@ func ended(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// notItsOwn says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a pod's address by
+// addressProblem says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a pod's address by
 // what is cached is dialled: that of another Service, or of a machine where no other node runs. It takes somebody who
 // listens there at the port of bitcoind's RPC, and what comes is this network's own password, which is of no use elsewhere.
 func (c *caches) addressProblem(pod metav1.Object, ip, apiServer netip.Addr) string {
@@ -190,7 +190,7 @@ func notOfPodNetwork(ip string) string {
 	return fmt.Sprintf("the pod's address %q is not one of the pod network", ip)
 }
 
-// firstOther names the first of the pods that is not this one; "" if there is none.
+// firstOtherPod names the first of the pods that is not this one; "" if there is none.
 func firstOtherPod(pod metav1.Object, among []*unstructured.Unstructured) string {
 	first := ""
 	for _, other := range among {
@@ -232,7 +232,7 @@ func notReadySince(pod *corev1.Pod) time.Time {
 	return pod.CreationTimestamp.Time
 }
 
-// whyNotReady has the words of the kubelet, of bitcoind or of the scheduler if they gave any.
+// notReadyMessage has the words of the kubelet, of bitcoind or of the scheduler if they gave any.
 func notReadyMessage(pod *corev1.Pod) string {
 	if ended(pod.Status.Phase) {
 		return "the pod has ended and is to be replaced"
@@ -250,7 +250,7 @@ func notReadyMessage(pod *corev1.Pod) string {
 	return "bitcoind does not answer yet"
 }
 
-// whyNotUp says what keeps a container from coming up, "" if nothing does. One that ends again and again has the same words
+// containerMessage says what keeps a container from coming up, "" if nothing does. One that ends again and again has the same words
 // whether it has just ended, waits to be started or has been: each difference would cost a write.
 func containerMessage(status corev1.ContainerStatus) string {
 	waiting := status.State.Waiting
@@ -275,13 +275,13 @@ func containerMessage(status corev1.ContainerStatus) string {
 	return ""
 }
 
-// wordsLimit is in bytes; every node's words are in the status.
+// maxLogBytes is in bytes; every node's words are in the status.
 const maxLogBytes = 300
 
 // logTime is what bitcoind begins a line with.
 var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ (\[error\] )?`)
 
-// lastWords are the errors among the lines that a container's log ended with, else its last line, all as one line that
+// lastLogLine are the errors among the lines that a container's log ended with, else its last line, all as one line that
 // anybody may print. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
 func lastLogLine(log string) string {
 	var failed []string

@@ -74,7 +74,7 @@ func (c *Controller) ownUser(
 // readAgainAfter is for how long a reading of a user's Secret is good: each audit makes a new one.
 func (c *Controller) readAgainAfter() time.Duration { return c.options.Resync * 8 / 10 }
 
-// refreshUserSecret has known.userSecret be up to date. The error is one that another try may not have.
+// refreshUserSecret has state.userSecret be up to date. The error is one that another try may not have.
 func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key credentials.Key, state *networkState) error {
 	last, now := state.userSecret, c.clock.Now()
 	same := last.network == n.UID && last.generation == n.Generation && last.fingerprint == key.Fingerprint()

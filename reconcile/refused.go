@@ -32,7 +32,7 @@ const (
 	maxClockSkew = time.Minute
 )
 
-// refusals are what is known of a network's pods that are missing. They may be lost: then the events are read once more.
+// refusedPods are what is known of a network's pods that are missing. They may be lost: then the events are read once more.
 type refusedPods struct {
 	// next is when to read the events, zero while no pod is missing.
 	next time.Time
@@ -111,7 +111,7 @@ func (c *Controller) readRefusedPods(ctx context.Context, n *api.Network, lowest
 	return nil
 }
 
-// toldRefusals reads what the StatefulSet controller tells of.
+// refusalEvents reads what the StatefulSet controller tells of.
 func (c *Controller) refusalEvents(ctx context.Context, n *api.Network, set *unstructured.Unstructured) (map[string]string, error) {
 	about := fields.Set{"regarding.uid": string(set.GetUID()), "reason": "FailedCreate"}
 	list, err := c.client.Resource(clusterEvents).Namespace(n.Namespace).List(ctx, metav1.ListOptions{FieldSelector: about.String()})
@@ -138,7 +138,7 @@ func readyUntil(n *api.Network) time.Time {
 	return time.Time{}
 }
 
-// refusedWords are the latest words for each pod that the events tell of, and under "" the latest of all, from none before
+// refusalMessages are the latest words for each pod that the events tell of, and under "" the latest of all, from none before
 // since. The StatefulSet controller tries one pod first, and the others only if that one was created.
 func refusalMessages(told []eventsv1.Event, since time.Time) map[string]string {
 	words, latest := map[string]string{}, map[string]time.Time{}
@@ -175,7 +175,7 @@ func lastSeen(event eventsv1.Event) time.Time {
 	return at
 }
 
-// refusedNow tells of pods that were not refused before.
+// reportRefused tells of pods that were not refused before.
 func (c *Controller) reportRefused(n *api.Network, after api.NetworkStatus) {
 	refused := func(status api.NetworkStatus) (first *api.NodeStatus) {
 		for i := range status.Nodes {

@@ -28,7 +28,7 @@ const (
 // write is when the status of a network was last written.
 type write struct {
 	at time.Time
-	// patience is how long the next one has to wait that isn't urgent.
+	// minWriteInterval is how long the next one has to wait that isn't urgent.
 	minWriteInterval time.Duration
 }
 
@@ -76,7 +76,7 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation, 
 	return 0, nil
 }
 
-// mayHold says whether a status that answers on their way may change can still be held back: for so long in all, however
+// mayHoldWrite says whether a status that answers on their way may change can still be held back: for so long in all, however
 // many nodes take turns.
 func (state *networkState) mayHoldWrite(now time.Time) bool {
 	if state.heldSince.IsZero() {
@@ -85,7 +85,7 @@ func (state *networkState) mayHoldWrite(now time.Time) bool {
 	return now.Sub(state.heldSince) < mesh.ResponseTimeout
 }
 
-// outdated says whether a status wasn't written because the network has changed, or has gone, since this pass read it.
+// isStale says whether a status wasn't written because the network has changed, or has gone, since this pass read it.
 // That is no failure: the next pass reads it as it is.
 func isStale(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
 

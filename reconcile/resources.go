@@ -140,7 +140,7 @@ func policies() map[schema.GroupKind]unstructuredx.Policy {
 	return all
 }
 
-// ours selects what the controller has labelled.
+// selectOurs selects what the controller has labelled.
 func selectOurs(options *metav1.ListOptions) {
 	options.LabelSelector = children.LabelManagedBy + "=" + children.Manager
 }
@@ -149,7 +149,7 @@ func wakeNetwork(_ *caches, network *unstructured.Unstructured) []cache.ObjectNa
 	return []cache.ObjectName{cache.MetaObjectToName(network)}
 }
 
-// theNetworkOfAChild is that of its owner reference. A wrong answer, say by an owner of the same name that lived
+// wakeOwner is that of its owner reference. A wrong answer, say by an owner of the same name that lived
 // before, costs a pass that finds nothing to do.
 func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 	owner := metav1.GetControllerOfNoCopy(child)
@@ -159,7 +159,7 @@ func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 	return []cache.ObjectName{{Namespace: child.GetNamespace(), Name: owner.Name}}
 }
 
-// theNetworksOfAPod are its own and those of all pods that claim its address: what becomes of it decides whether they
+// wakeNetworksOfPod are its own and those of all pods that claim its address: what becomes of it decides whether they
 // are dialled.
 func wakeNetworksOfPod(c *caches, pod *unstructured.Unstructured) []cache.ObjectName {
 	var networks []cache.ObjectName

@@ -17,7 +17,7 @@ const (
 	revertsEvery  = 10 * time.Second
 )
 
-// kept is what is known of keeping children as they are wanted.
+// revertLimiter is what is known of keeping children as they are wanted.
 type revertLimiter struct {
 	// left is how the last write of a child was changed as it was written. To write it again would change nothing.
 	left    map[schema.GroupVersionResource][]unstructuredx.Difference
@@ -33,7 +33,7 @@ func newRevertLimiter() revertLimiter {
 	}
 }
 
-// worthWriting says whether a change of a child is to be made now.
+// allows says whether a change of a child is to be made now.
 func (k *revertLimiter) allows(resource schema.GroupVersionResource, change unstructuredx.Change, now time.Time) bool {
 	switch {
 	case change.Action == unstructuredx.Unchanged:

@@ -96,7 +96,7 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, o observation) (s
 
 // progress puts a roll into words; empty if there is none. Pods that are only missing are none: they come as wanted.
 func (r rollout) progress(nodes []node, waitsFor string) string {
-	if r.partition == 0 && !slices.ContainsFunc(nodes, r.isStale) {
+	if r.partition == 0 && !slices.ContainsFunc(nodes, r.outdated) {
 		return ""
 	}
 	updated := 0
@@ -148,14 +148,14 @@ func (r rollout) step(o *observation, now time.Time) (partition int32, waitsFor 
 	return max(next, 0), ""
 }
 
-// detour is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller creates no pod,
+// bypassRefused is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller creates no pod,
 // and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is now. In the
 // moment in which it can be, one above it would be replaced, maybe the last that has the chain: where there is such a one,
 // only those that are missing are made. When nobody is refused any more, the others are held back again.
 func (r rollout) bypassRefused(nodes []node) (partition int32, waitsFor string) {
 	held := int32(0) // those below are to be held back
 	for _, n := range nodes {
-		if r.isStale(n) && n.reason != api.ReasonPodTerminating {
+		if r.outdated(n) && n.reason != api.ReasonPodTerminating {
 			held = n.ordinal + 1
 		}
 	}
@@ -172,7 +172,7 @@ func (r rollout) bypassRefused(nodes []node) (partition int32, waitsFor string) 
 }
 
 // outdated says whether there is a pod, and not as wanted now, as far as that is known.
-func (r rollout) isStale(n node) bool {
+func (r rollout) outdated(n node) bool {
 	return n.revision != "" && r.revision != "" && n.revision != r.revision
 }
 
@@ -186,7 +186,7 @@ func (r rollout) done(nodes []node) bool {
 	return true
 }
 
-// unwell says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
+// waitsFor says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
 // item of the status.
 func (r rollout) waitsFor(n node, o *observation) string {
 	switch {

@@ -18,7 +18,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
+// predecessorTimeout is how long the Secret of a deleted network of the same name may take to go.
 const predecessorTimeout = 10 * time.Minute
 
 // auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before
@@ -83,7 +83,7 @@ func (c *Controller) publish(
 	return before, nil
 }
 
-// toRestart is what is added to the news of a Secret: how long applications that have the one before are still served.
+// restartNotice is what is added to the news of a Secret: how long applications that have the one before are still served.
 func (c *Controller) restartNotice(before int64, accepted credentials.Generations) string {
 	switch {
 	case before == 0 || before == slices.Max(accepted):
@@ -95,13 +95,13 @@ func (c *Controller) restartNotice(before int64, accepted credentials.Generation
 		auditsToRestart*c.options.Resync, before)
 }
 
-// deleteToRotate says what has to be done for a Secret of another generation.
+// deleteSecretMessage says what has to be done for a Secret of another generation.
 func deleteSecretMessage(n *api.Network, generation int64) string {
 	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; "+
 		"then restart what uses it", children.RPCSecretName(n), generation)
 }
 
-// notMadeHere says what a Secret of somebody else's means.
+// foreignSecretMessage says what a Secret of somebody else's means.
 func foreignSecretMessage(n *api.Network) string {
 	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, "+
 		"and no rotation waits for it. The controller makes the network's own as soon as whoever that one belongs to "+

@@ -12,7 +12,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-// memory is what passes over a network leave to the next one. All of it may be lost at any time: then nodes are asked once
+// networkState is what passes over a network leave to the next one. All of it may be lost at any time: then nodes are asked once
 // more, Secrets and events read once more, and a status is written sooner. One worker at a time has a network, so there is no
 // lock. What nodes said is kept by the prober.
 type networkState struct {
@@ -20,7 +20,7 @@ type networkState struct {
 	audit, audited time.Time
 	// recheck is when to ask single nodes again whose chains differ, by ordinal.
 	recheck map[int32]time.Time
-	// silent is when to say of a node that it has not answered; zero if there is none.
+	// unanswering is when to say of a node that it has not answered; zero if there is none.
 	unanswering time.Time
 	// pruning is since when nodes are asked whether what the topology no longer wants may go; zero if nothing is to.
 	pruning time.Time
@@ -65,7 +65,7 @@ func (state *networkState) next() time.Time {
 	return sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
 }
 
-// memories are those of all networks.
+// networkStates are those of all networks.
 type networkStates struct {
 	mutex sync.Mutex
 	all   map[cache.ObjectName]*networkState

@@ -20,7 +20,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-// found is what a pass found out about a network.
+// observation is what a pass found out about a network.
 type observation struct {
 	wanted mesh.Mesh
 	nodes  []node
@@ -265,7 +265,7 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	}
 }
 
-// silent names the nodes that are ready but don't answer the controller as they should.
+// unanswering names the nodes that are ready but don't answer the controller as they should.
 func unanswering(nodes []node) (names []string) {
 	for _, n := range nodes {
 		if n.ready && n.view.Tip == "" {
@@ -275,7 +275,7 @@ func unanswering(nodes []node) (names []string) {
 	return names
 }
 
-// joinWords puts the parts that aren't empty into one sentence.
+// joinClauses puts the parts that aren't empty into one sentence.
 func joinClauses(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
 }
@@ -293,7 +293,7 @@ func joinLimited(words []string, separator string) string {
 	return strings.Join(words, separator)
 }
 
-// complaints are what is wrong with single nodes, to be put after a message.
+// nodeProblems are what is wrong with single nodes, to be put after a message.
 func nodeProblems(nodes []api.NodeStatus) string {
 	var words []string
 	for _, node := range nodes {
