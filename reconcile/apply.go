@@ -178,14 +178,14 @@ func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, 
 	case change.Action == unstructuredx.Updated:
 		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", kind, object, scope)
 	case len(left) == 0:
-		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by somebody else; put it back", kind, object)
+		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by another writer; reverted", kind, object)
 	}
 	if len(left) > 0 {
 		var paths []string
 		for _, difference := range left {
 			paths = append(paths, difference.Path)
 		}
-		c.log.Warn("something in the cluster, such as a webhook, changes what is applied as it is written; it is left so", append(fields, zap.Strings("fields", paths))...)
+		c.log.Warn("admission, such as a webhook, changed what was applied; leaving it", append(fields, zap.Strings("fields", paths))...)
 	}
 }
 

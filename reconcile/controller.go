@@ -213,7 +213,7 @@ func (c *Controller) work(ctx context.Context) bool {
 		c.queue.AddAfter(key, again)
 	}
 	if err != nil {
-		c.log.Log(c.warnings.level(key, err), "network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
+		c.log.Log(c.warnings.level(key, err), "reconcile failed; retrying", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		c.queue.AddRateLimited(key)
 		return true
 	}

@@ -98,7 +98,7 @@ func TestWhatKubectlShows(t *testing.T) {
 	}
 	want := []string{
 		"0 Nodes: 3", "0 Ready: 3", "0 Peers: 3/3", "0 Height: 101", "0 Tips: 1", "0 Status: Ready", "0 Age: 2001-09-09T01:46:40Z",
-		"1 Image: bitcoin:1", "1 Message: 3 nodes are ready, all wanted pairs are connected, all have the same chain",
+		"1 Image: bitcoin:1", "1 Message: 3 nodes ready, all pairs connected, same chain",
 	}
 	if diff := cmp.Diff(want, shown); diff != "" {
 		t.Errorf("columns, those of -o wide with a 1 (-want +got):\n%s", diff)

@@ -74,7 +74,7 @@ func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	case is.Reason == api.ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
 	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1: // some nodes may still be behind
-		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "no node has another chain than that of height %d any more", after.Height)
+		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "tips converged at height %d", after.Height)
 	}
 	if was, is := change(api.ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
 		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Observe", "%s", is.Message)

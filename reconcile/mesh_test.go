@@ -122,7 +122,7 @@ func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
 				}
 			}
 			if edges := w.Net.Edges(); edges != 3 {
-				t.Errorf("%d pairs are connected", edges)
+				t.Errorf("%d pairs connected", edges)
 			}
 			if asked, most := now[2]-before[2], 8+2*audits; asked > most {
 				t.Errorf("node 2: %d round trips in %d audits, want at most %d", asked, audits, most)
@@ -300,7 +300,7 @@ func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
 		c.pass(t, w)
 		w.Ready(1)
 		if o, _ := c.pass(t, w); w.Net.Edges() != 6 {
-			t.Errorf("restarted at %d: %d pairs are connected, the status says %d are not", after, w.Net.Edges(), o.unconnected())
+			t.Errorf("restarted at %d: %d pairs connected, the status says %d are not", after, w.Net.Edges(), o.unconnected())
 		}
 		w.holds(t, c.rest(t, w))
 	}

@@ -67,7 +67,7 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
-		nodes[i] = node{ordinal: ordinal, name: children.PodName(n, ordinal), reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
+		nodes[i] = node{ordinal: ordinal, name: children.PodName(n, ordinal), reason: api.ReasonPodMissing, message: "pod not created yet"}
 	}
 	if parent == nil {
 		return nodes, nil
@@ -131,7 +131,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	}
 	switch {
 	case pod.DeletionTimestamp != nil:
-		to.reason, to.message = api.ReasonPodTerminating, "the pod is shutting down"
+		to.reason, to.message = api.ReasonPodTerminating, "pod is shutting down"
 		to.downSince = pod.DeletionTimestamp.Time
 	case !to.self.IP.IsValid() || !podReady(pod):
 		to.reason, to.message = api.ReasonPodNotReady, notReadyMessage(pod)
@@ -235,7 +235,7 @@ func notReadySince(pod *corev1.Pod) time.Time {
 // notReadyMessage has the words of the kubelet, of bitcoind or of the scheduler if they gave any.
 func notReadyMessage(pod *corev1.Pod) string {
 	if ended(pod.Status.Phase) {
-		return "the pod has ended and is to be replaced"
+		return "pod has ended and will be replaced"
 	}
 	for _, status := range pod.Status.ContainerStatuses {
 		if why := containerMessage(status); why != "" {

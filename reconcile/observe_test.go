@@ -47,7 +47,7 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that shuts down isn't dialled, but keeps its place in the lists": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
-			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "the pod is shutting down"},
+			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "pod is shutting down"},
 		},
 		"neither is a pod that isn't ready": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
@@ -120,7 +120,7 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that has ended has no address any more": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
-			want: node{reason: api.ReasonPodNotReady, message: "the pod has ended and is to be replaced", downSince: time.Unix(7, 0)},
+			want: node{reason: api.ReasonPodNotReady, message: "pod has ended and will be replaced", downSince: time.Unix(7, 0)},
 		},
 		"and that of a pod on the host network": {
 			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Spec.HostNetwork = true }),

@@ -227,6 +227,6 @@ func (c *Controller) reportTally(n *api.Network, o *observation, did mesh.Tally)
 		}
 	}
 	if len(stuck) > 0 {
-		c.log.Warn("pairs of ready nodes don't get connected; dialling them again", name(key), zap.Stringers("pairs", stuck))
+		c.log.Warn("pairs of ready nodes not connected; redialing", name(key), zap.Stringers("pairs", stuck))
 	}
 }

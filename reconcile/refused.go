@@ -65,7 +65,7 @@ func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes [
 	}
 	for _, node := range missing {
 		if node.name == refused.leaving {
-			node.message = "another pod of that name, which is not this network's, is still shutting down"
+			node.message = "another pod of that name, not this network's, is still shutting down"
 		}
 		if words := refused.of(node.name); words != "" {
 			node.reason, node.message = api.ReasonPodRefused, words
@@ -105,7 +105,7 @@ func (c *Controller) readRefusedPods(ctx context.Context, n *api.Network, lowest
 		case pod.GetDeletionTimestamp() != nil:
 			refused.leaving = lowest
 		default:
-			refused.words[lowest] = "there is a pod of that name, which does not belong to this network: delete it, or choose another name for the network"
+			refused.words[lowest] = "a pod of that name does not belong to this network: delete it, or choose another name for the network"
 		}
 	}
 	return nil

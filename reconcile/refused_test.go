@@ -115,7 +115,7 @@ func TestWhyPodsAreMissingIsAskedOnceAnAuditAndForgotten(t *testing.T) {
 		passing.SetTime(passing.Now().Add(step.after))
 		nodes := readyNodes(1)
 		if !step.there {
-			nodes[0] = node{name: "my-network-sts-0", reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
+			nodes[0] = node{name: "my-network-sts-0", reason: api.ReasonPodMissing, message: "pod not created yet"}
 		}
 		if err := c.explainMissing(t.Context(), network(1), nodes, &refused); err != nil {
 			t.Fatal(err)

@@ -105,7 +105,7 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 			updated++
 		}
 	}
-	text := fmt.Sprintf("%d of %d pods are updated", updated, len(nodes))
+	text := fmt.Sprintf("%d of %d pods updated", updated, len(nodes))
 	if waitsFor != "" {
 		text += "; waiting for " + waitsFor
 	}

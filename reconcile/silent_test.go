@@ -232,14 +232,14 @@ func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 		c.passBut(t, w, 0)
 	}
 	if edges := w.Net.Edges(); edges != 15 {
-		t.Errorf("%d pairs are connected", edges)
+		t.Errorf("%d pairs connected", edges)
 	}
 	c.awake()
 	release()
 	c.wakes(t)
 	w.holds(t, c.rest(t, w))
 	if edges := w.Net.Edges(); edges != 6 {
-		t.Errorf("%d pairs are connected", edges)
+		t.Errorf("%d pairs connected", edges)
 	}
 }
 

@@ -151,13 +151,13 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 	case stalled != verdict{}:
 		return verdict{metav1.ConditionFalse, stalled.reason, stalled.message}
 	case status.ReadyNodes < wanted:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, nodeProblems(status.Nodes))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes ready%s", status.ReadyNodes, wanted, nodeProblems(status.Nodes))}
 	case meshed.status != metav1.ConditionTrue:
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
-		return verdict{metav1.ConditionTrue, api.ReasonReady, fmt.Sprintf("%d nodes are ready, all wanted pairs are connected, all have the same chain", wanted)}
+		return verdict{metav1.ConditionTrue, api.ReasonReady, fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
 	case wanted == 0:
-		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes are wanted"}
+		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:
 		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
 	}
@@ -198,7 +198,7 @@ func refused(err error) bool {
 
 func (o *observation) meshedVerdict(status api.NetworkStatus) verdict {
 	if status.Edges.Connected == status.Edges.Wanted {
-		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
+		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs connected", status.Edges.Wanted)}
 	}
 	var missing []string
 	for _, pair := range o.wanted.Edges {
@@ -238,30 +238,30 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	names := func(ordinals []int32) string {
 		var words []string
 		for _, ordinal := range ordinals {
-			words = append(words, fmt.Sprintf("%s at height %d", nodes[ordinal].name, nodes[ordinal].view.Height))
+			words = append(words, fmt.Sprintf("%s (height %d)", nodes[ordinal].name, nodes[ordinal].view.Height))
 		}
 		return joinLimited(words, ", ")
 	}
 	silent := unanswering(nodes)
 	settled := !c.Pending || silent == nil
-	tips := fmt.Sprintf("%d tips", c.Tips)
+	tips := fmt.Sprint(c.Tips)
 	if c.Tips == chain.MaxTips {
 		tips += " or more"
 	}
 	switch {
 	case c.Tip == "":
-		return verdict{metav1.ConditionUnknown, api.ReasonNoNodeAnswers, "no node tells its chain"}
+		return verdict{metav1.ConditionUnknown, api.ReasonNoNodeAnswers, "no node reports its chain"}
 	case settled && len(c.Apart) > 0:
 		return verdict{metav1.ConditionFalse, api.ReasonTipsDiverged,
-			fmt.Sprintf("%s: other chains than that of height %d have %s", tips, c.Height, names(c.Apart))}
+			fmt.Sprintf("%s competing tips; diverged from height %d: %s", tips, c.Height, names(c.Apart))}
 	case settled && len(c.Behind) > 0:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.Height, names(c.Behind))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("nodes behind height %d: %s", c.Height, names(c.Behind))}
 	case silent != nil:
-		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but not telling their chain: " + joinLimited(silent, ", ")}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but chain unknown: " + joinLimited(silent, ", ")}
 	case c.Pending:
-		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "the highest node did not tell how the chains relate"}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "chains not compared: the highest node did not report its block hashes"}
 	default:
-		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all nodes that are ready have the same chain"}
+		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
 	}
 }
 

@@ -49,9 +49,9 @@ func hush(n *node) { n.view, n.reason, n.message = mesh.View{}, api.ReasonRPCUnr
 func TestConditions(t *testing.T) {
 	with := func(nodes []node, change func([]node)) []node { change(nodes); return nodes }
 	const (
-		allConnected = "Meshed True AllPairsConnected: 3 pairs are connected"
-		oneTip       = "ChainSynced True OneTip: all nodes that are ready have the same chain"
-		ready3       = "Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain"
+		allConnected = "Meshed True AllPairsConnected: 3 pairs connected"
+		oneTip       = "ChainSynced True OneTip: all ready nodes have the same chain"
+		ready3       = "Ready True Ready: 3 nodes ready, all pairs connected, same chain"
 	)
 	quota := apierrors.NewForbidden(services.GroupResource(), "my-network-svc", errors.New("exceeded quota"))
 
@@ -62,25 +62,25 @@ func TestConditions(t *testing.T) {
 		"everything is there": {
 			observation: observation{nodes: meshed(3), chain: synced},
 			want: []string{
-				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain",
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain",
 				allConnected, oneTip,
 			},
 		},
 		"a network of no nodes is complete": {
 			want: []string{
-				"Ready True Ready: no nodes are wanted",
-				"Meshed True AllPairsConnected: 0 pairs are connected",
-				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"Ready True Ready: no nodes wanted",
+				"Meshed True AllPairsConnected: 0 pairs connected",
+				"ChainSynced Unknown NoNodeAnswers: no node reports its chain",
 			},
 		},
 		"a pod is missing": {
 			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) {
-				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
+				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing, message: "pod not created yet"}
 			})},
 			want: []string{
-				"Ready False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
+				"Ready False NodesNotReady: 2 of 3 nodes ready; my-network-sts-2: pod not created yet (PodMissing)",
 				"Meshed False PeersNotConnected: 2 of 3 pairs not connected: 0-2 1-2", oneTip,
-				"Reconciling True NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
+				"Reconciling True NodesNotReady: 2 of 3 nodes ready; my-network-sts-2: pod not created yet (PodMissing)",
 			},
 		},
 		"all pods are ready, but two are not connected": {
@@ -99,53 +99,53 @@ func TestConditions(t *testing.T) {
 			want: []string{
 				"Ready False PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
-				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"ChainSynced Unknown NoNodeAnswers: no node reports its chain",
 				"Reconciling True PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
 			},
 		},
 		"a node is behind": {
 			observation: observation{nodes: with(meshed(3), func(n []node) { n[1].view.Height = 90 }), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
 			want: []string{
-				"Ready False NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
+				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90)",
 				allConnected,
-				"ChainSynced False NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
-				"Reconciling True NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
+				"ChainSynced False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90)",
+				"Reconciling True NodesBehind: nodes behind height 101: my-network-sts-1 (height 90)",
 			},
 		},
 		"a node that is ready does not answer": {
 			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
-				"Ready False NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+				"Ready False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
 				allConnected,
-				"ChainSynced Unknown NodesNotAnswering: ready, but not telling their chain: my-network-sts-2",
-				"Reconciling True NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+				"ChainSynced Unknown NodesNotAnswering: ready, but chain unknown: my-network-sts-2",
+				"Reconciling True NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
 			},
 		},
 		"a node does not answer while two others are known to have gone apart": {
 			observation: observation{chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1}}, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
-				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101; my-network-sts-2: no answer (RPCUnreachable)",
+				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101); my-network-sts-2: no answer (RPCUnreachable)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101",
-				"Reconciling True TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101; my-network-sts-2: no answer (RPCUnreachable)",
+				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101)",
+				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101); my-network-sts-2: no answer (RPCUnreachable)",
 			},
 		},
 		"two halves went apart": {
 			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1, 2}}},
 			want: []string{
-				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
-				"Reconciling True TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 			},
 		},
 		"more tips than are counted": {
 			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: chain.MaxTips, Apart: []int32{1, 2}}},
 			want: []string{
-				"Ready False TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"Ready False TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
-				"Reconciling True TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"ChainSynced False TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"Reconciling True TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 			},
 		},
 		"the name of a child is taken": {
@@ -165,24 +165,24 @@ func TestConditions(t *testing.T) {
 			want: []string{
 				"Ready False MasterKeyLost: restore it",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
-				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"ChainSynced Unknown NoNodeAnswers: no node reports its chain",
 				"Stalled True MasterKeyLost: restore it",
 			},
 		},
 		"a roll waits for a pod": {
-			observation: observation{chain: synced, roll: "1 of 2 pods are updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
+			observation: observation{chain: synced, roll: "1 of 2 pods updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
 			})},
 			want: []string{
-				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods are updated; waiting for my-network-sts-1",
+				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods updated; waiting for my-network-sts-1",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
-				"Reconciling True NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods are updated; waiting for my-network-sts-1",
+				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods updated; waiting for my-network-sts-1",
 			},
 		},
 		"the user's Secret can't be read": {
 			observation: observation{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{nil, errors.New("timeout"), secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed, "quota"}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
 				"Stalled True SecretForbidden: allow it",
 			},
 		},
@@ -191,9 +191,9 @@ func TestConditions(t *testing.T) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodMissing, message: "it does not exist"}
 			})},
 			want: []string{
-				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: it does not exist (PodMissing)",
+				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: it does not exist (PodMissing)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
-				"Reconciling True NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: it does not exist (PodMissing)",
+				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: it does not exist (PodMissing)",
 				"Stalled True SecretNotFound: create it",
 			},
 		},
@@ -202,10 +202,10 @@ func TestConditions(t *testing.T) {
 			want:        []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
-			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated", applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
-				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods are updated",
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
+				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods updated",
 			},
 		},
 		"the apiserver refuses two children": {
@@ -316,8 +316,8 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 	missing := func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: api.ReasonPodMissing} }
 	type change func(*node)
 	const (
-		ready    = "True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain"
-		silently = "False NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)"
+		ready    = "True Ready: 3 nodes ready, all pairs connected, same chain"
+		silently = "False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)"
 	)
 	behind := chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1, 2}, Pending: true}
 	for name, row := range map[string]struct {
@@ -341,23 +341,23 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 		},
 		"a newcomer has no chain yet": {
 			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 0",
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 0)",
 		},
 		"a newcomer whose chain the others can't be compared with": {
 			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true},
-			want: "False NodesNotAnswering: the highest node did not tell how the chains relate",
+			want: "False NodesNotAnswering: chains not compared: the highest node did not report its block hashes",
 		},
 		"a newcomer brings a longer chain": {
 			before: missing, after: [3]change{2: on("other", 150)}, chain: chain.Verdict{Height: 150, Tip: "other", Tips: 2, Apart: []int32{0, 1}, Pending: true},
-			want: "False TipsDiverged: 2 tips: other chains than that of height 150 have my-network-sts-0 at height 101, my-network-sts-1 at height 101",
+			want: "False TipsDiverged: 2 competing tips; diverged from height 150: my-network-sts-0 (height 101), my-network-sts-1 (height 101)",
 		},
 		"a newcomer has not come yet": {
 			before: missing, after: [3]change{0: on("01", 102), 2: missing}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true},
-			want: "False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2:  (PodMissing)",
+			want: "False NodesNotReady: 2 of 3 nodes ready; my-network-sts-2:  (PodMissing)",
 		},
 		"a node has lost its chain since": {
 			after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 0",
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 0)",
 		},
 		"a node doesn't answer any more": {
 			after: [3]change{0: on("01", 102), 2: hush}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
@@ -370,12 +370,12 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 		},
 		"a node answers again, and lacks blocks": {
 			before: hush, after: [3]change{2: on("older", 90)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 90",
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 90)",
 		},
 		"a node that lacked blocks before has got some": {
 			before: on("older", 90), settled: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}},
 			after: [3]change{2: on("old", 95)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 90",
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 90)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

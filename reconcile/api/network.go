@@ -218,7 +218,7 @@ const (
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
 	// scheduler's words if any.
 	ReasonPodNotReady NodeReason = "PodNotReady"
-	// ReasonPodTerminating: the pod is shutting down, to be replaced.
+	// ReasonPodTerminating: pod is shutting down, to be replaced.
 	ReasonPodTerminating NodeReason = "PodTerminating"
 	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or another pod's.
 	ReasonAddressRefused NodeReason = "AddressRefused"
@@ -239,7 +239,7 @@ const (
 	ConditionReady = "Ready"
 	// ConditionMeshed is True when every wanted edge is connected.
 	ConditionMeshed = "Meshed"
-	// ConditionChainSynced is True when all nodes that are ready have the same chain, Unknown when one doesn't tell its own.
+	// ConditionChainSynced is True when all ready nodes have the same chain, Unknown when one doesn't tell its own.
 	ConditionChainSynced = "ChainSynced"
 	// ConditionReconciling is True while something is missing, or is being replaced in a network that is Ready, and the
 	// controller or the cluster is at it.

@@ -371,6 +371,6 @@ func (p *Prober) logFailure(network cache.ObjectName, node string, before, said 
 			level = zapcore.DebugLevel
 		}
 	}
-	p.log.Log(level, "node failed; asking it again", zap.Stringer("network", network), zap.String("node", node),
+	p.log.Log(level, "node request failed; retrying", zap.Stringer("network", network), zap.String("node", node),
 		zap.Int("failures", said.Failures), zap.Error(said.Err))
 }
