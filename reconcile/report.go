@@ -56,12 +56,12 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation, 
 	now := c.clock.Now()
 	status := statusOf(n, o, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
+		state.heldSince = time.Time{}
 		return 0, nil
 	}
-	if wait := o.answersUntil.Sub(now); wait > 0 && !meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) && state.mayHoldWrite(now) {
+	if wait := state.hold(status, o.answersUntil, now); wait > 0 {
 		return wait, nil
 	}
-	state.heldSince = time.Time{}
 	urgent := urgent(n.Status, status)
 	if later := state.status.wait(now); later > 0 && !urgent {
 		return later, nil
@@ -76,13 +76,22 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation, 
 	return 0, nil
 }
 
-// mayHoldWrite says whether a status that answers on their way may change can still be held back: for so long in all, however
-// many nodes take turns.
-func (state *networkState) mayHoldWrite(now time.Time) bool {
+// hold returns for how long to hold back a status that answers on their way may change: a second in all, however many nodes
+// take turns. A status that says Ready is not held back.
+func (state *networkState) hold(status api.NetworkStatus, answersUntil, now time.Time) time.Duration {
+	wait := answersUntil.Sub(now)
+	if wait <= 0 || meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) {
+		state.heldSince = time.Time{}
+		return 0
+	}
 	if state.heldSince.IsZero() {
 		state.heldSince = now
 	}
-	return now.Sub(state.heldSince) < mesh.ResponseTimeout
+	if now.Sub(state.heldSince) >= mesh.ResponseTimeout {
+		state.heldSince = time.Time{}
+		return 0
+	}
+	return wait
 }
 
 // isStale says whether a status wasn't written because the network has changed, or has gone, since this pass read it.

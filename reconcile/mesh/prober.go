@@ -317,7 +317,7 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 		return
 	}
 	of, now := p.networks[key.network], p.clock.Now()
-	n.began = time.Time{}
+	n.began, said.EndedAt = time.Time{}, now
 	after := View{Report: said}
 	if said.Err == nil {
 		after.links = n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)

@@ -90,7 +90,7 @@ func Step(t Target, last Report, links Links, now time.Time, maxBackoff time.Dur
 	case last.Err != nil && last.Login != t.Login:
 		return query, time.Time{}
 	case last.Err != nil:
-		return at(sooner(last.AskedAt.Add(backoff(last.Failures, maxBackoff)), audit), query, now)
+		return at(sooner(last.EndedAt.Add(backoff(last.Failures, maxBackoff)), audit), query, now)
 	case len(query.Hashes) > 0 && unasked(t, last) || last.stale(t.Members):
 		return query, time.Time{}
 	}

@@ -59,7 +59,7 @@ func unready(t *Target) {
 
 // reportOf is one of a target's node, with these entries in its list.
 func reportOf(t Target, at time.Time, added ...rpc.AddedNode) Report {
-	r := Report{Self: t.Self, Login: t.Login, AskedAt: at, Members: t.Members}
+	r := Report{Self: t.Self, Login: t.Login, AskedAt: at, EndedAt: at, Members: t.Members}
 	r.Peers, r.Foreign = listedPeers(added)
 	return r
 }
@@ -339,6 +339,12 @@ func TestStep(t *testing.T) {
 		},
 		"a node that failed is asked after a quarter of a second": {
 			change: func(_ *Target, last *Report, _ Links) { last.Err, last.Failures = rpc.ErrTimeout, 1 }, want: "250ms",
+		},
+		"counted from when it failed": {
+			change: func(_ *Target, last *Report, _ Links) {
+				last.Err, last.Failures, last.AskedAt = rpc.ErrTimeout, 1, start.Add(-5*time.Second)
+			},
+			want: "250ms",
 		},
 		"after the third time, of a second": {
 			change: func(_ *Target, last *Report, _ Links) { last.Err, last.Failures = rpc.ErrTimeout, 3 }, want: "1s",

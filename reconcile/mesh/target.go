@@ -59,8 +59,8 @@ func (t Target) wants(ip netip.Addr) bool {
 type Report struct {
 	Self  Incarnation
 	Login Login
-	// AskedAt is when the exchange began; zero if the node has never been asked.
-	AskedAt time.Time
+	// AskedAt is when the exchange began, zero if the node has never been asked; EndedAt is when it ended.
+	AskedAt, EndedAt time.Time
 	// Members are the target's of that moment: whether the report still holds of an edge is a comparison.
 	Members map[netip.Addr]Incarnation
 	// Peers tells of each entry of the node's added-node list whether that connection is up.
