@@ -16,7 +16,7 @@ import (
 )
 
 func TestAdmission(t *testing.T) {
-	admission.Test(t, apiserver{t.Context(), client.Resource(api.Resource).Namespace(newNamespace(t))})
+	admission.Test(t, apiserver{t.Context(), kube.Resource(api.Resource).Namespace(newNamespace(t))})
 }
 
 // apiserver is asked strictly, as kubectl does.

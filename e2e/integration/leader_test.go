@@ -10,13 +10,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
-
-var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 
 const (
 	running    = "controller is running"
@@ -29,7 +26,7 @@ func elects(o *reconcile.Options) { o.Lease = 6 * time.Second }
 // leader is who holds the Lease; nobody, if it was given up.
 func leader(t *testing.T) string {
 	t.Helper()
-	lease, err := client.Resource(leases).Namespace(systemNamespace).Get(t.Context(), "bitcoin-controller", metav1.GetOptions{})
+	lease, err := kube.Resource(cluster.Leases).Namespace(cluster.SystemNamespace).Get(t.Context(), "bitcoin-controller", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,10 +38,10 @@ func leader(t *testing.T) string {
 }
 
 func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
-	first := startControllerWith(t, elects)
+	first := startController(t, elects)
 	first.says(t, running)
 	holder := leader(t)
-	second := startControllerWith(t, elects) // is ready, with caches filled
+	second := startController(t, elects) // is ready, with caches filled
 	second.says(t, standingBy)
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
@@ -63,6 +60,7 @@ func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
 }
 
 func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		change string // of a network of three nodes that is ready; none: the network is new
 		writes int    // of the first controller
@@ -77,12 +75,15 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 		"a roll is somewhere in the middle": {"{spec: {image: example.com/bitcoind:2}}", 3, 3, "example.com/bitcoind:2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			first := startControllerWith(t, elects)
+			own := beside(t)
+			system := newSystemNamespace(t)
+			elsewhere := func(o *reconcile.Options) { o.SystemNamespace = system }
+			first := own.startController(t, elects, elsewhere)
 			first.says(t, running)
-			second := startControllerWith(t, elects)
+			second := own.startController(t, elects, elsewhere)
 			second.says(t, standingBy)
 			first.mayFail = true
-			n := network{namespace: newNamespace(t), name: "my-network"}
+			n := own.network()
 			if row.change != "" {
 				n.create(t, 3)
 				n.meshed(t, 3)
@@ -93,9 +94,10 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 			if row.change == "" {
 				n.create(t, 3)
 			} else {
-				merge(t, api.Resource, n.namespace, n.name, row.change)
+				n.Patch(t, row.change)
 			}
-			if err := first.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease bitcoin-controller/bitcoin-controller") {
+			want := "lost the Lease " + system + "/bitcoin-controller"
+			if err := first.ended(); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("the first one ended with: %v", err)
 			}
 			if writes := first.requests(n).writes - before; writes != row.writes {
@@ -109,10 +111,10 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 }
 
 func TestALeaderWhoseLeaseIsTakenStops(t *testing.T) {
-	c := startControllerWith(t, elects)
+	c := startController(t, elects)
 	c.says(t, running)
 	c.mayFail = true
-	merge(t, leases, systemNamespace, "bitcoin-controller", "{spec: {holderIdentity: somebody-else}}")
+	kube.Patch(t, cluster.Leases, cluster.SystemNamespace, "bitcoin-controller", "{spec: {holderIdentity: somebody-else}}")
 	if err := c.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease") {
 		t.Errorf("it ended with: %v", err)
 	}
