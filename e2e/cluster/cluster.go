@@ -1,5 +1,5 @@
-// Package cluster is how the tests of e2e/integration and e2e/suite talk to a Kubernetes cluster: one small door, whatever
-// plays its pods.
+// Package cluster is how the tests of e2e/integration and e2e/suite talk to a Kubernetes cluster: one small door,
+// whatever plays its pods.
 //
 //	kube, err := cluster.Connect(config, cluster.Options{Tick: 100 * time.Millisecond, Kubectl: []string{"kubectl"}})
 //	n := cluster.Network{Cluster: kube, Namespace: "mine", Name: "my-network"}
@@ -8,9 +8,9 @@
 //	n.Patch(t, "{spec: {nodes: 5}}")
 //	n.Event(t, "scaled from 3 to 5 nodes")
 //
-// Three rules hold for all of it. A method that takes t fails the test, one that takes a context returns its error. A name
-// in the form of a noun (Ready, Condition, Node, Event) waits until that is so, within [Patience]. Objects and patches are
-// YAML, so that a test shows what a user would write.
+// Three rules hold for all of it. A method that takes t fails the test, one that takes a context returns its error. A
+// name in the form of a noun (Ready, Condition, Node, Event) waits until that is so, within [Patience]. Objects and
+// patches are YAML, so that a test shows what a user would write.
 //
 // What differs between the layers stays there: how namespaces are made and cleaned up, what plays a pod, and how the
 // controller is run.
@@ -59,8 +59,8 @@ func Connect(config *rest.Config, options Options) (*Cluster, error) {
 	return &Cluster{Interface: client, tick: options.Tick, kubectl: options.Kubectl, changes: newChanges()}, nil
 }
 
-// Watch has each change of a network, a pod or a StatefulSet check at once what tests wait for, until ctx ends. The CRD has
-// to be there. Without it everything works by the tick alone.
+// Watch has each change of a network, a pod or a StatefulSet check at once what tests wait for, until ctx ends. The CRD
+// has to be there. Without it everything works by the tick alone.
 func (c *Cluster) Watch(ctx context.Context) error {
 	return c.changes.follow(ctx, c.Interface, api.Resource, Pods, StatefulSets)
 }

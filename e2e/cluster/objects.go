@@ -29,10 +29,11 @@ var (
 	LimitRanges     = core("limitranges")
 	StatefulSets    = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 	Budgets         = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
-	Policies        = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
-	EventsV1        = schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"}
-	Leases          = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
-	Roles           = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}
+	Policies        = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1",
+		Resource: "networkpolicies"}
+	EventsV1 = schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"}
+	Leases   = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+	Roles    = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}
 )
 
 func core(resource string) schema.GroupVersionResource {
@@ -63,8 +64,8 @@ func MustGet[T any](t *testing.T, c *Cluster, resource schema.GroupVersionResour
 	return found
 }
 
-// Create makes an object from YAML, or from anything else that becomes one as JSON. The namespace is empty for an object of
-// the cluster. Fields that the apiserver doesn't know fail the test.
+// Create makes an object from YAML, or from anything else that becomes one as JSON. The namespace is empty for an
+// object of the cluster. Fields that the apiserver doesn't know fail the test.
 func (c *Cluster) Create(
 	t *testing.T, resource schema.GroupVersionResource, namespace string, object any,
 ) *unstructured.Unstructured {
@@ -85,7 +86,8 @@ func (c *Cluster) Create(
 	return created
 }
 
-// Patch changes an object by hand: by a merge patch in YAML, or by a JSON patch if that is a list. A subresource is status.
+// Patch changes an object by hand: by a merge patch in YAML, or by a JSON patch if that is a list. A subresource is
+// status.
 func (c *Cluster) Patch(
 	t *testing.T, resource schema.GroupVersionResource, namespace, name, patch string, subresource ...string,
 ) {

@@ -42,7 +42,8 @@ func (n Network) readyIs(ctx context.Context, status metav1.ConditionStatus, rea
 	}
 	ready := meta.FindStatusCondition(network.Status.Conditions, api.ConditionReady)
 	if ready == nil || network.Status.ObservedGeneration != network.Generation {
-		return nil, fmt.Errorf("the status is that of generation %d of %d", network.Status.ObservedGeneration, network.Generation)
+		return nil, fmt.Errorf("the status is that of generation %d of %d", network.Status.ObservedGeneration,
+			network.Generation)
 	}
 	if ready.Status != status || ready.Reason != reason {
 		return nil, fmt.Errorf("%s is %s: %s: %s", ready.Type, ready.Status, ready.Reason, ready.Message)

@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Eventually returns when check returns nil, and how long that took. It checks after each change that the cluster tells of
-// and at each tick; after [Patience] the test fails, with the last error of check.
+// Eventually returns when check returns nil, and how long that took. It checks after each change that the cluster tells
+// of and at each tick; after [Patience] the test fails, with the last error of check.
 func (c *Cluster) Eventually(t *testing.T, what string, check func(ctx context.Context) error) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -71,7 +71,8 @@ func (c *changes) notify() {
 	c.begun = make(chan struct{})
 }
 
-func (c *changes) follow(ctx context.Context, client dynamic.Interface, resources ...schema.GroupVersionResource) error {
+func (c *changes) follow(ctx context.Context, client dynamic.Interface,
+	resources ...schema.GroupVersionResource) error {
 	factory := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
 	handler := cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { c.notify() },

@@ -34,19 +34,28 @@ func TestChangesByHandArePutBack(t *testing.T) {
 	n.meshed(t, 1)
 	before := c.logs.FilterMessage("network is not ready").Len()
 	n.putsBack(t, byHand{
-		"how pods are updated":     {cluster.StatefulSets, "my-network-sts", "{spec: {updateStrategy: {type: OnDelete, rollingUpdate: null}}}"},
-		"all annotations":          {cluster.StatefulSets, "my-network-sts", "{metadata: {annotations: null}}"},
-		"our label":                {cluster.StatefulSets, "my-network-sts", "{metadata: {labels: {app.kubernetes.io/managed-by: Helm}}}"},
-		"evictions":                {cluster.Budgets, "my-network-pdb", "{spec: {maxUnavailable: 2}}"},
-		"evictions, put otherwise": {cluster.Budgets, "my-network-pdb", "{spec: {maxUnavailable: null, minAvailable: 1}}"},
-		"the configuration":        {cluster.ConfigMaps, "my-network-config", `{data: {bitcoin.conf: "regtest=1"}}`},
-		"a label":                  {cluster.Services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/name: x}}}"},
-		"our label on the Service": {cluster.Services, "my-network-svc", "{metadata: {labels: {app.kubernetes.io/managed-by: null}}}"},
-		"the selector":             {cluster.Services, "my-network-svc", "{spec: {selector: {app.kubernetes.io/instance: other}}}"},
-		"a longer selector":        {cluster.Services, "my-network-svc", "{spec: {selector: {one: more}}}"},
-		"a port":                   {cluster.Services, "my-network-svc", "[{op: replace, path: /spec/ports/0/port, value: 18555}]"},
-		"one more port":            {cluster.Services, "my-network-svc", "[{op: add, path: /spec/ports/-, value: {name: zmq, port: 28332}}]"},
-		"the name of the Service":  {cluster.Services, "my-network-svc", "{spec: {type: ExternalName, externalName: example.com, clusterIP: null, clusterIPs: null}}"},
+		"how pods are updated": {cluster.StatefulSets, "my-network-sts",
+			"{spec: {updateStrategy: {type: OnDelete, rollingUpdate: null}}}"},
+		"all annotations": {cluster.StatefulSets, "my-network-sts", "{metadata: {annotations: null}}"},
+		"our label": {cluster.StatefulSets, "my-network-sts",
+			"{metadata: {labels: {app.kubernetes.io/managed-by: Helm}}}"},
+		"evictions": {cluster.Budgets, "my-network-pdb", "{spec: {maxUnavailable: 2}}"},
+		"evictions, put otherwise": {cluster.Budgets, "my-network-pdb",
+			"{spec: {maxUnavailable: null, minAvailable: 1}}"},
+		"the configuration": {cluster.ConfigMaps, "my-network-config", `{data: {bitcoin.conf: "regtest=1"}}`},
+		"a label": {cluster.Services, "my-network-svc",
+			"{metadata: {labels: {app.kubernetes.io/name: x}}}"},
+		"our label on the Service": {cluster.Services, "my-network-svc",
+			"{metadata: {labels: {app.kubernetes.io/managed-by: null}}}"},
+		"the selector": {cluster.Services, "my-network-svc",
+			"{spec: {selector: {app.kubernetes.io/instance: other}}}"},
+		"a longer selector": {cluster.Services, "my-network-svc", "{spec: {selector: {one: more}}}"},
+		"a port": {cluster.Services, "my-network-svc",
+			"[{op: replace, path: /spec/ports/0/port, value: 18555}]"},
+		"one more port": {cluster.Services, "my-network-svc",
+			"[{op: add, path: /spec/ports/-, value: {name: zmq, port: 28332}}]"},
+		"the name of the Service": {cluster.Services, "my-network-svc",
+			"{spec: {type: ExternalName, externalName: example.com, clusterIP: null, clusterIPs: null}}"},
 	})
 	if now := c.logs.FilterMessage("network is not ready").Len(); now != before {
 		t.Errorf("it was not ready %d times meanwhile", now-before)
@@ -64,17 +73,31 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 	n.meshed(t, 1)
 	const volumes = "/spec/template/spec/volumes"
 	n.putsBack(t, byHand{
-		"replicas":                  {cluster.StatefulSets, "my-network-sts", "{spec: {replicas: 4}}"},
-		"the time to shut down":     {cluster.StatefulSets, "my-network-sts", "{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}"},
-		"the image":                 {cluster.StatefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/image, value: "by-hand:1"}]`},
-		"what it was made for":      {cluster.StatefulSets, "my-network-sts", "{metadata: {annotations: {" + api.Group + "/node-image: by-hand:1}}}"},
-		"a port of the container":   {cluster.StatefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/ports/0/containerPort, value: 18555}]`},
-		"the container's name":      {cluster.StatefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/name, value: other}]`},
-		"a variable from elsewhere": {cluster.StatefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/env, value: [{name: HOME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]`},
-		"another probe":             {cluster.StatefulSets, "my-network-sts", `[{op: remove, path: ` + containers + `/0/readinessProbe/exec}, {op: add, path: ` + containers + `/0/readinessProbe/tcpSocket, value: {port: 1}}]`},
-		"where a volume is mounted": {cluster.StatefulSets, "my-network-sts", `[{op: replace, path: ` + containers + `/0/volumeMounts/2/mountPath, value: /b.conf}]`},
-		"what a volume is":          {cluster.StatefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
-		"the name of a volume":      {cluster.StatefulSets, "my-network-sts", `[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers + `/0/volumeMounts/2/name, value: other}]`},
+		"replicas": {cluster.StatefulSets, "my-network-sts", "{spec: {replicas: 4}}"},
+		"the time to shut down": {cluster.StatefulSets, "my-network-sts",
+			"{spec: {template: {spec: {terminationGracePeriodSeconds: 1}}}}"},
+		"the image": {cluster.StatefulSets, "my-network-sts",
+			`[{op: replace, path: ` + containers + `/0/image, value: "by-hand:1"}]`},
+		"what it was made for": {cluster.StatefulSets, "my-network-sts",
+			"{metadata: {annotations: {" + api.Group + "/node-image: by-hand:1}}}"},
+		"a port of the container": {cluster.StatefulSets, "my-network-sts",
+			`[{op: replace, path: ` + containers + `/0/ports/0/containerPort, value: 18555}]`},
+		"the container's name": {cluster.StatefulSets, "my-network-sts",
+			`[{op: replace, path: ` + containers + `/0/name, value: other}]`},
+		"a variable from elsewhere": {cluster.StatefulSets, "my-network-sts",
+			`[{op: replace, path: ` + containers +
+				`/0/env, value: [{name: HOME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]`},
+		"another probe": {cluster.StatefulSets, "my-network-sts",
+			`[{op: remove, path: ` + containers + `/0/readinessProbe/exec}, {op: add, path: ` + containers +
+				`/0/readinessProbe/tcpSocket, value: {port: 1}}]`},
+		"where a volume is mounted": {cluster.StatefulSets, "my-network-sts",
+			`[{op: replace, path: ` + containers + `/0/volumeMounts/2/mountPath, value: /b.conf}]`},
+		"what a volume is": {cluster.StatefulSets, "my-network-sts",
+			`[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
+		"the name of a volume": {cluster.StatefulSets, "my-network-sts",
+			`[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers +
+				`/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers +
+				`/0/volumeMounts/2/name, value: other}]`},
 	})
 }
 
@@ -84,19 +107,32 @@ func TestWhatIsAddedToPodsByHandIsTakenAway(t *testing.T) {
 	n := own.newNetwork(t, 1)
 	n.meshed(t, 1)
 	n.putsBack(t, byHand{
-		"one more container":       {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/-, value: {name: other, image: "by-hand:1"}}]`},
-		"a container before it":    {cluster.StatefulSets, "my-network-sts", `{spec: {template: {spec: {initContainers: [{name: first, image: "by-hand:1"}]}}}}`},
-		"arguments":                {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/args, value: [-norpcauth=1]}]`},
-		"variables of a ConfigMap": {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/envFrom, value: [{configMapRef: {name: other, optional: true}}]}]`},
-		"a probe that kills":       {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/livenessProbe, value: {tcpSocket: {port: 1}}}]`},
-		"a hook":                   {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/lifecycle, value: {postStart: {exec: {command: [x]}}}}]`},
-		"the machine's network":    {cluster.StatefulSets, "my-network-sts", "{spec: {template: {spec: {hostNetwork: true}}}}"},
-		"a port of the machine":    {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/ports/0/hostPort, value: 18444}]`},
-		"the machine's memory":     {cluster.StatefulSets, "my-network-sts", "{spec: {template: {spec: {hostIPC: true}}}}"},
-		"a container as root":      {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/runAsUser, value: 0}, {op: add, path: ` + containers + `/0/securityContext/runAsNonRoot, value: false}]`},
-		"a capability":             {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/capabilities/add, value: [NET_ADMIN]}]`},
-		"every call of the kernel": {cluster.StatefulSets, "my-network-sts", `[{op: add, path: ` + containers + `/0/securityContext/seccompProfile, value: {type: Unconfined}}]`},
-		"other ordinals":           {cluster.StatefulSets, "my-network-sts", "{spec: {ordinals: {start: 5}}}"},
+		"one more container": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/-, value: {name: other, image: "by-hand:1"}}]`},
+		"a container before it": {cluster.StatefulSets, "my-network-sts",
+			`{spec: {template: {spec: {initContainers: [{name: first, image: "by-hand:1"}]}}}}`},
+		"arguments": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/args, value: [-norpcauth=1]}]`},
+		"variables of a ConfigMap": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/envFrom, value: [{configMapRef: {name: other, optional: true}}]}]`},
+		"a probe that kills": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/livenessProbe, value: {tcpSocket: {port: 1}}}]`},
+		"a hook": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/lifecycle, value: {postStart: {exec: {command: [x]}}}}]`},
+		"the machine's network": {cluster.StatefulSets, "my-network-sts",
+			"{spec: {template: {spec: {hostNetwork: true}}}}"},
+		"a port of the machine": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/ports/0/hostPort, value: 18444}]`},
+		"the machine's memory": {cluster.StatefulSets, "my-network-sts",
+			"{spec: {template: {spec: {hostIPC: true}}}}"},
+		"a container as root": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/securityContext/runAsUser, value: 0}, {op: add, path: ` +
+				containers + `/0/securityContext/runAsNonRoot, value: false}]`},
+		"a capability": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/securityContext/capabilities/add, value: [NET_ADMIN]}]`},
+		"every call of the kernel": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/securityContext/seccompProfile, value: {type: Unconfined}}]`},
+		"other ordinals": {cluster.StatefulSets, "my-network-sts", "{spec: {ordinals: {start: 5}}}"},
 	})
 }
 
@@ -117,7 +153,8 @@ func (n network) putsBack(t *testing.T, rows byHand) {
 	}
 }
 
-// What others own stays, and is no reason to write; what was put off of the status may be written at the same time, once.
+// What others own stays, and is no reason to write; what was put off of the status may be written at the same time,
+// once.
 func TestWhatOthersAddIsLeft(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
@@ -125,9 +162,11 @@ func TestWhatOthersAddIsLeft(t *testing.T) {
 	n.meshed(t, 1)
 	kube.Eventually(t, "no write because of somebody else's annotation", func(context.Context) error {
 		before := c.requests(n).writes
-		kube.Patch(t, cluster.Services, n.Namespace, "my-network-svc", fmt.Sprintf("{metadata: {annotations: {theirs: '%d'}}}", before))
+		kube.Patch(t, cluster.Services, n.Namespace, "my-network-svc",
+			fmt.Sprintf("{metadata: {annotations: {theirs: '%d'}}}", before))
 		n.audited(t, 2)
-		u, err := kube.Resource(cluster.Services).Namespace(n.Namespace).Get(t.Context(), "my-network-svc", metav1.GetOptions{})
+		u, err := kube.Resource(cluster.Services).Namespace(n.Namespace).Get(t.Context(), "my-network-svc",
+			metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -149,7 +188,8 @@ func TestWhatAdmissionAddsIsLeft(t *testing.T) {
 	n.meshed(t, 1)
 	n.addsSidecars(t)
 	kube.Eventually(t, "a sidecar", func(context.Context) error {
-		kube.Patch(t, cluster.StatefulSets, n.Namespace, "my-network-sts", fmt.Sprintf("{metadata: {annotations: {touched: '%d'}}}", time.Now().UnixNano()))
+		kube.Patch(t, cluster.StatefulSets, n.Namespace, "my-network-sts",
+			fmt.Sprintf("{metadata: {annotations: {touched: '%d'}}}", time.Now().UnixNano()))
 		if containers := len(n.containers(t)); containers != 2 {
 			return fmt.Errorf("%d containers", containers)
 		}
@@ -176,7 +216,8 @@ func (n network) addsSidecars(t *testing.T) {
 		"MutatingAdmissionPolicy": `{
 			matchConstraints: {
 				namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ` + n.Namespace + `}},
-				resourceRules: [{apiGroups: [apps], apiVersions: [v1], resources: [statefulsets], operations: [CREATE, UPDATE]}]
+				resourceRules: [{apiGroups: [apps], apiVersions: [v1],
+					resources: [statefulsets], operations: [CREATE, UPDATE]}]
 			},
 			reinvocationPolicy: Never, failurePolicy: Fail,
 			mutations: [{patchType: ApplyConfiguration, applyConfiguration: {expression:
@@ -190,7 +231,8 @@ func (n network) addsSidecars(t *testing.T) {
 		kube.Create(t, resource, "", fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: %s}, spec: %s}",
 			group, kind, n.Namespace, strings.ReplaceAll(spec, "\t", " ")))
 		t.Cleanup(func() {
-			if err := kube.Resource(resource).Delete(context.Background(), n.Namespace, metav1.DeleteOptions{}); err != nil {
+			if err := kube.Resource(resource).Delete(context.Background(), n.Namespace,
+				metav1.DeleteOptions{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -200,7 +242,8 @@ func (n network) addsSidecars(t *testing.T) {
 // containers are those of the pods, by the StatefulSet.
 func (n network) containers(t *testing.T) []any {
 	t.Helper()
-	u, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{})
+	u, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,12 +261,21 @@ func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
 		resource schema.GroupVersionResource
 		theirs   string
 	}{
-		"a ConfigMap":        {cluster.ConfigMaps, "apiVersion: v1, kind: ConfigMap, metadata: {name: my-network-config}, data: {mine: 'yes'}"},
-		"one with our label": {cluster.ConfigMaps, "apiVersion: v1, kind: ConfigMap, metadata: {name: my-network-config, " + ours + "}, data: {mine: 'yes'}"},
-		"a Service":          {cluster.Services, "apiVersion: v1, kind: Service, metadata: {name: my-network-svc}, spec: {type: ExternalName, externalName: example.com}"},
-		"a budget":           {cluster.Budgets, "apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: my-network-pdb}, spec: {minAvailable: 1, selector: {matchLabels: {a: b}}}"},
-		"a StatefulSet": {cluster.StatefulSets, "apiVersion: apps/v1, kind: StatefulSet, metadata: {name: my-network-sts, " + ours + "}, spec: {replicas: 0, serviceName: a, " +
-			"selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: 'a:1'}]}}}"},
+		"a ConfigMap": {cluster.ConfigMaps,
+			"apiVersion: v1, kind: ConfigMap, metadata: {name: my-network-config}, data: {mine: 'yes'}"},
+		"one with our label": {cluster.ConfigMaps,
+			"apiVersion: v1, kind: ConfigMap, metadata: {name: my-network-config, " + ours + "}, data: {mine: 'yes'}"},
+		"a Service": {cluster.Services,
+			"apiVersion: v1, kind: Service, metadata: {name: my-network-svc}, " +
+				"spec: {type: ExternalName, externalName: example.com}"},
+		"a budget": {cluster.Budgets,
+			"apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: my-network-pdb}, " +
+				"spec: {minAvailable: 1, selector: {matchLabels: {a: b}}}"},
+		"a StatefulSet": {cluster.StatefulSets,
+			"apiVersion: apps/v1, kind: StatefulSet, metadata: {name: my-network-sts, " + ours +
+				"}, spec: {replicas: 0, serviceName: a, " +
+				"selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, " +
+				"spec: {containers: [{name: a, image: 'a:1'}]}}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
@@ -234,7 +286,8 @@ func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
 			before := n.kept(t, row.resource, name)
 			n.create(t, 1)
 			n.Ready(t, metav1.ConditionFalse, api.ReasonNameConflict)
-			n.Event(t, "Warning NameConflict: "+theirs.GetKind()+" "+name+" exists and does not belong to this network: delete or rename it")
+			n.Event(t, "Warning NameConflict: "+theirs.GetKind()+" "+name+
+				" exists and does not belong to this network: delete or rename it")
 			if diff := cmp.Diff(before, n.kept(t, row.resource, name)); diff != "" {
 				t.Errorf("it was changed: %s", diff)
 			}

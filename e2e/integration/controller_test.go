@@ -37,8 +37,8 @@ type controller struct {
 	ended func() error
 }
 
-// startController runs a controller of the whole cluster, under the rules that users install, until stop is called or the
-// test ends. It returns when the controller is ready.
+// startController runs a controller of the whole cluster, under the rules that users install, until stop is called or
+// the test ends. It returns when the controller is ready.
 func startController(t *testing.T, changes ...func(*reconcile.Options)) *controller {
 	t.Helper()
 	running := newController(t, token(t, cluster.SystemNamespace), changes...)
@@ -62,9 +62,11 @@ func withNodeImage(image string) func(*reconcile.Options) {
 // token is one of the controller's service account in the namespace where it is installed.
 func token(t *testing.T, namespace string) string {
 	t.Helper()
-	request := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}}
+	request := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "authentication.k8s.io/v1",
+		"kind": "TokenRequest"}}
 	request.SetName("bitcoin-controller")
-	answer, err := kube.Resource(cluster.ServiceAccounts).Namespace(namespace).Create(t.Context(), request, metav1.CreateOptions{}, "token")
+	answer, err := kube.Resource(cluster.ServiceAccounts).Namespace(namespace).Create(t.Context(), request,
+		metav1.CreateOptions{}, "token")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,8 +151,8 @@ func (c *controller) warnings(n network) []string {
 	return lines
 }
 
-// starved says whether the controller has told of nodes of the network that didn't answer in time. Where the fakes are well,
-// the machine was too busy for them, and whatever that led to is no fault.
+// starved says whether the controller has told of nodes of the network that didn't answer in time. Where the fakes are
+// well, the machine was too busy for them, and whatever that led to is no fault.
 func (c *controller) starved(n network) bool {
 	return slices.ContainsFunc(c.unready(n), func(message string) bool {
 		return strings.Contains(message, "no answer in time")

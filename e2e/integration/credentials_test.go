@@ -121,7 +121,8 @@ func TestAQuotaOnSecretsKeepsNoNetworkFromRunning(t *testing.T) {
 	kube.Create(t, cluster.Quotas, n.Namespace, quota)
 	// Nobody counts here but the apiserver.
 	status := []byte(`{"status": {"hard": {"count/secrets": "0"}, "used": {"count/secrets": "0"}}}`)
-	if _, err := kube.Resource(cluster.Quotas).Namespace(n.Namespace).Patch(t.Context(), "few", types.MergePatchType, status, metav1.PatchOptions{}, "status"); err != nil {
+	if _, err := kube.Resource(cluster.Quotas).Namespace(n.Namespace).Patch(t.Context(), "few", types.MergePatchType,
+		status, metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
 	n.create(t, 1)

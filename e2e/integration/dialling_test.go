@@ -2,8 +2,8 @@
 
 package integration
 
-// These tests lie about the addresses of pods, as whoever may write pods/status can, and look at whom the controller dials
-// then and with which password.
+// These tests lie about the addresses of pods, as whoever may write pods/status can, and look at whom the controller
+// dials then and with which password.
 
 import (
 	"context"
@@ -97,8 +97,10 @@ func TestAnAddressThatTwoPodsClaimIsNotDialled(t *testing.T) {
 			pod, victim := honest.bitcoind(t, 0)
 
 			liar.forge(t, 0, pod.Status.PodIP)
-			liar.refused(t, 0, fmt.Sprintf("pod %s/my-network-sts-0 has the address %s, too", honest.Namespace, pod.Status.PodIP))
-			honest.refused(t, 0, fmt.Sprintf("pod %s/my-network-sts-0 has the address %s, too", liar.Namespace, pod.Status.PodIP))
+			liar.refused(t, 0, fmt.Sprintf("pod %s/my-network-sts-0 has the address %s, too", honest.Namespace,
+				pod.Status.PodIP))
+			honest.refused(t, 0, fmt.Sprintf("pod %s/my-network-sts-0 has the address %s, too", liar.Namespace,
+				pod.Status.PodIP))
 			before := victim.Stats().RoundTrips
 			for _, n := range []network{honest, liar} { // another pass over each
 				n.Patch(t, "{spec: {nodes: 3}}")
@@ -114,9 +116,9 @@ func TestAnAddressThatTwoPodsClaimIsNotDialled(t *testing.T) {
 	}
 }
 
-// What the design can't exclude: an address that is no other pod's and of no special kind, such as another Service's. What
-// listens there, always at the port of bitcoind's RPC, gets the password of the network that the pod belongs to, which lets
-// in nobody anywhere else.
+// What the design can't exclude: an address that is no other pod's and of no special kind, such as another Service's.
+// What listens there, always at the port of bitcoind's RPC, gets the password of the network that the pod belongs to,
+// which lets in nobody anywhere else.
 func TestWhoListensAtAForgedAddressGetsThatNetworksPasswordOnly(t *testing.T) {
 	traps := newTraps(t, freeLoopback(), freeLoopback())
 	startController(t)
@@ -171,7 +173,8 @@ func TestAPodThatOnlyPassesForANodeIsNotDialled(t *testing.T) {
 	n := own.newNetwork(t, 1)
 	n.meshed(t, 1)
 	pod, node := n.bitcoind(t, 0)
-	owner, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config", metav1.GetOptions{})
+	owner, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,22 +207,25 @@ spec:
 	}
 }
 
-// An owner reference tells no namespace, and garbage collection, which deletes pods whose owner is elsewhere, comes after others
-// have seen them, and can be held up.
+// An owner reference tells no namespace, and garbage collection, which deletes pods whose owner is elsewhere, comes
+// after others have seen them, and can be held up.
 func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
 	c := startController(t)
 	n, elsewhere := newNetwork(t, 2), newNetwork(t, 1)
 	n.meshed(t, 2)
 	elsewhere.meshed(t, 1)
-	set, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{})
+	set, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, impostor := elsewhere.bitcoind(t, 0)
 	before := len(c.unready(n))
 	t.Cleanup(func() {
-		pods, noFinalizers := kube.Resource(cluster.Pods).Namespace(elsewhere.Namespace), `{"metadata": {"finalizers": null}}`
-		_, err := pods.Patch(context.Background(), elsewhere.PodName(0), types.MergePatchType, []byte(noFinalizers), metav1.PatchOptions{})
+		noFinalizers := `{"metadata": {"finalizers": null}}`
+		pods := kube.Resource(cluster.Pods).Namespace(elsewhere.Namespace)
+		_, err := pods.Patch(context.Background(), elsewhere.PodName(0), types.MergePatchType, []byte(noFinalizers),
+			metav1.PatchOptions{})
 		if err != nil {
 			t.Error(err)
 		}

@@ -31,7 +31,8 @@ func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 	kube.Eventually(t, "as many questions as round trips", func(context.Context) error {
 		stats := first.Stats()
 		if asked := stats.Calls["getaddednodeinfo"]; asked != stats.RoundTrips || stats.Calls["getblockhash"] > 0 {
-			return fmt.Errorf("%d round trips, %d questions, %d about blocks", stats.RoundTrips, asked, stats.Calls["getblockhash"])
+			return fmt.Errorf("%d round trips, %d questions, %d about blocks", stats.RoundTrips, asked,
+				stats.Calls["getblockhash"])
 		}
 		return nil
 	})

@@ -39,7 +39,8 @@ func applyKustomization(ctx context.Context, dir string) error {
 	return err
 }
 
-var accessReviews = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "subjectaccessreviews"}
+var accessReviews = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1",
+	Resource: "subjectaccessreviews"}
 
 // installNamespaced installs manifests/namespaced for a new namespace, as its comment says.
 func installNamespaced(t *testing.T) string {
@@ -67,13 +68,14 @@ func installNamespaced(t *testing.T) string {
 	return namespace
 }
 
-// newSystemNamespace makes a namespace where controllers of the whole cluster can keep a Lease and a master key of their own,
-// by the Role that they have where they are installed.
+// newSystemNamespace makes a namespace where controllers of the whole cluster can keep a Lease and a master key of
+// their own, by the Role that they have where they are installed.
 func newSystemNamespace(t *testing.T) string {
 	t.Helper()
 	const name = "bitcoin-controller-system"
 	namespace := newNamespace(t)
-	installed, err := kube.Resource(cluster.Roles).Namespace(cluster.SystemNamespace).Get(t.Context(), name, metav1.GetOptions{})
+	installed, err := kube.Resource(cluster.Roles).Namespace(cluster.SystemNamespace).Get(t.Context(), name,
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +108,8 @@ func granted(ctx context.Context, namespace string) error {
 // untilAllowed waits until the controller that is installed in the namespace is allowed something, or no longer is.
 func untilAllowed(ctx context.Context, want bool, namespace, attributes string) error {
 	review := &unstructured.Unstructured{}
-	text := "{apiVersion: authorization.k8s.io/v1, kind: SubjectAccessReview, spec: {user: '" + audit.Controller(namespace) + "', resourceAttributes: " + attributes + "}}"
+	text := "{apiVersion: authorization.k8s.io/v1, kind: SubjectAccessReview, spec: {user: '" +
+		audit.Controller(namespace) + "', resourceAttributes: " + attributes + "}}"
 	if err := yaml.Unmarshal([]byte(text), &review.Object); err != nil {
 		return err
 	}
@@ -115,7 +118,8 @@ func untilAllowed(ctx context.Context, want bool, namespace, attributes string) 
 		if err != nil {
 			return err
 		}
-		if allowed, _, err := unstructured.NestedBool(answer.Object, "status", "allowed"); allowed != want || err != nil {
+		if allowed, _, err := unstructured.NestedBool(answer.Object, "status", "allowed"); allowed != want ||
+			err != nil {
 			return fmt.Errorf("%s in %s is allowed: %v (%v)", attributes, namespace, allowed, err)
 		}
 		return nil

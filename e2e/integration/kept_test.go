@@ -28,7 +28,8 @@ func (n network) kept(t *testing.T, resource schema.GroupVersionResource, name s
 			owned[string(entry.Operation)] = entry.FieldsV1.GetRawString()
 		}
 	}
-	return map[string]any{"spec": u.Object["spec"], "data": u.Object["data"], "labels": u.GetLabels(), "annotations": u.GetAnnotations(), "owned": owned}
+	return map[string]any{"spec": u.Object["spec"], "data": u.Object["data"], "labels": u.GetLabels(),
+		"annotations": u.GetAnnotations(), "owned": owned}
 }
 
 // answers changes the network and waits for the first status that takes the change into account.
@@ -40,7 +41,8 @@ func (n network) answers(t *testing.T, patch string) api.NetworkStatus {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
 	defer cancel()
-	watch, err := kube.Resource(api.Resource).Namespace(n.Namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: before.ResourceVersion})
+	watch, err := kube.Resource(api.Resource).Namespace(n.Namespace).Watch(ctx,
+		metav1.ListOptions{ResourceVersion: before.ResourceVersion})
 	if err != nil {
 		t.Fatal(err)
 	}

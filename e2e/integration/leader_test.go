@@ -26,7 +26,8 @@ func elects(o *reconcile.Options) { o.Lease = 6 * time.Second }
 // leader is who holds the Lease; nobody, if it was given up.
 func leader(t *testing.T) string {
 	t.Helper()
-	lease, err := kube.Resource(cluster.Leases).Namespace(cluster.SystemNamespace).Get(t.Context(), "bitcoin-controller", metav1.GetOptions{})
+	lease, err := kube.Resource(cluster.Leases).Namespace(cluster.SystemNamespace).Get(t.Context(),
+		"bitcoin-controller", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +68,14 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 		nodes  int
 		image  string
 	}{
-		"a new network has one child":       {"", 1, 3, "example.com/bitcoind:1"},
-		"a new network has three":           {"", 3, 3, "example.com/bitcoind:1"},
-		"a new network has all":             {"", 6, 3, "example.com/bitcoind:1"},
-		"two nodes more are on their way":   {"{spec: {nodes: 5}}", 1, 5, "example.com/bitcoind:1"},
-		"a roll has begun":                  {"{spec: {image: example.com/bitcoind:2}}", 1, 3, "example.com/bitcoind:2"},
-		"a roll is somewhere in the middle": {"{spec: {image: example.com/bitcoind:2}}", 3, 3, "example.com/bitcoind:2"},
+		"a new network has one child":     {"", 1, 3, "example.com/bitcoind:1"},
+		"a new network has three":         {"", 3, 3, "example.com/bitcoind:1"},
+		"a new network has all":           {"", 6, 3, "example.com/bitcoind:1"},
+		"two nodes more are on their way": {"{spec: {nodes: 5}}", 1, 5, "example.com/bitcoind:1"},
+		"a roll has begun": {"{spec: {image: example.com/bitcoind:2}}", 1, 3,
+			"example.com/bitcoind:2"},
+		"a roll is somewhere in the middle": {"{spec: {image: example.com/bitcoind:2}}", 3, 3,
+			"example.com/bitcoind:2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
@@ -114,7 +117,8 @@ func TestALeaderWhoseLeaseIsTakenStops(t *testing.T) {
 	c := startController(t, elects)
 	c.says(t, running)
 	c.mayFail = true
-	kube.Patch(t, cluster.Leases, cluster.SystemNamespace, "bitcoin-controller", "{spec: {holderIdentity: somebody-else}}")
+	kube.Patch(t, cluster.Leases, cluster.SystemNamespace, "bitcoin-controller",
+		"{spec: {holderIdentity: somebody-else}}")
 	if err := c.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease") {
 		t.Errorf("it ended with: %v", err)
 	}

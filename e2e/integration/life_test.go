@@ -35,12 +35,15 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 		n.meshed(t, nodes)
 	}
 	background := metav1.DeletePropagationBackground
-	if err := kube.Resource(api.Resource).Namespace(n.Namespace).Delete(t.Context(), n.Name, metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
+	if err := kube.Resource(api.Resource).Namespace(n.Namespace).Delete(t.Context(), n.Name,
+		metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
 		t.Fatal(err)
 	}
-	for _, resource := range []schema.GroupVersionResource{cluster.ConfigMaps, cluster.Services, cluster.Budgets, cluster.Policies, cluster.StatefulSets, cluster.Pods} {
+	for _, resource := range []schema.GroupVersionResource{cluster.ConfigMaps, cluster.Services, cluster.Budgets,
+		cluster.Policies, cluster.StatefulSets, cluster.Pods} {
 		kube.Eventually(t, "nothing left", func(context.Context) error {
-			left, err := kube.Resource(resource).Namespace(n.Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + n.Name})
+			left, err := kube.Resource(resource).Namespace(n.Namespace).List(t.Context(),
+				metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + n.Name})
 			if err == nil && len(left.Items) > 0 {
 				err = fmt.Errorf("%s %s", resource.Resource, left.Items[0].GetName())
 			}

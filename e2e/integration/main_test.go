@@ -5,15 +5,14 @@
 // request counted.
 //
 // The tests run in two phases. The first is one test after the other: each runs controllers of the whole cluster, which
-// would fight over the networks of others, and may change what all controllers share, such as the master key. The tests of
-// the second phase begin with [beside] and run side by side, each with controllers of its own namespace.
+// would fight over the networks of others, and may change what all controllers share, such as the master key. The tests
+// of the second phase begin with [beside] and run side by side, each with controllers of its own namespace.
 package integration
 
 import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"log"
 	"os"
 	"strconv"
@@ -58,7 +57,7 @@ func TestMain(m *testing.M) {
 func runAll(m *testing.M) (code int, err error) {
 	binary := os.Getenv("KUBE_BINARY")
 	if binary == "" {
-		return 0, fmt.Errorf("KUBE_BINARY must be the path of Kubernetes in one binary; `make test-integration` builds it")
+		return 0, errors.New("KUBE_BINARY must be Kubernetes in one binary; `make test-integration` builds it")
 	}
 	dir, err := os.MkdirTemp("", "bitcoin-controller-integration-")
 	if err != nil {

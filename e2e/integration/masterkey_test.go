@@ -26,25 +26,30 @@ func TestTheMasterKeyIsMadeOnce(t *testing.T) {
 		}
 		return err
 	})
-	if err := kube.Resource(cluster.Secrets).Namespace(cluster.SystemNamespace).Delete(t.Context(), masterKey, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	if err := kube.Resource(cluster.Secrets).Namespace(cluster.SystemNamespace).Delete(t.Context(), masterKey,
+		metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
 	// Anybody might make this up, be it to keep the key from being made.
-	forged := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{
-		"name": "my-network-config", "labels": map[string]any{"app.kubernetes.io/managed-by": "bitcoin-controller"},
-		"annotations": map[string]any{api.Group + "/key-fingerprint": "0123456789abcdef"},
-	}}}
+	forged := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "ConfigMap",
+		"metadata": map[string]any{
+			"name": "my-network-config", "labels": map[string]any{"app.kubernetes.io/managed-by": "bitcoin-controller"},
+			"annotations": map[string]any{api.Group + "/key-fingerprint": "0123456789abcdef"},
+		}}}
 	kube.Create(t, cluster.ConfigMaps, newNamespace(t), forged)
 	// Nobody has told these two of each other.
-	one, other := newController(t, token(t, cluster.SystemNamespace)), newController(t, token(t, cluster.SystemNamespace))
+	one, other := newController(t, token(t, cluster.SystemNamespace)), newController(t,
+		token(t, cluster.SystemNamespace))
 	n := newNetwork(t, 2)
 	n.meshed(t, 2)
 	key, err := readSecret(t.Context(), cluster.SystemNamespace, masterKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(key.Data) != 1 || len(key.Data["key"]) != 32 || key.Immutable == nil || !*key.Immutable || key.Type != corev1.SecretTypeOpaque {
-		t.Errorf("it has %d keys, one of %d bytes, immutable: %v, type %s", len(key.Data), len(key.Data["key"]), key.Immutable, key.Type)
+	if len(key.Data) != 1 || len(key.Data["key"]) != 32 || key.Immutable == nil || !*key.Immutable ||
+		key.Type != corev1.SecretTypeOpaque {
+		t.Errorf("it has %d keys, one of %d bytes, immutable: %v, type %s", len(key.Data), len(key.Data["key"]),
+			key.Immutable, key.Type)
 	}
 	refused := refusals{}
 	if count := refused.look(t, n); count > 0 {

@@ -126,7 +126,8 @@ func TestLeaversAreForgottenBeforeTheyGo(t *testing.T) {
 	defer n.finalizers(t, 2, "null")
 	n.Patch(t, "{spec: {nodes: 2}}")
 	n.meshed(t, 2)
-	if now, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), leaver.Name, metav1.GetOptions{}); err != nil || now.GetUID() != leaver.UID {
+	if now, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), leaver.Name,
+		metav1.GetOptions{}); err != nil || now.GetUID() != leaver.UID {
 		t.Errorf("the pod was gone before: %v", err)
 	}
 }

@@ -52,15 +52,19 @@ func (s scope) newNetworkOf(t *testing.T, spec string) network {
 // newNamespace makes a namespace, which goes when the test ends.
 func newNamespace(t *testing.T) string {
 	t.Helper()
-	created := kube.Create(t, cluster.Namespaces, "", "{apiVersion: v1, kind: Namespace, metadata: {generateName: test-}}")
+	created := kube.Create(t, cluster.Namespaces, "",
+		"{apiVersion: v1, kind: Namespace, metadata: {generateName: test-}}")
 	name := created.GetName()
 	t.Cleanup(func() {
-		// Networks first, which go at once: a namespace takes its time, in which the next test's controller would see them.
+		// Networks first, which go at once: a namespace takes its time, in which the next test's controller would see
+		// them.
 		networks := kube.Resource(api.Resource).Namespace(name)
-		if err := networks.DeleteCollection(context.Background(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		if err := networks.DeleteCollection(context.Background(), metav1.DeleteOptions{},
+			metav1.ListOptions{}); err != nil {
 			t.Error(err)
 		}
-		if err := kube.Resource(cluster.Namespaces).Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+		if err := kube.Resource(cluster.Namespaces).Delete(context.Background(), name,
+			metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -51,10 +51,12 @@ func TestChangesOfTheNetworkPolicyByHandArePutBack(t *testing.T) {
 	n.meshed(t, 1)
 	enabled := n.policy(t)
 	for name, patch := range map[string]string{
-		"nobody is admitted":          `{spec: {ingress: []}}`,
-		"everybody is":                `{spec: {ingress: [{}]}}`,
-		"a rule is added":             `{spec: {ingress: [` + cluster.AsJSON(t, enabled.Spec.Ingress[0]) + `, ` + cluster.AsJSON(t, enabled.Spec.Ingress[1]) + `, {ports: [{port: 22}]}]}}`,
-		"a rule admits more":          `{spec: {ingress: [{from: [{podSelector: {}, namespaceSelector: {}}]}, ` + cluster.AsJSON(t, enabled.Spec.Ingress[1]) + `]}}`,
+		"nobody is admitted": `{spec: {ingress: []}}`,
+		"everybody is":       `{spec: {ingress: [{}]}}`,
+		"a rule is added": `{spec: {ingress: [` + cluster.AsJSON(t, enabled.Spec.Ingress[0]) + `, ` +
+			cluster.AsJSON(t, enabled.Spec.Ingress[1]) + `, {ports: [{port: 22}]}]}}`,
+		"a rule admits more": `{spec: {ingress: [{from: [{podSelector: {}, namespaceSelector: {}}]}, ` +
+			cluster.AsJSON(t, enabled.Spec.Ingress[1]) + `]}}`,
 		"the direction is another":    `{spec: {policyTypes: [Egress]}}`,
 		"it is about other pods":      `{spec: {podSelector: {matchLabels: {app.kubernetes.io/name: x}}}}`,
 		"it is about fewer pods":      `{spec: {podSelector: {matchLabels: {one: more}}}}`,
@@ -74,7 +76,8 @@ func TestChangesOfTheNetworkPolicyByHandArePutBack(t *testing.T) {
 	t.Run("it is deleted", func(t *testing.T) {
 		kube.Delete(t, cluster.Policies, n.Namespace, "my-network-net")
 		kube.Eventually(t, "made anew", func(context.Context) error {
-			_, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Get(t.Context(), "my-network-net", metav1.GetOptions{})
+			_, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Get(t.Context(), "my-network-net",
+				metav1.GetOptions{})
 			return err
 		})
 	})
@@ -89,7 +92,8 @@ func TestSomebodyElsesNetworkPolicyIsLeftAlone(t *testing.T) {
 		"metadata": map[string]any{"name": "my-network-net"},
 		"spec":     map[string]any{"podSelector": map[string]any{}},
 	}}
-	created, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Create(t.Context(), theirs, metav1.CreateOptions{})
+	created, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Create(t.Context(), theirs,
+		metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +102,8 @@ func TestSomebodyElsesNetworkPolicyIsLeftAlone(t *testing.T) {
 	if now := n.policy(t); now.ResourceVersion != created.GetResourceVersion() {
 		t.Errorf("it was changed: %+v", now)
 	}
-	if _, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	if _, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts",
+		metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("nodes were started without their policy (%v)", err)
 	}
 	kube.Delete(t, cluster.Policies, n.Namespace, created.GetName())
@@ -107,7 +112,8 @@ func TestSomebodyElsesNetworkPolicyIsLeftAlone(t *testing.T) {
 
 func (n network) policy(t *testing.T) *networkingv1.NetworkPolicy {
 	t.Helper()
-	u, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Get(t.Context(), n.Name+"-net", metav1.GetOptions{})
+	u, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Get(t.Context(), n.Name+"-net",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

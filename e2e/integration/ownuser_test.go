@@ -18,10 +18,13 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 	const weak, strong, later = "canary-1", "canary-2-long-enough", "canary-3-long-enough:with#signs"
 	n := own.newNetworkOf(t, "{nodes: 2, secret: bitcoin-default-secret}") // as in the 2019 series
 	n.meshed(t, 2)
-	n.Condition(t, api.ConditionStalled, api.ReasonSecretForbidden, "kubectl create role bitcoin-controller-secret --namespace "+n.Namespace+" --verb=get --resource=secrets --resource-name=bitcoin-default-secret")
+	n.Condition(t, api.ConditionStalled, api.ReasonSecretForbidden,
+		"kubectl create role bitcoin-controller-secret --namespace "+n.Namespace+
+			" --verb=get --resource=secrets --resource-name=bitcoin-default-secret")
 	n.Event(t, "Warning SecretForbidden: the controller may not read Secret bitcoin-default-secret")
 	applySample(t, n.Namespace, "secret-role.yaml")
-	n.Condition(t, api.ConditionStalled, api.ReasonSecretNotFound, "create it with the keys BC_RPC_USER and BC_RPC_PASSWORD")
+	n.Condition(t, api.ConditionStalled, api.ReasonSecretNotFound,
+		"create it with the keys BC_RPC_USER and BC_RPC_PASSWORD")
 
 	createSecret(t, n.Namespace, "bitcoin-default-secret", map[string]string{"BC_RPC_USER": "bc-user"})
 	n.Condition(t, api.ConditionStalled, api.ReasonSecretInvalid, "it has no key BC_RPC_PASSWORD")
@@ -78,7 +81,8 @@ func TestAnOwnUserComesLateAndGoes(t *testing.T) {
 	deleteSecret(t, n.Namespace, "bitcoin-default-secret")
 	n.Condition(t, api.ConditionStalled, api.ReasonSecretNotFound, "")
 	n.refuses(t, 2, "bc-user", later)
-	createSecret(t, n.Namespace, "bitcoin-default-secret", map[string]string{"BC_RPC_USER": "bc-user", "BC_RPC_PASSWORD": later})
+	createSecret(t, n.Namespace, "bitcoin-default-secret",
+		map[string]string{"BC_RPC_USER": "bc-user", "BC_RPC_PASSWORD": later})
 	n.accepts(t, 0, "bc-user", later)
 	n.NoCondition(t, api.ConditionReconciling)
 	n.Patch(t, "{spec: {secret: null}}")

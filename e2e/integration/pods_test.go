@@ -53,11 +53,13 @@ func (n network) rolls(t *testing.T, want ...string) {
 // observed is an error as long as the StatefulSet controller goes by an older spec.
 func (n network) observed(t *testing.T) error {
 	t.Helper()
-	u, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), n.Name+"-sts", metav1.GetOptions{})
+	u, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), n.Name+"-sts",
+		metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	if seen, _, err := unstructured.NestedInt64(u.Object, "status", "observedGeneration"); seen != u.GetGeneration() || err != nil {
+	if seen, _, err := unstructured.NestedInt64(u.Object, "status", "observedGeneration"); seen != u.GetGeneration() ||
+		err != nil {
 		return fmt.Errorf("it has seen generation %d of %d (%v)", seen, u.GetGeneration(), err)
 	}
 	return nil
@@ -65,7 +67,8 @@ func (n network) observed(t *testing.T) error {
 
 func (n network) claim(t *testing.T, ordinal int) *corev1.PersistentVolumeClaim {
 	t.Helper()
-	u, err := kube.Resource(cluster.Claims).Namespace(n.Namespace).Get(t.Context(), fmt.Sprintf("data-%s-sts-%d", n.Name, ordinal), metav1.GetOptions{})
+	u, err := kube.Resource(cluster.Claims).Namespace(n.Namespace).Get(t.Context(),
+		fmt.Sprintf("data-%s-sts-%d", n.Name, ordinal), metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,15 +58,18 @@ func TestWhoMayViewOrEditANamespaceMayDoSoWithItsNetworks(t *testing.T) {
 		_, err := kube.Run(t.Context(), "", args...)
 		return err
 	}
-	const look, lookAtScale, scale, remove = "get", "get --subresource=scale", "scale --replicas=3", "delete --dry-run=server"
+	const look, lookAtScale = "get", "get --subresource=scale"
+	const scale, remove = "scale --replicas=3", "delete --dry-run=server"
 	for _, role := range []string{"view", "edit", "admin"} {
-		kube.Kubectl(t, "create", "rolebinding", role, "--namespace="+n.Namespace, "--clusterrole="+role, "--user="+role)
+		kube.Kubectl(t, "create", "rolebinding", role, "--namespace="+n.Namespace, "--clusterrole="+role,
+			"--user="+role)
 		for _, command := range []string{look, lookAtScale} {
 			kube.Eventually(t, role+": "+command, func(context.Context) error { return as(role, command) })
 		}
 	}
 	for _, command := range []string{scale, remove} {
-		if err := as("view", command); err == nil || !strings.Contains(err.Error(), "bitcoinnetworks") || !strings.Contains(err.Error(), "is forbidden") {
+		if err := as("view", command); err == nil || !strings.Contains(err.Error(), "bitcoinnetworks") ||
+			!strings.Contains(err.Error(), "is forbidden") {
 			t.Errorf("whoever may only view: %s: %v", command, err)
 		}
 	}
@@ -85,12 +88,14 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 	namespace := installNamespaced(t)
 	theirs := token(t, namespace)
 	kube.Patch(t, cluster.Roles, namespace, "bitcoin-controller-system",
-		"{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [bitcoin-controller-master-key], verbs: [get, list, watch]}]}")
+		"{rules: [{apiGroups: [''], resources: [secrets], "+
+			"resourceNames: [bitcoin-controller-master-key], verbs: [get, list, watch]}]}")
 	withoutRules := installNamespaced(t)
 	kube.Patch(t, cluster.Roles, withoutRules, "bitcoin-controller", "{rules: []}")
 	for from, attributes := range map[string]string{
-		namespace:    "{verb: create, group: coordination.k8s.io, resource: leases, namespace: " + namespace + "}",
-		withoutRules: "{verb: list, group: " + api.Group + ", resource: bitcoinnetworks, namespace: " + withoutRules + "}",
+		namespace: "{verb: create, group: coordination.k8s.io, resource: leases, namespace: " + namespace + "}",
+		withoutRules: "{verb: list, group: " + api.Group + ", resource: bitcoinnetworks, namespace: " + withoutRules +
+			"}",
 	} {
 		if err := untilAllowed(t.Context(), false, from, attributes); err != nil {
 			t.Fatal(err)
@@ -103,7 +108,8 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 	}{
 		"rules of one namespace, and not told so": {
 			theirs, func(*reconcile.Options) {},
-			"install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace",
+			"install the RBAC rules with `kubectl apply -k manifests`, " +
+				"or name the one namespace to work in by --namespace",
 		},
 		"no rules in the one namespace": {
 			token(t, withoutRules), func(o *reconcile.Options) { o.Namespace = withoutRules },
@@ -152,7 +158,8 @@ func allGranted() error {
 		return err
 	}
 	if refused := audit.Refused(audit.Of(audit.Controller(cluster.SystemNamespace), requests)); len(refused) > 0 {
-		return fmt.Errorf("%d requests of the controller were not granted by manifests/controller/rbac.yaml, such as %s", len(refused), refused[0])
+		return fmt.Errorf("%d requests of the controller were not granted by manifests/controller/rbac.yaml, "+
+			"such as %s", len(refused), refused[0])
 	}
 	return nil
 }

@@ -2,7 +2,8 @@
 
 package integration
 
-// The StatefulSet controller tries again after pauses that double from 5 ms on, so these tests take some ten seconds each.
+// The StatefulSet controller tries again after pauses that double from 5 ms on, so these tests take some ten seconds
+// each.
 
 import (
 	"context"
@@ -19,14 +20,16 @@ func TestPodsBeyondTheQuotaSayWhy(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
 	n := own.network()
-	kube.Create(t, cluster.Quotas, n.Namespace, `{apiVersion: v1, kind: ResourceQuota, metadata: {name: small}, spec: {hard: {pods: 1}}}`)
+	kube.Create(t, cluster.Quotas, n.Namespace,
+		`{apiVersion: v1, kind: ResourceQuota, metadata: {name: small}, spec: {hard: {pods: 1}}}`)
 	// Written by hand, as there is no quota controller here; from then on the apiserver counts.
 	kube.Patch(t, cluster.Quotas, n.Namespace, "small", "{status: {hard: {pods: 1}, used: {pods: 0}}}", "status")
 	n.create(t, 3)
 	for i := 1; i < 3; i++ {
 		n.Node(t, i, api.ReasonPodRefused, "exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1")
 	}
-	n.Event(t, "Warning PodRefused: my-network-sts-1 can't be created: pods \"my-network-sts-1\" is forbidden: exceeded quota: small")
+	n.Event(t, "Warning PodRefused: my-network-sts-1 can't be created: "+
+		"pods \"my-network-sts-1\" is forbidden: exceeded quota: small")
 	found := n.Ready(t, metav1.ConditionFalse, api.ReasonNodesNotReady)
 	if found.Status.Replicas != 1 {
 		t.Errorf("%d replicas: pods that are refused don't exist", found.Status.Replicas)
@@ -45,11 +48,20 @@ func TestPodsBeyondTheQuotaSayWhy(t *testing.T) {
 	n.meshed(t, 3)
 }
 
+// tightLimits keep out containers that may take more memory than very little.
+const tightLimits = `
+apiVersion: v1
+kind: LimitRange
+metadata: {name: tight}
+spec: {limits: [{type: Container, max: {memory: 1Mi}}]}
+`
+
 func TestPodsThatAdmissionRefusesSayWhy(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
 	n := own.network()
-	kube.Create(t, cluster.LimitRanges, n.Namespace, `{apiVersion: v1, kind: LimitRange, metadata: {name: tight}, spec: {limits: [{type: Container, max: {memory: 1Mi}}]}}`)
+	kube.Create(t, cluster.LimitRanges, n.Namespace,
+		tightLimits)
 	n.Create(t, "{nodes: 2, resources: {limits: {memory: 128Mi}}}")
 	for i := range 2 {
 		n.Node(t, i, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
@@ -63,7 +75,13 @@ func TestAPodInTheWayIsTold(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
 	n := own.network()
-	kube.Create(t, cluster.Pods, n.Namespace, `{apiVersion: v1, kind: Pod, metadata: {name: my-network-sts-1, finalizers: [example.com/not-yet]}, spec: {containers: [{name: a, image: "a:1"}]}}`)
+	kube.Create(t, cluster.Pods, n.Namespace,
+		`
+apiVersion: v1
+kind: Pod
+metadata: {name: my-network-sts-1, finalizers: [example.com/not-yet]}
+spec: {containers: [{name: a, image: "a:1"}]}
+`)
 	defer kube.Patch(t, cluster.Pods, n.Namespace, "my-network-sts-1", "{metadata: {finalizers: null}}")
 	n.create(t, 2)
 	n.Node(t, 1, api.ReasonPodRefused, "there is a pod of that name, which does not belong to this network: delete it")
@@ -97,14 +115,16 @@ func TestARollMendsPodsThatAreRefused(t *testing.T) {
 				node.Mine(int(row.height))
 				n.height(t, row.run, row.height)
 			}
-			kube.Create(t, cluster.LimitRanges, n.Namespace, `{apiVersion: v1, kind: LimitRange, metadata: {name: tight}, spec: {limits: [{type: Container, max: {memory: 1Mi}}]}}`)
+			kube.Create(t, cluster.LimitRanges, n.Namespace,
+				tightLimits)
 			if row.deleted {
 				nodes = row.run
 				kube.Delete(t, cluster.Pods, n.Namespace, "my-network-sts-0")
 				n.Node(t, 0, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
 			} else {
 				n.Patch(t, "{spec: {nodes: 3}}")
-				n.Node(t, row.run, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+				n.Node(t, row.run, api.ReasonPodRefused,
+					"maximum memory usage per Container is 1Mi, but limit is 128Mi")
 			}
 
 			n.Patch(t, "{spec: {resources: {limits: {memory: 512Ki}}}}")
@@ -114,8 +134,10 @@ func TestARollMendsPodsThatAreRefused(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if limit := pod.Spec.Containers[0].Resources.Limits.Memory().String(); limit != "512Ki" || node.Height() != row.height {
-						return fmt.Errorf("%s has the limit %s, and height %d of %d", pod.Name, limit, node.Height(), row.height)
+					if limit := pod.Spec.Containers[0].Resources.Limits.Memory().String(); limit != "512Ki" ||
+						node.Height() != row.height {
+						return fmt.Errorf("%s has the limit %s, and height %d of %d", pod.Name, limit, node.Height(),
+							row.height)
 					}
 				}
 				return nil

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// counter counts the controller's requests to the apiserver by namespace, watches apart, and events by themselves: other
-// tests' networks may still be on their way out.
+// counter counts the controller's requests to the apiserver by namespace, watches apart, and events by themselves:
+// other tests' networks may still be on their way out.
 type counter struct {
 	next http.RoundTripper
 	// systemNamespace is where the controller keeps its Lease, which is not about networks.
@@ -21,7 +21,8 @@ type counter struct {
 
 	mutex sync.Mutex
 	by    map[string]requests
-	// cutAfter is how many writes about networks the apiserver gets before it is out of reach; 0: it always is in reach.
+	// cutAfter is how many writes about networks the apiserver gets before it is out of reach; 0: it always is in
+	// reach.
 	cutAfter, written int
 }
 
@@ -90,8 +91,8 @@ func (c *counter) count(request *http.Request) error {
 	return nil
 }
 
-// followed stops a controller of an idle network and starts another one, which has to write nothing. One that writes only
-// because the machine is too busy is followed by yet another.
+// followed stops a controller of an idle network and starts another one, which has to write nothing. One that writes
+// only because the machine is too busy is followed by yet another.
 func (n network) followed(t *testing.T, first *controller, start func() *controller) {
 	t.Helper()
 	kube.Eventually(t, "nothing written", func(context.Context) error {
@@ -112,8 +113,8 @@ func (n network) followed(t *testing.T, first *controller, start func() *control
 	})
 }
 
-// idle waits until so many audits have passed without a request about the network: what the last events still cause comes
-// before, and a status that was put off.
+// idle waits until so many audits have passed without a request about the network: what the last events still cause
+// comes before, and a status that was put off.
 func (n network) idle(t *testing.T, c *controller, audits int) {
 	t.Helper()
 	kube.Eventually(t, "idle", func(context.Context) error {

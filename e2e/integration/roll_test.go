@@ -25,7 +25,8 @@ func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 	n.meshed(t, 4)
 	before := make([]int, 4) // when the last pod with the old image was seen, in looks
 	first := n.answers(t, "{spec: {image: example.com/bitcoind:2}}")
-	if is := meta.FindStatusCondition(first.Conditions, api.ConditionReconciling); is == nil || !strings.HasSuffix(is.Message, "0 of 4 pods are updated") {
+	if is := meta.FindStatusCondition(first.Conditions, api.ConditionReconciling); is == nil ||
+		!strings.HasSuffix(is.Message, "0 of 4 pods are updated") {
 		t.Errorf("the first answer to another image is %+v", first.Conditions)
 	}
 	looks := 0
@@ -54,7 +55,8 @@ func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 	})
 	for ordinal := range 3 {
 		if before[ordinal] < before[ordinal+1] {
-			t.Errorf("node %d went before node %d: last seen with the old image at looks %v", ordinal, ordinal+1, before)
+			t.Errorf("node %d went before node %d: last seen with the old image at looks %v", ordinal, ordinal+1,
+				before)
 		}
 	}
 	n.meshed(t, 4)
@@ -88,8 +90,9 @@ func TestABrokenPodStopsARollAndTheNextRollMendsIt(t *testing.T) {
 	n.meshed(t, 3)
 }
 
-// Whatever somebody makes of how pods are updated, those that are held back stay: one may go before it is put back. Here that
-// one doesn't get to its end before, so that the StatefulSet controller doesn't get to the others, however fast it is.
+// Whatever somebody makes of how pods are updated, those that are held back stay: one may go before it is put back.
+// Here that one doesn't get to its end before, so that the StatefulSet controller doesn't get to the others, however
+// fast it is.
 func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 	t.Parallel()
 	for name, patch := range map[string]string{
@@ -118,7 +121,8 @@ func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 			})
 			n.finalizers(t, 2, "null")
 			n.audited(t, 3)
-			n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/broken:1")
+			n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/bitcoind:1",
+				"example.com/broken:1")
 			if diff := cmp.Diff(before, n.kept(t, cluster.StatefulSets, "my-network-sts")); diff != "" {
 				t.Errorf("it did not stay so: %s", diff)
 			}

@@ -31,7 +31,8 @@ func TestARotationRefusesNobody(t *testing.T) {
 	}
 	n.Patch(t, "{spec: {credentials: {generation: 2}}}")
 	accepted := func() string {
-		u, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config", metav1.GetOptions{})
+		u, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config",
+			metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,13 +69,16 @@ func TestARotationRefusesNobody(t *testing.T) {
 			n.Patch(t, "{spec: {credentials: {generation: 3}}}")
 		}
 		reconciling := meta.FindStatusCondition(found.Status.Conditions, api.ConditionReconciling)
-		if reconciling != nil && strings.Contains(reconciling.Message, "delete Secret my-network-rpc") && deleted != accepted() {
+		if reconciling != nil && strings.Contains(reconciling.Message, "delete Secret my-network-rpc") &&
+			deleted != accepted() {
 			deleted = accepted()
-			c.stop() // so that applications are restarted before the old credentials go, for which they have only two short audits here
+			// So that applications are restarted before the old credentials go: they have only two short audits here.
+			c.stop()
 			n.renewWith(t, own, &c, &password)
 		}
 		if found.Status.Credentials.Generation != 3 || accepted() != "3" {
-			return fmt.Errorf("generation %d is in use, %s are accepted: %+v", found.Status.Credentials.Generation, accepted(), reconciling)
+			return fmt.Errorf("generation %d is in use, %s are accepted: %+v", found.Status.Credentials.Generation,
+				accepted(), reconciling)
 		}
 		return nil
 	})
@@ -83,7 +87,8 @@ func TestARotationRefusesNobody(t *testing.T) {
 	if count := refused.look(t, n); count > 0 {
 		t.Errorf("nodes refused %d calls", count)
 	}
-	if got := strings.Join(seen, " "); got != "1 1,2 2 2,3 3" && got != "1 1,2 2,3 3" { // 2 alone may last for a single pass
+	// 2 alone may last for a single pass
+	if got := strings.Join(seen, " "); got != "1 1,2 2 2,3 3" && got != "1 1,2 2,3 3" {
 		t.Errorf("accepted were %s", got)
 	}
 	for i := range 3 {

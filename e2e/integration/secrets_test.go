@@ -35,7 +35,8 @@ func readSecret(ctx context.Context, namespace, name string) (*corev1.Secret, er
 // createSecret creates one with that content.
 func createSecret(t *testing.T, namespace, name string, data map[string]string) {
 	t.Helper()
-	secret := &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{}}
+	secret := &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{}}
 	for key, value := range data {
 		secret.Data[key] = []byte(value)
 	}
@@ -89,7 +90,8 @@ func (n network) call(ctx context.Context, ordinal int, user, password string) e
 	if err != nil {
 		return err
 	}
-	application, err := rpc.NewClient(rpc.Config{URL: node.URL(), User: user, Password: password, Timeout: cluster.Patience})
+	application, err := rpc.NewClient(rpc.Config{URL: node.URL(), User: user, Password: password,
+		Timeout: cluster.Patience})
 	if err != nil {
 		return err
 	}
@@ -108,7 +110,8 @@ func (n network) leaksNothing(t *testing.T, c *controller, words ...string) {
 	for _, entry := range c.logs.All() {
 		text += entry.Message + fmt.Sprint(entry.ContextMap())
 	}
-	for _, resource := range []schema.GroupVersionResource{api.Resource, cluster.ConfigMaps, cluster.Services, cluster.StatefulSets, cluster.Pods, cluster.EventsV1} {
+	for _, resource := range []schema.GroupVersionResource{api.Resource, cluster.ConfigMaps, cluster.Services,
+		cluster.StatefulSets, cluster.Pods, cluster.EventsV1} {
 		list, err := kube.Resource(resource).Namespace(n.Namespace).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -116,7 +119,8 @@ func (n network) leaksNothing(t *testing.T, c *controller, words ...string) {
 		text += fmt.Sprint(list.Items)
 	}
 	for _, word := range words {
-		for form, encoded := range map[string]string{"": word, " in base64": base64.StdEncoding.EncodeToString([]byte(word))} {
+		for form, encoded := range map[string]string{"": word,
+			" in base64": base64.StdEncoding.EncodeToString([]byte(word))} {
 			if i := strings.Index(text, encoded); i >= 0 {
 				t.Errorf("%q%s is in %.300s", word, form, text[max(0, i-150):])
 			}
@@ -167,11 +171,13 @@ func (n network) renewWith(t *testing.T, own scope, c **controller, password *st
 // configuration is the ConfigMap of the nodes, as a patch that puts it back.
 func (n network) configuration(t *testing.T) string {
 	t.Helper()
-	u, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config", metav1.GetOptions{})
+	u, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cluster.AsJSON(t, map[string]any{"metadata": map[string]any{"annotations": u.GetAnnotations()}, "data": u.Object["data"]})
+	return cluster.AsJSON(t, map[string]any{"metadata": map[string]any{"annotations": u.GetAnnotations()},
+		"data": u.Object["data"]})
 }
 
 // configured waits until that is the configuration.
@@ -194,20 +200,24 @@ func applySample(t *testing.T, namespace, name string) {
 // setOwnUser writes the Secret that spec.secret names.
 func (n network) setOwnUser(t *testing.T, user, password string) {
 	t.Helper()
-	kube.Patch(t, cluster.Secrets, n.Namespace, "bitcoin-default-secret", fmt.Sprintf("{stringData: {BC_RPC_USER: %q, BC_RPC_PASSWORD: %q}}", user, password))
+	kube.Patch(t, cluster.Secrets, n.Namespace, "bitcoin-default-secret",
+		fmt.Sprintf("{stringData: {BC_RPC_USER: %q, BC_RPC_PASSWORD: %q}}", user, password))
 }
 
 func (n network) accepts(t *testing.T, ordinal int, user, password string) {
 	t.Helper()
-	kube.Eventually(t, fmt.Sprintf("node %d accepts %s", ordinal, user), func(context.Context) error { return n.call(t.Context(), ordinal, user, password) })
+	kube.Eventually(t, fmt.Sprintf("node %d accepts %s", ordinal, user),
+		func(context.Context) error { return n.call(t.Context(), ordinal, user, password) })
 }
 
 // allowsAnother lets the controller read the Secret another, and no longer that of the samples.
 func (n network) allowsAnother(t *testing.T) {
 	t.Helper()
-	kube.Patch(t, cluster.Roles, n.Namespace, "bitcoin-controller-secret", "{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [another], verbs: [get]}]}")
+	kube.Patch(t, cluster.Roles, n.Namespace, "bitcoin-controller-secret",
+		"{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [another], verbs: [get]}]}")
 	// No test has it try in vain: see allGranted.
-	if err := untilAllowed(t.Context(), true, cluster.SystemNamespace, "{verb: get, resource: secrets, name: another, namespace: "+n.Namespace+"}"); err != nil {
+	if err := untilAllowed(t.Context(), true, cluster.SystemNamespace,
+		"{verb: get, resource: secrets, name: another, namespace: "+n.Namespace+"}"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// everything is a spec with quantities in spellings that the apiserver changes, which must not look like changes by hand.
+// everything is a spec with quantities in spellings that the apiserver changes, which must not look like changes by
+// hand.
 const everything = `
 nodes: 3
 image: example.com/other:2
@@ -41,17 +42,20 @@ func TestWhatIsSpecifiedReachesThePods(t *testing.T) {
 		if node.Image != "example.com/other:2" {
 			t.Errorf("the image of %s is %s", pod.Name, node.Image)
 		}
-		if got := node.Resources.Requests.Cpu().String() + " " + node.Resources.Limits.Memory().String(); got != "500m 1Gi" {
+		if got := node.Resources.Requests.Cpu().String() + " " +
+			node.Resources.Limits.Memory().String(); got != "500m 1Gi" {
 			t.Errorf("%s requests and is limited to %s", pod.Name, got)
 		}
-		if claim := n.claim(t, i); claim.Spec.Resources.Requests.Storage().String() != "1536Mi" || *claim.Spec.StorageClassName != "fast" {
+		if claim := n.claim(t, i); claim.Spec.Resources.Requests.Storage().String() != "1536Mi" ||
+			*claim.Spec.StorageClassName != "fast" {
 			t.Errorf("%s asks for %+v", claim.Name, claim.Spec)
 		}
 		if found := mounted(pod); found != fmt.Sprintf("data-my-network-sts-%d", i) {
 			t.Errorf("the data of %s are in %q", pod.Name, found)
 		}
 	}
-	conf, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config", metav1.GetOptions{})
+	conf, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +79,8 @@ func TestVolumesHaveTheFateThatIsSpecified(t *testing.T) {
 	kube.Eventually(t, "the volumes of the leaving nodes go", func(context.Context) error {
 		for i := 1; i < 3; i++ {
 			// What protects claims in use has no controller here, so it is only on its way out.
-			found, err := kube.Resource(cluster.Claims).Namespace(n.Namespace).Get(t.Context(), fmt.Sprintf("data-my-network-sts-%d", i), metav1.GetOptions{})
+			found, err := kube.Resource(cluster.Claims).Namespace(n.Namespace).Get(t.Context(),
+				fmt.Sprintf("data-my-network-sts-%d", i), metav1.GetOptions{})
 			if err == nil && found.GetDeletionTimestamp() == nil && len(found.GetOwnerReferences()) == 0 {
 				return fmt.Errorf("%s stays", found.GetName())
 			}
@@ -103,13 +108,17 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 			first := startController(t, withNodeImage("example.com/bitcoind:1"))
 			n := newNetworkOf(t, spec)
 			image := n.Ready(t, metav1.ConditionTrue, api.ReasonReady).Status.Image
-			n.followed(t, first, func() *controller { return startController(t, withNodeImage("example.com/bitcoind:2")) })
+			n.followed(t, first, func() *controller {
+				return startController(t,
+					withNodeImage("example.com/bitcoind:2"))
+			})
 			if pod, _ := n.bitcoind(t, 0); image == "" || pod.Spec.Containers[0].Image != image {
 				t.Errorf("the image is %s, the status said %q", pod.Spec.Containers[0].Image, image)
 			}
 			n.loses(t, cluster.StatefulSets, "my-network-sts")
 			kube.Eventually(t, "a StatefulSet made anew", func(context.Context) error {
-				_, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{})
+				_, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts",
+					metav1.GetOptions{})
 				return err
 			})
 			if now := n.Ready(t, metav1.ConditionTrue, api.ReasonReady).Status.Image; now != image {
@@ -117,7 +126,8 @@ func TestAnotherNodeImageOfTheControllerChangesNothing(t *testing.T) {
 			}
 			fresh := networkIn(newNamespace(t))
 			fresh.create(t, 1)
-			if now := fresh.Ready(t, metav1.ConditionTrue, api.ReasonReady).Status.Image; now != "example.com/bitcoind:2" {
+			if now := fresh.Ready(t, metav1.ConditionTrue,
+				api.ReasonReady).Status.Image; now != "example.com/bitcoind:2" {
 				t.Errorf("the status of a new network says that the image is %s", now)
 			}
 		})
@@ -149,7 +159,8 @@ func TestAnotherImageIsRolledOutAndKept(t *testing.T) {
 		t.Helper()
 		kube.Eventually(t, image, func(context.Context) error {
 			for i := range 2 {
-				u, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), n.PodName(i), metav1.GetOptions{})
+				u, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), n.PodName(i),
+					metav1.GetOptions{})
 				if err != nil {
 					return err
 				}

@@ -25,7 +25,8 @@ import (
 // letsIn says whether a node of the network would accept a user and password.
 func (n network) letsIn(t *testing.T, with login) bool {
 	t.Helper()
-	conf, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), n.Name+"-config", metav1.GetOptions{})
+	conf, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), n.Name+"-config",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,8 @@ type trap struct {
 
 type login struct{ user, password string }
 
-// newTraps listens on each address as soon as it is free, until the test ends: other tests may be running on this machine.
+// newTraps listens on each address as soon as it is free, until the test ends: other tests may be running on this
+// machine.
 func newTraps(t *testing.T, ips ...string) (traps []*trap) {
 	t.Helper()
 	for _, ip := range ips {
