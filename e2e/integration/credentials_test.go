@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -114,17 +112,11 @@ func TestAQuotaOnSecretsKeepsNoNetworkFromRunning(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
 	n := own.network()
-	quota := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "ResourceQuota", "metadata": map[string]any{"name": "few"},
-		"spec": map[string]any{"hard": map[string]any{"count/secrets": "0"}},
-	}}
-	kube.Create(t, cluster.Quotas, n.Namespace, quota)
+	kube.Create(t, cluster.Quotas, n.Namespace,
+		"{apiVersion: v1, kind: ResourceQuota, metadata: {name: few}, spec: {hard: {count/secrets: '0'}}}")
 	// Nobody counts here but the apiserver.
-	status := []byte(`{"status": {"hard": {"count/secrets": "0"}, "used": {"count/secrets": "0"}}}`)
-	if _, err := kube.Resource(cluster.Quotas).Namespace(n.Namespace).Patch(t.Context(), "few", types.MergePatchType,
-		status, metav1.PatchOptions{}, "status"); err != nil {
-		t.Fatal(err)
-	}
+	kube.Patch(t, cluster.Quotas, n.Namespace, "few",
+		"{status: {hard: {count/secrets: '0'}, used: {count/secrets: '0'}}}", "status")
 	n.create(t, 1)
 	n.meshed(t, 1)
 	n.Condition(t, api.ConditionStalled, api.ReasonRPCSecretFailed, "exceeded quota: few")
