@@ -27,7 +27,7 @@ test-unit: ## tests that need nothing but Go and a C compiler
 test-integration: ## tests against a real apiserver and its controllers, with simulated pods; Linux
 	@e2e/integration.sh
 
-test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it
+test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it (BITCOIND_IMAGE=name:tag)
 	@CLUSTER=btc-e2e e2e/kind.sh test
 
 bench: ## how long networks of 3 to 20 nodes take to get ready and to heal, on a kind cluster

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A cluster with the controller in it, by kind: see --help. One function a verb below; the Docker engine and the images
-# of machines that can reach no registry are in offline/.
+# A cluster with the controller in it, by kind: see --help. One function a verb below. offline/ has what a machine
+# lacks: engine.sh a Docker engine, images.sh the two images where no registry can be reached.
 # shellcheck source-path=SCRIPTDIR disable=SC1091,SC2154
 set -euo pipefail
 
@@ -12,7 +12,7 @@ cluster=${CLUSTER:-btc-e2e}
 node=$cluster-control-plane
 namespace=bitcoin-controller
 controller_image=bitcoin-controller:dev
-bitcoind_online=docker.io/bitcoin/bitcoin:31.0
+bitcoind_online=$(sed -n 's/.*--node-image=//p' "$root/manifests/controller/deployment.yaml")
 
 # The node image is this kind's default; the two are released together.
 kind_version=v0.33.0
@@ -21,6 +21,9 @@ kind_node=kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3
 # kind and kubectl obey it: nobody's ~/.kube/config is touched.
 export KUBECONFIG=$cache/$cluster.kubeconfig
 export PATH=$cache/bin:$PATH
+
+# Where the suite writes what there is to know about a cluster on which a test failed.
+export E2E_DUMP=$cache/failed/$cluster
 
 # shellcheck source=offline/engine.sh
 . "$offline/engine.sh"
@@ -34,8 +37,9 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
   up      create the cluster, or reuse it; build and load the images; install the controller and wait for it
   load    build and load the images again, and run the new controller
   test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
-          whether the controller's RBAC rules are what all of it needed, no more and no less. A cluster created for it is
-          deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
+          whether the controller's RBAC rules are what all of it needed, no more and no less. A cluster created for it
+          is deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a
+          failure
   bench   up, then measures: tables of how long a network takes to get ready and to heal. A cluster created for it is
           deleted after, unless --keep
   status  engine, clusters, nodes, controller, networks
@@ -43,9 +47,14 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
           --purge: and delete the cache, so that the next run begins from nothing
 
 Environment:
-  CLUSTER    name of the cluster (now $cluster); several can run at once
-  OFFLINE    1: build the images of node and bitcoind; 0: pull them; unset: build where pulling fails
-  BTC_CACHE  what is kept between runs (now $cache)
+  CLUSTER         name of the cluster (now $cluster); several can run at once
+  BITCOIND_IMAGE  what nodes run where their network names no image, and what the tests are held to, conformance
+                  included: any image that the engine has or can pull. Unset: see OFFLINE
+  NODE_IMAGE      node image of a cluster that is created: any release of kindest/node that the engine has or can pull,
+                  or one that was built here. Unset: see OFFLINE
+  OFFLINE         where the images that are not named come from. 0: ${kind_node%@*} and
+                  $bitcoind_online are pulled; 1: both are built; unset: built where pulling fails
+  BTC_CACHE       what is kept between runs (now $cache)
 
 Needs Go, make and a Docker engine. On Debian, as root, it brings the engine itself.
 The cluster's kubeconfig is $KUBECONFIG.
@@ -92,7 +101,6 @@ verb_load() {
   engine_answers || fail "no Docker engine answers: e2e/kind.sh up"
   kind_install
   cluster_exists || fail "no cluster $cluster: e2e/kind.sh up"
-  mode_of_cluster
   images_load
   if kubectl get deployment -n $namespace bitcoin-controller >/dev/null 2>&1; then
     controller_install
@@ -108,37 +116,20 @@ verb_test() {
   fi
   at_exit=test_teardown
   up
-  step "holding the fake bitcoind of the tests to the real one (about 3 minutes)" "$here/conformance.sh" "$bitcoind_image"
-  say "running the suite"
-  local output=$cache/log/$cluster-test.log audit=$cache/log/$cluster-audit.log
-  : >"$audit"
-  run suite "$output" -tags e2e ./e2e/suite/...
-  local rc=$code
-  if [ "$rc" = 0 ]; then # for what a test did not get to do would be missing
-    say "comparing the controller's RBAC rules with what it asked for"
-    run suite "$audit" -tags e2e ./e2e/audit/...
-    rc=$code
-  fi
-  if [ "$rc" != 0 ]; then
-    dump
-  fi
-  test_teardown
-  # go test's own last word, held back so far, is the last here too.
-  grep -hE "$summary" "$output" "$audit" || true
-  exit "$rc"
+  step "holding the fake bitcoind of the tests to $bitcoind_image (about 3 minutes)" \
+    "$here/conformance.sh" "$bitcoind_image"
+  say "running the suite on $bitcoind_image"
+  suite test -tags e2e ./e2e/suite/...
+  # Last, and only if all was green: what a test did not get to do would be missing.
+  say "comparing the controller's RBAC rules with what it asked for"
+  suite audit -tags e2e ./e2e/audit/...
 }
 
 verb_bench() {
   at_exit=test_teardown
   up
   say "measuring, for about 8 minutes; what else runs on this machine makes it slower"
-  run suite "$cache/log/$cluster-bench.log" -tags e2e,bench -run '^TestBench$' ./e2e/suite/...
-  local rc=$code
-  if [ "$rc" != 0 ]; then
-    dump
-  fi
-  test_teardown
-  exit "$rc"
+  suite bench -tags e2e,bench -run '^TestBench$' ./e2e/suite/...
 }
 
 verb_status() {
@@ -198,23 +189,29 @@ up() {
   unlock
 }
 
-# The lines of go test's own summary: of a package, and of all.
-summary=$'^(ok|FAIL|PASS|\\?) *\t|^(FAIL|PASS)$|^exit status '
-
-# suite shows what the tests print as they print it, but for the summary. All of it is in the file $1; what follows are
-# flags and packages of go test.
+# suite NAME ARGUMENTS is go test on the cluster, shown as it runs and kept in a log of that name. It ends the script
+# where a test fails.
 suite() {
-  cd "$root"
-  set +e
-  go test -count=1 -v -timeout 90m "${@:2}" 2>&1 | tee "$1" | grep --line-buffered -vE "$summary"
-  exit "${PIPESTATUS[0]}"
+  run suite_run "$cache/log/$cluster-$1.log" "${@:2}"
+  [ "$code" = 0 ] || exit "$code"
 }
 
+suite_run() {
+  cd "$root"
+  go test -count=1 -v -timeout 90m "${@:2}" 2>&1 | tee "$1"
+}
+
+# test_teardown leaves nothing of what the tests started. It is a shell of its own, for a step that fails exits.
 test_teardown() {
-  at_exit=''
-  if [ -z "$keep" ] && [ -n "${created:-}" ]; then
-    { lock && cluster_delete && engine_down && unlock; } >"$cache/log/$cluster-teardown.log" 2>&1
+  local log=$cache/log/$cluster-teardown.log
+  if [ -n "$keep" ] || [ -z "${created:-}" ]; then
+    return
   fi
+  (
+    lock
+    cluster_delete
+    engine_down
+  ) >"$log" 2>&1 || { cat "$log" >&2 && return 1; }
 }
 
 cache_purge() {
@@ -237,7 +234,8 @@ kind_install() {
     return
   fi
   command -v go >/dev/null || fail "no go on PATH: install Go (https://go.dev/dl)"
-  step "building kind $kind_version" go_install sigs.k8s.io/kind@$kind_version
+  step "building kind $kind_version" env CGO_ENABLED=0 GOBIN="$cache/bin" \
+    go install -trimpath -ldflags '-s -w' sigs.k8s.io/kind@$kind_version
 }
 
 # kubectl_install makes kubectl the version of the cluster, which is the node's own where that is a program for here.
@@ -246,7 +244,8 @@ kubectl_install() {
     return
   fi
   if [ "$(uname -s)" = Linux ]; then
-    docker cp -q -L "$node:/usr/bin/kubectl" "$cache/bin/kubectl" 2>/dev/null || docker cp -L "$node:/usr/bin/kubectl" "$cache/bin/kubectl"
+    docker cp -q -L "$node:/usr/bin/kubectl" "$cache/bin/kubectl" 2>/dev/null ||
+      docker cp -L "$node:/usr/bin/kubectl" "$cache/bin/kubectl"
   else
     command -v kubectl >/dev/null || fail "no kubectl on PATH: install it (https://kubernetes.io/docs/tasks/tools)"
   fi
@@ -258,7 +257,7 @@ cluster_exists() {
 
 cluster_up() {
   if cluster_exists; then
-    mode_of_cluster
+    cluster_is_of_node_image
     if cluster_answers; then
       say "reusing cluster $cluster"
       return
@@ -266,21 +265,26 @@ cluster_up() {
     say "cluster $cluster is unfinished or doesn't answer: creating it again"
     cluster_delete
   fi
-  mode_choose
-  local image=$kind_node config=$cache/$cluster.kind.yaml
+  node_image_choose
+  local config=$cache/$cluster.kind.yaml
   cp "$here/kind.yaml" "$config"
-  if [ "$mode" = offline ]; then
-    node_image_build
-    image=$node_image
+  if built_here "$node_image"; then
     cat "$offline/kind.yaml" >>"$config"
   fi
   created=yes
-  step "creating cluster $cluster" cluster_create --name "$cluster" --image "$image" --config "$config" --wait 120s
+  step "creating cluster $cluster" cluster_create --name "$cluster" --image "$node_image" --config "$config" --wait 120s
   kubectl_install
 }
 
-# cluster_create is for the paths in kind.yaml, which are relative to the working directory. It tries twice, since kubeadm has
-# deadlines of its own, which a busy machine may miss.
+# cluster_is_of_node_image refuses to go on with a cluster of another node image than the one that was asked for.
+cluster_is_of_node_image() {
+  if [ -n "${NODE_IMAGE:-}" ] && [ "$(docker inspect -f '{{.Config.Image}}' "$node")" != "$NODE_IMAGE" ]; then
+    fail "cluster $cluster exists and isn't of NODE_IMAGE=$NODE_IMAGE: take it down first, or name another CLUSTER"
+  fi
+}
+
+# cluster_create is for the paths in kind.yaml, which are relative to the working directory. It tries twice, since
+# kubeadm has deadlines of its own, which a busy machine may miss.
 cluster_create() {
   cd "$root"
   if kind create cluster "$@"; then
@@ -313,33 +317,51 @@ cluster_delete() {
   rm -f "$KUBECONFIG" "$cache/$cluster.kind.yaml"
 }
 
-# --- where the images come from ---
+# --- which images: named by NODE_IMAGE and BITCOIND_IMAGE, else pulled, else built by offline/images.sh ---
 
-# mode_choose leaves "online" or "offline" in $mode, by trying: a node image is here, can be pulled, or has to be built.
-mode_choose() {
+# node_image_choose leaves the name of an image that the engine has in $node_image.
+node_image_choose() {
+  node_image=$kind_node
+  if [ -n "${NODE_IMAGE:-}" ]; then
+    node_image=$NODE_IMAGE
+    image_ensure "$node_image"
+    return
+  fi
   case ${OFFLINE:-} in
-    1) mode=offline ;;
-    0) mode=online ;;
+    1) node_image_build ;;
+    0) image_ensure "$node_image" ;;
     '')
-      mode=online
       if ! host_has_sys_resource; then
         say "this machine withholds CAP_SYS_RESOURCE, without which kind's own node image starts no pod: building one"
-        mode=offline
+        node_image_build
       elif ! docker image inspect "$kind_node" >/dev/null 2>&1 && ! pull_node; then
         say "can't pull ${kind_node%@*}: building the images here"
-        mode=offline
+        node_image_build
       fi
       ;;
     *) fail "OFFLINE is '$OFFLINE': want 1, 0 or nothing" ;;
   esac
 }
 
-# mode_of_cluster is how the cluster that exists was made.
-mode_of_cluster() {
-  mode=online
-  if [ -n "$(docker inspect -f "{{index .Config.Labels \"$label\"}}" "$node" 2>/dev/null)" ]; then
-    mode=offline
+# bitcoind_image_choose leaves the name of an image that the engine has in $bitcoind_image. It is built where the node
+# image was.
+bitcoind_image_choose() {
+  bitcoind_image=${BITCOIND_IMAGE:-$bitcoind_online}
+  if [ -z "${BITCOIND_IMAGE:-}" ] && { [ "${OFFLINE:-}" = 1 ] || built_here "$node"; }; then
+    bitcoind_image=$bitcoind_offline
+    bitcoind_image_build
+    return
   fi
+  image_ensure "$bitcoind_image"
+}
+
+image_ensure() {
+  docker image inspect "$1" >/dev/null 2>&1 || step "pulling $1" docker pull -q "$1"
+}
+
+# built_here is whether an image, or that of a container, is one of offline/images.sh.
+built_here() {
+  [ -n "$(built_of "$1")" ]
 }
 
 # pull_node gives the registry 20 seconds to answer and then the image all the time it takes.
@@ -368,26 +390,16 @@ images_load() {
     docker image rm "$before" >/dev/null 2>&1 || true # nameless now
   fi
   image_load $controller_image
-  if [ "$mode" = offline ]; then
-    bitcoind_image=$bitcoind_offline
-    bitcoind_image_build
-    image_load "$bitcoind_offline"
-  else
-    bitcoind_image=$bitcoind_online
-    docker image inspect $bitcoind_online >/dev/null 2>&1 || step "pulling $bitcoind_online" docker pull -q $bitcoind_online
-    image_is_loaded $bitcoind_online || step "loading $bitcoind_online" image_load_or_pull $bitcoind_online
-  fi
+  bitcoind_image_choose
+  image_load "$bitcoind_image"
 }
 
 image_load() {
-  if image_is_loaded "$1"; then
-    return
-  fi
-  step "loading $1" kind load docker-image --name "$cluster" "$1"
+  image_is_loaded "$1" || step "loading $1" image_load_or_pull "$1"
 }
 
-# image_load_or_pull is for an image of a registry. Some engines save one of several platforms in a way that kind can't
-# load (kind issue 3795); the node can pull it itself.
+# image_load_or_pull: some engines save one of several platforms of an image in a way that kind can't load (kind issue
+# 3795). The node can pull an image of a registry itself.
 image_load_or_pull() {
   kind load docker-image --name "$cluster" "$1" || docker exec "$node" crictl pull "$1"
 }
@@ -414,22 +426,26 @@ image_is_loaded() {
 # is the tag doesn't say, so the id is written at the Deployment after the fact: cut off in the middle, the next run
 # restarts it once more.
 controller_install() {
-  local manifests=$root/manifests id before
-  if [ "$mode" = offline ]; then
-    manifests=$offline/install
-  fi
+  local id before
   id=$(docker image inspect -f '{{.Id}}' $controller_image)
   before=$(controller_image_id)
-  # Forced: a test that scaled the Deployment and died must not stop the next one.
-  step "installing the controller" kubectl apply --server-side --force-conflicts -k "$manifests"
+  step "installing the controller" controller_apply
   if [ "$before" != "$id" ] && [ "$before" != none ]; then
     kubectl rollout restart -n $namespace deployment/bitcoin-controller >/dev/null
   fi
   if ! controller_wait; then
-    dump
+    kubectl describe deployments,pods -n $namespace >&2 || true
+    kubectl logs -n $namespace deployment/bitcoin-controller --tail 60 >&2 || true
     fail "the controller did not become ready"
   fi
   kubectl annotate --overwrite -n $namespace deployment/bitcoin-controller "$image_annotation=$id" >/dev/null
+}
+
+# controller_apply is manifests/ with the image of bitcoind. It is forced: a test that scaled the Deployment and died
+# must not stop the next one.
+controller_apply() {
+  kubectl kustomize "$root/manifests" | sed "s|--node-image=.*|--node-image=$bitcoind_image|" |
+    kubectl apply --server-side --force-conflicts -f -
 }
 
 image_annotation=e2e.bitcoin-controller/image
@@ -443,43 +459,9 @@ controller_image_id() {
 controller_wait() {
   local started=$SECONDS
   say "waiting for the controller"
-  kubectl rollout status -n $namespace deployment/bitcoin-controller --timeout 5m >"$cache/log/$cluster-rollout.log" 2>&1 || return
+  kubectl rollout status -n $namespace deployment/bitcoin-controller --timeout 5m \
+    >"$cache/log/$cluster-rollout.log" 2>&1 || return
   say "waiting for the controller: $((SECONDS - started))s"
-}
-
-# --- when it failed ---
-
-# dump writes what there is to know into a folder, and the part one looks at first onto the terminal.
-dump() {
-  local into=$cache/failed/$cluster pod kind
-  rm -rf "$into"
-  mkdir -p "$into"
-  {
-    kubectl get nodes,all,configmaps,endpointslices,leases -A -o wide >"$into/objects.txt"
-    kubectl get events -A --sort-by .lastTimestamp >"$into/events.txt"
-    kubectl get statefulsets,services,pods,deployments -A -o yaml >"$into/objects.yaml"
-    for kind in $(kubectl get crds -o name); do
-      kubectl get "${kind#*/}" -A -o yaml >>"$into/networks.yaml"
-      kubectl get "${kind#*/}" -A >>"$into/networks.txt"
-    done
-    kubectl get pods -A -o jsonpath='{range .items[*]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}' |
-      grep -v '^kube-system/' | while IFS=/ read -r ns pod; do
-      kubectl logs -n "$ns" "$pod" --all-containers --tail 5000 >"$into/$ns.$pod.log" </dev/null
-      kubectl logs -n "$ns" "$pod" --all-containers --previous --tail 5000 >"$into/$ns.$pod.previous.log" </dev/null
-    done
-    docker exec "$node" journalctl -u kubelet -u containerd -n 2000 --no-pager >"$into/node.log"
-  } 2>/dev/null || true
-  find "$into" -size 0 -delete
-
-  echo
-  echo "---- networks and pods"
-  cat "$into/networks.txt" 2>/dev/null || true
-  kubectl get pods -A -o wide 2>/dev/null | grep -v '^kube-system' | head -n 40 || true
-  echo "---- events, the last 20 that are not Normal"
-  grep -v ' Normal ' "$into/events.txt" 2>/dev/null | tail -n 20 || true
-  echo "---- the controller's last 60 lines"
-  cat "$into/$namespace".*.log 2>/dev/null | tail -n 60 || true
-  echo "---- all of it: $into"
 }
 
 # --- progress, processes, the lock ---
@@ -522,6 +504,7 @@ run() {
 
 child='' at_exit='' code=0
 
+# cleanup ends what runs, and then what the verb wants to be ended, by the end of the script or by a signal.
 cleanup() {
   local exit_code=$?
   trap '' INT TERM HUP
@@ -529,8 +512,8 @@ cleanup() {
     kill -TERM -- "-$child" 2>/dev/null || true
     wait "$child" 2>/dev/null || true
   fi
-  if [ -n "$at_exit" ]; then
-    $at_exit || true
+  if [ -n "$at_exit" ] && ! $at_exit && [ $exit_code = 0 ]; then
+    exit_code=1
   fi
   exit $exit_code
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,46 +9,35 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // child is an object that a network wants.
 type child struct {
 	resource schema.GroupVersionResource
-	object   interface {
-		runtime.Object
-		metav1.Object
-	}
+	object   object
 }
 
-// terms are what the content of children depends on besides their network.
-type terms struct {
-	image           string
-	partition       int32
-	access          access
-	systemNamespace string
-}
-
-// desired are all children of the network, in the order in which they are created: pods need their configuration, and are
-// shielded from the start. There is at most one of each resource. Only the content depends on the terms, never which
-// children there are.
-func desired(n *api.Network, t terms) []child {
-	return []child{
-		{configMaps, configMap(n, t.access)},
-		{services, headlessService(n)},
-		{podDisruptionBudgets, podDisruptionBudget(n)},
-		{networkPolicies, networkPolicy(n, t.systemNamespace)},
-		{statefulSets, statefulSet(n, t.image, t.partition, t.access)},
+// desired are all children of the network, in the order in which they are created. There is at most one of each resource.
+// Only the content depends on the inputs, never which children there are.
+func desired(n *api.Network, in inputs) []child {
+	var all []child
+	for _, row := range resourceTable {
+		if row.build != nil {
+			all = append(all, child{row.resource, row.build(n, in)})
+		}
 	}
+	return all
 }
 
 // nameConflictError says that the name of a child is taken by an object that the network doesn't control.
@@ -68,66 +58,85 @@ func (e predecessorError) Error() string {
 // applied is what children were brought to; nothing of it is known if none was touched.
 type applied struct {
 	// image is empty if the StatefulSet could not be applied: the next pass goes by what the status says of it.
-	image  string
-	access access
-	// troubles keep no child from being applied.
-	troubles troubles
+	image string
+	auth  children.Auth
+	// credentials is the record that auth follows from; zero if nothing was decided.
+	credentials api.CredentialsStatus
+	// problems keep no child from being applied.
+	problems secretProblems
 }
 
-// apply brings all children to what the network wants, and gives the nodes the credentials that the controller has for
-// them. If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Otherwise
-// one that fails doesn't keep the others, but for the configuration, without which no pod is made anew.
-func (c *Controller) apply(ctx context.Context, n *api.Network, lives children, nodes []node, known *memory) (applied, error) {
-	known.kept.next = time.Time{}
-	config, err := intoConfigMap(lives.of[configMaps])
+// apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them. If
+// the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one touched
+// whose credentials couldn't be recorded.
+func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation, state *networkState) (applied, error) {
+	state.revertLimiter.next = time.Time{}
+	config, err := intoConfigMap(live.of[configMaps])
 	if err != nil {
 		return applied{}, err
 	}
-	set, err := intoStatefulSet(lives.of[statefulSets])
+	set, err := intoStatefulSet(live.of[statefulSets])
 	if err != nil {
 		return applied{}, err
 	}
-	standing, err := c.whatStands(ctx, n, config, set, nodes)
-	if err := errors.Join(lives.err, err); err != nil {
+	recorded, err := c.recordedCredentials(ctx, n, set, config, o.nodes)
+	if err := errors.Join(live.err, err); err != nil {
 		return applied{}, err
 	}
-	t := terms{image: nodeImage(n, set, c.options.NodeImage), systemNamespace: c.options.SystemNamespace}
-	var done applied
-	t.access, done.troubles = c.admit(ctx, n, standing, nodes, known)
-	t.partition = partitionOf(n, set, podTemplate(n, t.image, t.access))
-	done.access = t.access
+	o.credentials, o.problems = c.planCredentials(ctx, n, recorded, o.nodes, state)
+	o.image, o.auth = nodeImage(n, set, c.options.NodeImage), authOf(recorded.key.AuthConfig(n.UID, o.credentials))
+	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
+	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
+	before := n.Status.Image
+	if err := c.recordCredentials(ctx, n, o, state); err != nil {
+		return applied{}, err
+	}
+	rolls, err := c.applyChildren(ctx, n, in, live)
+	if !rolls {
+		o.image, n.Status.Image = "", before // the first record had a whole status with it
+	}
+	return o.applied, err
+}
+
+// applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no pod is
+// made anew. rolls says whether the StatefulSet was applied.
+func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, live liveChildren) (rolls bool, err error) {
 	var failed []error
-	for _, child := range desired(n, t) {
-		if child.resource == statefulSets && failed[0] != nil { // the first is the ConfigMap
+	var configErr error
+	for _, child := range desired(n, in) {
+		if child.resource == statefulSets && configErr != nil {
 			continue
 		}
-		err := c.applyChild(ctx, n, child, lives.of[child.resource])
-		if child.resource == statefulSets && err == nil {
-			done.image = t.image
+		err := c.applyChild(ctx, n, child, live.of[child.resource])
+		switch {
+		case child.resource == configMaps:
+			configErr = err
+		case child.resource == statefulSets:
+			rolls = err == nil
 		}
 		failed = append(failed, err)
 	}
-	return done, errors.Join(failed...)
+	return rolls, errors.Join(failed...)
 }
 
-// children are those of a network as last seen.
-type children struct {
+// liveChildren are those of a network as last seen.
+type liveChildren struct {
 	// of has nil for those that don't exist, or that are not the network's.
 	of map[schema.GroupVersionResource]*unstructured.Unstructured
 	// err is why none is to be touched, nil if there is no such reason.
 	err error
 }
 
-func (c *Controller) lives(ctx context.Context, n *api.Network) children {
-	lives := children{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
+func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChildren {
+	live := liveChildren{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
 	var failed []error
-	for _, child := range desired(n, terms{}) {
-		live, err := c.live(ctx, n, child)
-		lives.of[child.resource] = live
+	for _, child := range desired(n, inputs{}) {
+		found, err := c.live(ctx, n, child)
+		live.of[child.resource] = found
 		failed = append(failed, err)
 	}
-	lives.err = errors.Join(failed...)
-	return lives
+	live.err = errors.Join(failed...)
+	return live
 }
 
 func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child, live *unstructured.Unstructured) error {
@@ -142,8 +151,8 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	if err != nil {
 		return err
 	}
-	kept := &c.memories.of(cache.MetaObjectToName(n)).kept
-	if !kept.worthWriting(child.resource, change, c.clock.Now()) {
+	kept := &c.networkStates.of(cache.MetaObjectToName(n)).revertLimiter
+	if !kept.allows(child.resource, change, c.clock.Now()) {
 		return nil
 	}
 	applied, left, err := c.applier.Apply(ctx, child.resource, change)
@@ -155,11 +164,11 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	}
 	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
-	c.tellApplied(n, change, applied, scope(live, intent), left)
+	c.reportApplied(n, change, applied, scope(live, intent), left)
 	return nil
 }
 
-func (c *Controller) tellApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
+func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
 	kind, object := applied.GetKind(), applied.GetName()
 	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object), zap.String("action", string(change.Action))}
 	c.log.Info("applied", fields...)
@@ -169,14 +178,14 @@ func (c *Controller) tellApplied(n *api.Network, change unstructuredx.Change, ap
 	case change.Action == unstructuredx.Updated:
 		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", kind, object, scope)
 	case len(left) == 0:
-		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by somebody else; put it back", kind, object)
+		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by another writer; reverted", kind, object)
 	}
 	if len(left) > 0 {
 		var paths []string
 		for _, difference := range left {
 			paths = append(paths, difference.Path)
 		}
-		c.log.Warn("something in the cluster, such as a webhook, changes what is applied as it is written; it is left so", append(fields, zap.Strings("fields", paths))...)
+		c.log.Warn("admission, such as a webhook, changed what was applied; leaving it", append(fields, zap.Strings("fields", paths))...)
 	}
 }
 
@@ -194,11 +203,11 @@ func scope(live, intent *unstructured.Unstructured) string {
 		text += fmt.Sprintf(", scaled from %d to %d nodes", was, is)
 	}
 	partition := func(u *unstructured.Unstructured) int {
-		value, _ := strconv.Atoi(u.GetAnnotations()[annotationPartition]) // 0 in objects that have no such annotation
+		value, _ := strconv.Atoi(u.GetAnnotations()[children.AnnotationPartition]) // 0 in objects that have no such annotation
 		return value
 	}
 	switch was, is := partition(live), partition(intent); {
-	case is == int(onlyMissing) && is < was:
+	case is == int(children.OnlyMissing) && is < was:
 		text += ", rolled out to the nodes that have no pod"
 	case is < was:
 		text += fmt.Sprintf(", rolled out to the nodes from %d on", is)
@@ -222,11 +231,44 @@ func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*un
 	}
 	kind := child.object.GetObjectKind().GroupVersionKind().Kind
 	switch {
-	case controlledBy(found, n.UID):
+	case children.ControlledBy(found, n.UID):
 		return found, nil
-	case controlledByNamesake(found, n):
+	case children.ControlledByNamesake(found, n):
 		return nil, predecessorError{kind: kind, name: key.Name}
 	default:
 		return nil, nameConflictError{kind: kind, name: key.Name}
 	}
+}
+
+// nodeImage is the image of the nodes: that of the spec; else the one that the status tells, so that a controller with
+// another default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is
+// none, the default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might
+// the annotation that tells what it was made for: nobody but the controller may write the status.
+func nodeImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
+	image := cmp.Or(n.Spec.Image, n.Status.Image)
+	if live != nil {
+		image = cmp.Or(image, live.Annotations[children.AnnotationNodeImage])
+		for _, c := range live.Spec.Template.Spec.Containers {
+			if c.Name == children.Container {
+				image = cmp.Or(image, c.Image)
+			}
+		}
+	}
+	return cmp.Or(image, fallback)
+}
+
+// intoStatefulSet is nil if u is.
+func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) {
+	if u == nil {
+		return nil, nil
+	}
+	return unstructuredx.Into[appsv1.StatefulSet](u)
+}
+
+// intoConfigMap is nil if u is.
+func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
+	if u == nil {
+		return nil, nil
+	}
+	return unstructuredx.Into[corev1.ConfigMap](u)
 }

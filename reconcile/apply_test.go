@@ -14,10 +14,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
-	for _, child := range desired(network(3), terms{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(network(3), inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)), systemNamespace: "bitcoin-controller"}) {
 		goldenIntent(t, "", child)
 	}
 }
@@ -33,7 +34,7 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 		Size: resource.MustParse("1024Mi"), StorageClassName: new("fast"),
 		WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 	}
-	for _, child := range desired(n, terms{image: "example.com/bitcoind:1", access: accessOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(n, inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)), systemNamespace: "bitcoin-controller"}) {
 		if child.resource == configMaps || child.resource == statefulSets {
 			goldenIntent(t, "full-", child)
 		}
@@ -49,6 +50,9 @@ func goldenIntent(t *testing.T, prefix string, child child) {
 		t.Fatal(err)
 	}
 	golden(t, prefix+strings.ToLower(intent.GetKind())+".yaml", string(text))
+	if t.Failed() && (child.resource == configMaps || child.resource == statefulSets) {
+		t.Log(rollsAll)
+	}
 }
 
 func TestWhoseAChildIs(t *testing.T) {
@@ -75,15 +79,15 @@ func TestWhoseAChildIs(t *testing.T) {
 			fill(t, caches, pods, podOf(n.Name, "10.244.0.7", ""))
 			// Not in the cache, as if somebody else had made it, or somebody had changed our label.
 			c := &Controller{caches: caches, client: fake.NewSimpleDynamicClient(runtime.NewScheme(), set)}
-			children := c.lives(t.Context(), n)
+			live := c.liveChildren(t.Context(), n)
 			if row.want != nil {
-				if children.of[statefulSets] != nil || !errors.Is(children.err, row.want) {
-					t.Errorf("%v, %v; want %v", children.of[statefulSets], children.err, row.want)
+				if live.of[statefulSets] != nil || !errors.Is(live.err, row.want) {
+					t.Errorf("%v, %v; want %v", live.of[statefulSets], live.err, row.want)
 				}
 				return
 			}
-			nodes, err := c.observe(n, children.of[statefulSets], &memory{pods: map[int32]observedPod{}})
-			if err := errors.Join(children.err, err); err != nil {
+			nodes, err := c.observe(n, live.of[statefulSets], &networkState{pods: map[int32]observedPod{}})
+			if err := errors.Join(live.err, err); err != nil {
 				t.Fatal(err)
 			}
 			if nodes[0].reason == api.ReasonPodMissing {
@@ -96,19 +100,19 @@ func TestWhoseAChildIs(t *testing.T) {
 func TestAnotherConfigurationMeansAnotherTemplate(t *testing.T) {
 	one, other := network(3), network(3)
 	other.UID = "5f6c7a1e-0000-4000-8000-000000000002" // other credentials
-	if configHash(one, accessOf(one)) == configHash(other, accessOf(other)) {
+	if children.ConfigHash(one, authConfigOf(one)) == children.ConfigHash(other, authConfigOf(other)) {
 		t.Error("two networks with different rpcauth lines have the same configuration hash")
 	}
-	if configHash(one, accessOf(one)) != configHash(network(7), accessOf(network(7))) {
+	if children.ConfigHash(one, authConfigOf(one)) != children.ConfigHash(network(7), authConfigOf(network(7))) {
 		t.Error("the configuration hash depends on the number of nodes: scaling would restart all of them")
 	}
 	one.Spec.Config = "txindex=1"
-	if configHash(one, accessOf(one)) == configHash(network(3), accessOf(network(3))) {
+	if children.ConfigHash(one, authConfigOf(one)) == children.ConfigHash(network(3), authConfigOf(network(3))) {
 		t.Error("more lines of bitcoin.conf don't change the configuration hash: no node would read them")
 	}
 	other = network(3)
 	other.Spec.Config = "txindex=1\n"
-	if configHash(one, accessOf(one)) != configHash(other, accessOf(other)) {
+	if children.ConfigHash(one, authConfigOf(one)) != children.ConfigHash(other, authConfigOf(other)) {
 		t.Error("the configuration hash depends on the last line feed")
 	}
 }

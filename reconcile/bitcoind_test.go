@@ -11,11 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
-	testingclock "k8s.io/utils/clock/testing"
-
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the same
@@ -23,16 +22,16 @@ import (
 func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 	t.Helper()
 	dir := t.TempDir()
-	conf := bitcoinConf(n, accessOf(n))
+	conf := children.BitcoinConf(n, authConfigOf(n))
 	if ip.Is4() {
 		conf = strings.Replace(conf, "rpcbind=127.0.0.1\n", "", 1)
 	}
-	if err := os.WriteFile(filepath.Join(dir, configFile), []byte(conf), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, children.ConfigFile), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-datadir=" + dir, "-bind=" + netip.AddrPortFrom(ip, p2pPort).String()}
-	for _, arg := range bitcoindContainer(n, "").Command[1:] {
-		args = append(args, strings.ReplaceAll(arg, "$("+podIP+")", ip.String()))
+	args := []string{"-datadir=" + dir, "-bind=" + netip.AddrPortFrom(ip, api.P2PPort).String()}
+	for _, arg := range children.BitcoindContainer(n, "").Command[1:] {
+		args = append(args, strings.ReplaceAll(arg, "$("+children.PodIP+")", ip.String()))
 	}
 	var log bytes.Buffer
 	bitcoind := exec.Command(program, args...)
@@ -44,7 +43,7 @@ func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 		_ = bitcoind.Process.Signal(syscall.SIGTERM) // that it has gone is seen below
 		_ = bitcoind.Wait()
 		if t.Failed() {
-			t.Logf("%s: %s", ip, lastWords(log.String()))
+			t.Logf("%s: %s", ip, lastLogLine(log.String()))
 		}
 	})
 }
@@ -56,37 +55,33 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 		t.Skip("BITCOIND names no program")
 	}
 	n := network(2)
-	w := &world{
-		network: n, up: map[int32]nodeRun{}, clock: testingclock.NewFakePassiveClock(start),
-		as:    testKey.credentials(rpcUser, n.UID, 1),
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[cache.ObjectName]()),
-		ips:   []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1")},
-	}
-	t.Cleanup(w.queue.ShutDown)
-	for _, ip := range w.ips {
+	login := mesh.Login(testKey.Login(controllerUser, n.UID, 1))
+	w := &world{testworld.At(login, netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1"))}
+	w.Network = n
+	for _, ip := range w.IPs {
 		run(t, program, n, ip)
 	}
-	w.allReady()
-	c := w.controller()
-	pass := func(what string, done func(found) bool) {
+	w.AllReady()
+	c := w.controller(t)
+	pass := func(what string, done func(observation) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(5 * time.Minute); ; {
-			f, again := c.pass(t, w)
-			if done(f) {
+			o, again := c.pass(t, w)
+			if done(o) {
 				return
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("never: %s; the nodes are %+v", what, f.nodes)
+				t.Fatalf("never: %s; the nodes are %+v", what, o.nodes)
 			}
 			time.Sleep(100 * time.Millisecond)
-			w.advance(again)
+			w.Advance(again)
 		}
 	}
-	dialled := func(f found, from, to int) bool { return f.nodes[from].peers[w.ips[to]] }
-	pass("both have dialled each other", func(f found) bool { return dialled(f, 0, 1) && dialled(f, 1, 0) })
+	dialled := func(o observation, from, to int) bool { return o.nodes[from].view.Peers[w.IPs[to]] }
+	pass("both have dialled each other", func(o observation) bool { return dialled(o, 0, 1) && dialled(o, 1, 0) })
 
 	n.Spec.Nodes = 1
-	pass("the one that is left has forgotten the other", func(f found) bool {
-		return f.nodes[0].peers != nil && len(f.nodes[0].peers) == 0
+	pass("the one that is left has forgotten the other", func(o observation) bool {
+		return o.nodes[0].view.Answered() && len(o.nodes[0].view.Peers) == 0
 	})
 }

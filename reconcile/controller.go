@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +25,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -52,28 +53,28 @@ type Options struct {
 	AllowLoopback bool
 }
 
-// settle is how long a network waits after an event for those that come with it: three pods that start together are one
+// coalesceDelay is how long a network waits after an event for those that come with it: three pods that start together are one
 // change, not nine.
-const settle = 50 * time.Millisecond
+const coalesceDelay = 50 * time.Millisecond
 
 // firstRetry is the backoff after a network's first failure; it doubles up to Options.Resync.
 const firstRetry = 250 * time.Millisecond
 
 // Controller keeps BitcoinNetworks as their users want them.
 type Controller struct {
-	client      dynamic.Interface
-	options     Options
-	log         *zap.Logger
-	clock       clock.PassiveClock
-	caches      *caches
-	applier     unstructuredx.Applier
-	mesh        mesher
-	memories    memories
-	warnings    warnings
-	broadcaster events.EventBroadcaster
-	events      events.EventRecorder
-	queue       workqueue.TypedRateLimitingInterface[cache.ObjectName]
-	ready       atomic.Bool
+	client        dynamic.Interface
+	options       Options
+	log           *zap.Logger
+	clock         clock.PassiveClock
+	caches        *caches
+	applier       unstructuredx.Applier
+	prober        *mesh.Prober
+	networkStates networkStates
+	warnings      warnings
+	broadcaster   events.EventBroadcaster
+	events        events.EventRecorder
+	queue         workqueue.TypedRateLimitingInterface[cache.ObjectName]
+	ready         atomic.Bool
 }
 
 // New returns a Controller that is yet to be Run.
@@ -84,20 +85,23 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	}
 	backoff := workqueue.NewTypedItemExponentialFailureRateLimiter[cache.ObjectName](firstRetry, options.Resync)
 	broadcaster := events.NewBroadcaster(unstructuredx.EventSink{Client: client})
-	return &Controller{
-		broadcaster: broadcaster,
-		events:      broadcaster.NewRecorder(runtime.NewScheme(), api.Group+"/controller"),
-		memories:    memories{all: map[cache.ObjectName]*memory{}},
-		warnings:    warnings{last: map[cache.ObjectName]string{}},
-		client:      client,
-		options:     options,
-		log:         log,
-		clock:       clock.RealClock{},
-		caches:      caches,
-		applier:     unstructuredx.Applier{Client: client, FieldManager: manager, HashAnnotation: annotationIntentHash},
-		mesh:        newMesher(clock.RealClock{}, options.Resync),
-		queue:       workqueue.NewTypedRateLimitingQueue(backoff),
-	}, nil
+	c := &Controller{
+		broadcaster:   broadcaster,
+		events:        broadcaster.NewRecorder(runtime.NewScheme(), api.Group+"/controller"),
+		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
+		warnings:      warnings{last: map[cache.ObjectName]string{}},
+		client:        client,
+		options:       options,
+		log:           log,
+		clock:         clock.RealClock{},
+		caches:        caches,
+		applier: unstructuredx.Applier{
+			Client: client, FieldManager: children.Manager, HashAnnotation: children.AnnotationIntentHash, Policies: policies(),
+		},
+		queue: workqueue.NewTypedRateLimitingQueue(backoff),
+	}
+	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake, MaxBackoff: options.Resync})
+	return c, nil
 }
 
 // Ready says whether the caches are filled: the Controller works, or would at once if the leader stopped.
@@ -132,7 +136,7 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // wake has a network looked at because something happened.
-func (c *Controller) wake(network cache.ObjectName) { c.queue.AddAfter(network, settle) }
+func (c *Controller) wake(network cache.ObjectName) { c.queue.AddAfter(network, coalesceDelay) }
 
 // workAll works on the queue, where all networks are since the caches were filled, until ctx ends.
 func (c *Controller) workAll(ctx context.Context) {
@@ -140,6 +144,7 @@ func (c *Controller) workAll(ctx context.Context) {
 		c.log.Warn("no master key", zap.Error(err))
 	}
 	var workers sync.WaitGroup
+	workers.Go(func() { c.prober.Run(ctx) })
 	for range c.options.Workers {
 		workers.Go(func() {
 			for c.work(ctx) {
@@ -150,42 +155,41 @@ func (c *Controller) workAll(ctx context.Context) {
 	<-ctx.Done()
 	c.queue.ShutDown()
 	workers.Wait()
-	c.mesh.running.Wait()
 }
 
 // preflight turns the mistakes of an installation into sentences; informers would log them for ever.
 func (c *Controller) preflight(ctx context.Context) error {
-	err := c.untilAnswered(ctx, func(ctx context.Context) error {
+	err := c.waitForAPIServer(ctx, func(ctx context.Context) error {
 		_, err := c.client.Resource(api.Resource).Namespace(c.options.Namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		switch {
 		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-			return mistake{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err) && c.options.Namespace == "":
-			return mistake{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err):
-			return mistake{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", api.Resource.GroupResource(), c.options.Namespace, err)}
+			return permanentError{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", api.Resource.GroupResource(), c.options.Namespace, err)}
 		case apierrors.IsUnauthorized(err):
-			return mistake{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", api.Resource.GroupResource(), err)}
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return c.untilAnswered(ctx, c.mayReadKey)
+	return c.waitForAPIServer(ctx, c.mayReadKey)
 }
 
-// mistake is an error that waiting doesn't mend.
-type mistake struct{ error }
+// permanentError is an error that waiting doesn't mend.
+type permanentError struct{ error }
 
-func (m mistake) Unwrap() error { return m.error }
+func (m permanentError) Unwrap() error { return m.error }
 
-// untilAnswered calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a node
+// waitForAPIServer calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a node
 // that has just started, is waited for.
-func (c *Controller) untilAnswered(ctx context.Context, ask func(context.Context) error) error {
+func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Context) error) error {
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		err := ask(ctx)
-		if _, fatal := errors.AsType[mistake](err); err == nil || fatal {
+		if _, fatal := errors.AsType[permanentError](err); err == nil || fatal {
 			return err == nil, err
 		}
 		c.log.Warn("waiting for the apiserver", zap.Error(err))
@@ -209,7 +213,7 @@ func (c *Controller) work(ctx context.Context) bool {
 		c.queue.AddAfter(key, again)
 	}
 	if err != nil {
-		c.log.Log(c.warnings.level(key, err), "network will be retried", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
+		c.log.Log(c.warnings.level(key, err), "reconcile failed; retrying", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		c.queue.AddRateLimited(key)
 		return true
 	}
@@ -248,65 +252,29 @@ func (c *warnings) forget(network cache.ObjectName) {
 func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again time.Duration, err error) {
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {
-		c.memories.forget(key)
+		c.networkStates.forget(key)
+		c.prober.Forget(key)
 		return 0, err
 	}
-	known := c.memories.of(key)
-	children := c.lives(ctx, network)
-	nodes, err := c.observe(network, children.of[statefulSets], known)
+	state := c.networkStates.of(key)
+	live := c.liveChildren(ctx, network)
+	nodes, err := c.observe(network, live.of[statefulSets], state)
 	if err != nil {
 		return 0, err
 	}
-	f := found{mesh: known.wanted(network), nodes: nodes}
-	f.applied, f.applyErr = c.apply(ctx, network, children, nodes, known)
-	missingErr := c.explainMissing(ctx, network, nodes, &known.refused)
-	c.connect(ctx, network, f, known)
-	var chainErr, rollErr error
-	f.chain, chainErr = c.compare(ctx, nodes, known)
-	f.roll, rollErr = c.roll(ctx, network, f)
-	later, reportErr := c.report(ctx, network, f, known)
-	again = max(known.next().Sub(c.clock.Now()), time.Millisecond)
+	o := observation{wanted: state.wanted(network), nodes: nodes}
+	o.applied, o.applyErr = c.apply(ctx, network, live, o, state)
+	if _, is := errors.AsType[notRecordedError](o.applyErr); is && isStale(o.applyErr) {
+		return firstRetry, nil
+	}
+	missingErr := c.explainMissing(ctx, network, nodes, &state.refused)
+	c.probe(network, &o, state)
+	var rollErr error
+	o.roll, rollErr = c.roll(ctx, network, o)
+	later, reportErr := c.report(ctx, network, o, state)
+	again = max(state.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(f.applyErr, f.troubles.others(), missingErr, chainErr, rollErr, reportErr)
-}
-
-// connect makes the nodes know each other, and tells what that took. What is known of them is relied on until the network's
-// next audit, or until something happens to them. What fails is tried again when known says so.
-func (c *Controller) connect(ctx context.Context, n *api.Network, f found, known *memory) {
-	now, key := c.clock.Now(), cache.MetaObjectToName(n)
-	known.recall(f.nodes, now)
-	known.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
-	did := c.mesh.connectAll(ctx, f.mesh, f.nodes, known, func() { c.wake(key) })
-	if did.added+did.removed > 0 {
-		c.log.Info("peers changed", name(key), zap.Int("added", did.added), zap.Int("removed", did.removed))
-		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh", "nodes added %d peers and removed %d, counted at each node", did.added, did.removed)
-	}
-	for _, failed := range did.failed {
-		level := zapcore.DebugLevel
-		if failed.news {
-			level = zapcore.WarnLevel
-		}
-		c.log.Log(level, "node will be asked again", name(key), zap.String("node", failed.node), zap.Error(failed.err))
-	}
-	if len(did.stuck) > 0 {
-		c.log.Warn("pairs of ready nodes don't get connected; they will be tried again", name(key), zap.Int("tries", triesUntilStuck), zap.Stringers("pairs", did.stuck))
-	}
-}
-
-// compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are asked
-// again before the next audit: one that has just come up gets the chain as soon as it is connected.
-func (c *Controller) compare(ctx context.Context, nodes []node, known *memory) (chain, error) {
-	chain, err := compareChains(nodes, c.mesh.hashesBy(ctx, known))
-	if err != nil {
-		chain.pending = true
-		return chain, err
-	}
-	now := c.clock.Now()
-	known.difference.settle(nodes, &chain, now)
-	if !chain.synced() {
-		known.askAgain(known.difference.toAsk(nodes, chain, now))
-	}
-	return chain, nil
+	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, reportErr)
 }

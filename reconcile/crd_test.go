@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // crd is what these tests read of a CustomResourceDefinition. What it admits is tested in e2e/admission.
@@ -78,7 +79,7 @@ func TestWhatKubectlShows(t *testing.T) {
 	}
 	n := network(3)
 	n.CreationTimestamp = metav1.Unix(1e9, 0)
-	n.Status = statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "bitcoin:1"}}, time.Unix(1e9, 0))
+	n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "bitcoin:1"}}, time.Unix(1e9, 0))
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func TestWhatKubectlShows(t *testing.T) {
 	}
 	want := []string{
 		"0 Nodes: 3", "0 Ready: 3", "0 Peers: 3/3", "0 Height: 101", "0 Tips: 1", "0 Status: Ready", "0 Age: 2001-09-09T01:46:40Z",
-		"1 Image: bitcoin:1", "1 Message: 3 nodes are ready, all wanted pairs are connected, all have the same chain",
+		"1 Image: bitcoin:1", "1 Message: 3 nodes ready, all pairs connected, same chain",
 	}
 	if diff := cmp.Diff(want, shown); diff != "" {
 		t.Errorf("columns, those of -o wide with a 1 (-want +got):\n%s", diff)

@@ -1,106 +1,151 @@
 package reconcile
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
+	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 
-	"k8s.io/apimachinery/pkg/types"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-const (
-	// rpcUser is the controller's user on every node. What it may call is in rpcWhitelist.
-	rpcUser = "bitcoin-controller"
-	// applicationUser is that of the Secret <name>-rpc, for the programs of the network's users. It may call everything.
-	applicationUser = "application"
-	// cookieUser is bitcoin-cli's, within the pod. bitcoind: rpc/request.cpp COOKIEAUTH_USER.
-	cookieUser = "__cookie__"
-)
+// Credentials of a network are decided, recorded, and only then derived: a pass reads the record in the status, has the
+// package credentials take it one step further, writes it if it changed, and derives the children from what is written.
+// A pass that is interrupted anywhere leaves a record from which the next one derives the same children.
 
-// credentials let somebody in at the nodes of one network.
-type credentials struct {
-	user     string
-	password string
-	// salt makes the hash of the password in bitcoin.conf; it is derived too, so that the line never changes.
-	salt string
+// controllerUser is the controller's user on every node. What it may call is in rpcWhitelist.
+const controllerUser = credentials.ControllerUser
+
+// recorded is where the credentials of a network stand before a pass.
+type recorded struct {
+	key    credentials.Key
+	record api.CredentialsStatus
 }
 
-// String and GoString keep a password that is formatted by mistake to itself.
-func (c credentials) String() string   { return c.user }
-func (c credentials) GoString() string { return c.user }
+// authOf is what the builders of children have to know of an AuthConfig.
+func authOf(config credentials.AuthConfig) children.Auth {
+	return children.Auth{RPCAuth: config.RPCAuth, ControllerUser: controllerUser, PodAnnotations: config.Annotations()}
+}
 
-// credentials are those of one of our users on the nodes of a network. Another generation has others.
-func (k masterKey) credentials(user string, network types.UID, generation int64) credentials {
-	number := strconv.FormatInt(generation, 10)
-	return credentials{
-		user:     user,
-		password: k.derive(user+" password", string(network), number),
-		salt:     k.derive(user+" salt", string(network), number)[:saltDigits],
+// recordedCredentials reads the record of a network, and gives each node the login that the controller has for it. The
+// error is a credentials.KeyLostError if the user has to do something first.
+func (c *Controller) recordedCredentials(
+	ctx context.Context, n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap, nodes []node,
+) (recorded, error) {
+	key, err := c.masterKey(ctx)
+	if err != nil {
+		return recorded{}, err
 	}
+	record, err := key.Recorded(n, set, config)
+	if err != nil {
+		return recorded{}, err
+	}
+	for i, login := range key.Logins(n, record, madeWith(nodes)) {
+		nodes[i].login = mesh.Login(login)
+	}
+	return recorded{key: key, record: record}, nil
 }
 
-// saltDigits is the length of a salt. bitcoind: share/rpcauth/rpcauth.py.
-const saltDigits = 32
-
-// rpcauth is the value of bitcoin.conf's rpcauth option, which has only a hash of the password.
-// bitcoind: share/rpcauth/rpcauth.py.
-func (c credentials) rpcauth() string {
-	mac := hmac.New(sha256.New, []byte(c.salt))
-	mac.Write([]byte(c.password))
-	return c.user + ":" + c.salt + "$" + hex.EncodeToString(mac.Sum(nil))
+// planCredentials takes the record one step further. Problems with a Secret of the user's keep nobody else out.
+func (c *Controller) planCredentials(
+	ctx context.Context, n *api.Network, now recorded, nodes []node, state *networkState,
+) (api.CredentialsStatus, secretProblems) {
+	made := madeWith(nodes)
+	next := credentials.Wanted{
+		Fingerprint: now.key.Fingerprint(), Generation: credentials.WantedGeneration(n), Published: now.record.Published,
+		RestartTime: auditsToRestart * c.options.Resync,
+	}
+	var publishErr, ownErr error
+	if accepted := credentials.MayPublish(now.record, next.Generation, made); accepted != nil {
+		next.Published, publishErr = c.publish(ctx, n, now.key, accepted, now.record.Published, state)
+	}
+	next.OwnUser, ownErr = c.ownUser(ctx, n, now.key, now.record.OwnUser, state)
+	return credentials.Next(now.record, next, made, c.clock.Now()), secretProblems{ownErr, publishErr}
 }
 
-// access is who gets in at the nodes of a network, as their configuration has to know it. It holds no secret.
-type access struct {
-	// fingerprint is that of the key that all is derived from.
-	fingerprint string
-	// generations are those of our users' credentials that nodes accept.
-	generations generations
-	// rpcauth are the values of all rpcauth lines.
-	rpcauth []string
-	// ownUser proves that the last of them is what the controller made of spec.secret; empty if there is none.
-	ownUser string
-	// published is the generation that the Secret for applications was made with; 0 if it never was.
-	published int64
+// madeWith is what the pods tell of their credentials.
+func madeWith(nodes []node) []credentials.Node {
+	made := make([]credentials.Node, len(nodes))
+	for i, n := range nodes {
+		made[i] = credentials.Node{Ready: n.ready, Fingerprint: n.fingerprint, Accepts: n.accepts}
+	}
+	return made
 }
 
-// access is for nodes that accept our users with these generations, and the line of the user's own if there is one.
-func (k masterKey) access(n *api.Network, accepted generations, ownLine string, published int64) access {
-	a := access{fingerprint: k.fingerprint(), generations: accepted, published: published}
-	for _, user := range []string{rpcUser, applicationUser} {
-		for _, generation := range accepted {
-			a.rpcauth = append(a.rpcauth, k.credentials(user, n.UID, generation).rpcauth())
+// recordCredentials has the status say what was decided, before children follow it. The first status of a network is
+// written whole, as it would be at the end of this pass, so that the record costs no write of its own.
+func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o observation, state *networkState) error {
+	if equality.Semantic.DeepEqual(o.credentials, n.Status.Credentials) {
+		return nil
+	}
+	status, first, now := n.Status, len(n.Status.Conditions) == 0, c.clock.Now()
+	if first {
+		status = statusOf(n, o, now)
+	}
+	status.Credentials = o.credentials
+	if err := c.writeStatus(ctx, n, status); err != nil {
+		return notRecordedError{err}
+	}
+	if first {
+		state.status = state.status.next(now, true)
+	}
+	return nil
+}
+
+// notRecordedError is why children are left as they are.
+type notRecordedError struct{ error }
+
+func (e notRecordedError) Error() string { return "record credentials: " + e.error.Error() }
+func (e notRecordedError) Unwrap() error { return e.error }
+
+// rotationProgress puts into words where a rotation stands; empty if there is none.
+func rotationProgress(n *api.Network, recorded api.CredentialsStatus) string {
+	oldest, newest := slices.Min(recorded.Accepted), slices.Max(recorded.Accepted)
+	switch recorded.Phase {
+	case api.PhaseAdding:
+		return fmt.Sprintf("credentials of generation %d are being added to those of generation %d", newest, oldest)
+	case api.PhaseAwaitingSecret:
+		return deleteSecretMessage(n, newest)
+	case api.PhaseAwaitingRestart:
+		return fmt.Sprintf("restart what uses Secret %s: "+
+			"credentials of generation %d are soon dropped for those of generation %d that it has now",
+			children.RPCSecretName(n), oldest, newest)
+	case api.PhaseDropping:
+		return fmt.Sprintf("credentials of generation %d are being dropped for those of generation %d",
+			recorded.Generation, newest)
+	}
+	return ""
+}
+
+// secretProblem is about a Secret of the user's. The network runs all the same; the status says what to do.
+type secretProblem struct{ reason, message string }
+
+func (e secretProblem) Error() string { return e.message }
+
+// secretProblems are what keeps Secrets of the user's from being as wanted. Some are errors of other types.
+type secretProblems []error
+
+// first is the one of which the status tells, nil if there is none.
+func (p secretProblems) first() *secretProblem {
+	for _, err := range p {
+		if problem, ok := errors.AsType[secretProblem](err); ok {
+			return &problem
 		}
 	}
-	if ownLine != "" {
-		a.rpcauth = append(a.rpcauth, ownLine)
-		a.ownUser = k.proof(n, ownLine)
-	}
-	return a
+	return nil
 }
 
-// proof is what only the controller can write of a line of the user's own: whoever may edit the ConfigMap shall not get a
-// user of theirs kept by it, nor, since it is on the StatefulSet, one of before. It holds only for the Secret that the line
-// was made from.
-func (k masterKey) proof(n *api.Network, ownLine string) string {
-	return k.derive("proof of own user", string(n.UID), n.Spec.Secret, ownLine)[:32]
+// others are failures that another try may mend. The next audit is soon enough for the ones that the status tells of.
+func (p secretProblems) others() error {
+	return errors.Join(slices.DeleteFunc(slices.Clone(p), func(err error) bool {
+		_, told := errors.AsType[secretProblem](err)
+		return told
+	})...)
 }
-
-// configMapAnnotations are the record of a pass for the next one.
-func (a access) configMapAnnotations() map[string]string {
-	all := a.podAnnotations()
-	all[annotationPublished] = strconv.FormatInt(a.published, 10)
-	return all
-}
-
-// podAnnotations tell with which credentials to ask a pod.
-func (a access) podAnnotations() map[string]string {
-	return map[string]string{annotationFingerprint: a.fingerprint, annotationGenerations: a.generations.String()}
-}
-
-// errNoPassword is why a node is not asked at all.
-var errNoPassword = fmt.Errorf("no password for it: its credentials are of another master key")

@@ -42,12 +42,12 @@ func (c *Controller) event(n *api.Network, child runtime.Object, kind, reason, a
 		APIVersion: api.Kind.GroupVersion().String(), Kind: api.Kind.Kind,
 		Namespace: n.Namespace, Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
 	}
-	note := beginning(fmt.Sprintf(format, arguments...), noteLimit)
+	note := truncate(fmt.Sprintf(format, arguments...), noteLimit)
 	c.events.Eventf(network, child, kind, reason, action, "%s", note)
 }
 
-// beginning is that of a text, which has no more bytes than the limit.
-func beginning(text string, limit int) string {
+// truncate is that of a text, which has no more bytes than the limit.
+func truncate(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}
@@ -56,7 +56,7 @@ func beginning(text string, limit int) string {
 
 // transitions tells what the difference between two statuses means.
 func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
-	c.refusedNow(n, after)
+	c.reportRefused(n, after)
 	change := func(kind string) (was, is *metav1.Condition) {
 		was, is = meta.FindStatusCondition(n.Status.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
 		if was == nil {
@@ -74,7 +74,7 @@ func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	case is.Reason == api.ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
 	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1: // some nodes may still be behind
-		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "no node has another chain than that of height %d any more", after.Height)
+		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "tips converged at height %d", after.Height)
 	}
 	if was, is := change(api.ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
 		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Observe", "%s", is.Message)

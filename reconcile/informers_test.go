@@ -46,7 +46,7 @@ func TestAPodWakesTheNetworksOfAllThatClaimItsAddress(t *testing.T) {
 				fill(t, c, pods, row.before)
 			}
 			var woken []string
-			handler := c.handler(pods, func(key cache.ObjectName) { woken = append(woken, key.Name) })
+			handler := c.handler(rowOf(t, pods), func(key cache.ObjectName) { woken = append(woken, key.Name) })
 			store := c.informers[pods].GetIndexer()
 			var err error
 			switch { // informers tell of what their store has already
@@ -76,10 +76,20 @@ func TestAChildThatIsTakenFromItsNetworkWakesIt(t *testing.T) {
 	var woken []cache.ObjectName
 	taken := setOf("owner")
 	taken.SetOwnerReferences(nil)
-	c.handler(statefulSets, func(key cache.ObjectName) { woken = append(woken, key) }).OnUpdate(setOf("owner"), taken)
+	c.handler(rowOf(t, statefulSets), func(key cache.ObjectName) { woken = append(woken, key) }).OnUpdate(setOf("owner"), taken)
 	if diff := cmp.Diff([]cache.ObjectName{{Namespace: "default", Name: "owner"}}, woken); diff != "" {
 		t.Errorf("woken (-want +got):\n%s", diff)
 	}
+}
+
+// rowOf is the row of a resource.
+func rowOf(t *testing.T, resource schema.GroupVersionResource) resourceRow {
+	t.Helper()
+	at := slices.IndexFunc(resourceTable, func(row resourceRow) bool { return row.resource == resource })
+	if at < 0 {
+		t.Fatalf("%s has no row", resource.Resource)
+	}
+	return resourceTable[at]
 }
 
 // unwatched are caches that hold what a test fills in.

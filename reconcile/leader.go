@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -24,7 +25,7 @@ func (c *Controller) lead(ctx context.Context, work func(context.Context)) error
 		work(ctx)
 		return nil
 	}
-	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: manager, Holder: identity()}
+	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: children.Manager, Holder: identity()}
 	if err := c.makeLease(ctx, lock); err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func (c *Controller) renewDeadline() time.Duration { return c.options.Lease * 2 
 // makeLease makes a Lease that nobody holds, unless there is one. The elector would do so itself, but log for ever that it
 // can't.
 func (c *Controller) makeLease(ctx context.Context, lock *unstructuredx.LeaseLock) error {
-	return c.untilAnswered(ctx, func(ctx context.Context) error {
+	return c.waitForAPIServer(ctx, func(ctx context.Context) error {
 		_, _, err := lock.Get(ctx)
 		if apierrors.IsNotFound(err) {
 			now := metav1.Now()
@@ -99,9 +100,9 @@ func (c *Controller) makeLease(ctx context.Context, lock *unstructuredx.LeaseLoc
 		case apierrors.IsAlreadyExists(err): // another controller was faster
 			return nil
 		case apierrors.IsNotFound(err):
-			return mistake{fmt.Errorf("no place for the Lease by which controllers agree on who works: create the namespace %s, name another one by --system-namespace, %s: %w", lock.Namespace, instead, err)}
+			return permanentError{fmt.Errorf("no place for the Lease by which controllers agree on who works: create the namespace %s, name another one by --system-namespace, %s: %w", lock.Namespace, instead, err)}
 		case apierrors.IsForbidden(err):
-			return mistake{fmt.Errorf("not allowed the Lease by which controllers agree on who works: install the RBAC rules of manifests/, name the namespace where they are by --system-namespace, %s: %w", instead, err)}
+			return permanentError{fmt.Errorf("not allowed the Lease by which controllers agree on who works: install the RBAC rules of manifests/, name the namespace where they are by --system-namespace, %s: %w", instead, err)}
 		}
 		return err
 	})

@@ -2,12 +2,8 @@ package reconcile
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -20,56 +16,28 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-const (
-	// masterKeyName is that of the one Secret that the controller keeps, in its own namespace.
-	masterKeyName  = "bitcoin-controller-master-key"
-	masterKeyData  = "key"
-	masterKeyBytes = 32
-)
-
-// masterKey is what all credentials of all networks are derived from. It is nowhere but in its Secret and in the memory of
-// the controller.
-type masterKey []byte
-
-// String and GoString keep a key that is formatted by mistake to itself.
-func (masterKey) String() string   { return "(secret)" }
-func (masterKey) GoString() string { return "(secret)" }
-
-// derive returns 64 hexadecimal digits that only who has the key can compute. Each part goes in with its length, so that
-// no two lists of parts are the same to it.
-func (k masterKey) derive(purpose string, parts ...string) string {
-	mac := hmac.New(sha256.New, k)
-	for _, part := range append([]string{purpose}, parts...) {
-		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		mac.Write([]byte(part))
-	}
-	return hex.EncodeToString(mac.Sum(nil))
-}
-
-// fingerprint tells this key from others, and nothing about it.
-func (k masterKey) fingerprint() string { return k.derive("fingerprint")[:16] }
-
-// keyLostError says that credentials can't be derived, or not those that nodes have, and what to do about it. Nothing is
-// done in the meantime that somebody could regret: a key made anew would lock the controller out of every network.
-type keyLostError struct{ message string }
-
-func (e keyLostError) Error() string { return e.message }
+// masterKeyData is the key of the one Secret that the controller keeps, in its own namespace.
+const masterKeyData = "key"
 
 // keyMissing is for a key that is gone or broken. Raising the generation is how a user agrees to new credentials.
 func keyMissing(namespace, what string) error {
-	secret := namespace + "/" + masterKeyName
-	return keyLostError{fmt.Sprintf("Secret %s, from which all RPC passwords are derived, %s. Restore it from a backup; or make another one: "+
-		"head -c %d /dev/urandom | kubectl create secret generic %s --namespace %s --from-file=%s=/dev/stdin - and raise spec.credentials.generation of each network, "+
-		"which then gets new credentials by a roll", secret, what, masterKeyBytes, masterKeyName, namespace, masterKeyData)}
+	secret := namespace + "/" + credentials.KeySecret
+	return credentials.KeyLostError{Message: fmt.Sprintf("Secret %s, from which all RPC passwords are derived, %s. "+
+		"Restore it from a backup; or make another one: head -c %d /dev/urandom | kubectl create secret generic %s "+
+		"--namespace %s --from-file=%s=/dev/stdin - and raise spec.credentials.generation of each network, "+
+		"which then gets new credentials by a roll",
+		secret, what, credentials.KeyBytes, credentials.KeySecret, namespace, masterKeyData)}
 }
 
-// masterKey returns the key, which is made if there is none and no network has had credentials of one: the first time. Of
-// several replicas one makes it. The error is a keyLostError if somebody has to do something.
-func (c *Controller) masterKey(ctx context.Context) (masterKey, error) {
-	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: masterKeyName}
+// masterKey returns the key, which is made if there is none and no network has had credentials of one: the first time.
+// Of several replicas one makes it. The error is a credentials.KeyLostError if somebody has to do something.
+func (c *Controller) masterKey(ctx context.Context) (credentials.Key, error) {
+	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: credentials.KeySecret}
 	cached, exists, err := c.caches.informers[secrets].GetStore().GetByKey(name.String())
 	if err != nil {
 		return nil, err
@@ -93,29 +61,31 @@ func (c *Controller) masterKey(ctx context.Context) (masterKey, error) {
 }
 
 // ofMasterKey chooses that one Secret, as its Role does.
-func ofMasterKey(options *metav1.ListOptions) {
-	options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, masterKeyName).String()
+func selectMasterKey(options *metav1.ListOptions) {
+	options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, credentials.KeySecret).String()
 }
 
 // mayReadKey is an error if the rules for that are missing, or the apiserver doesn't answer.
 func (c *Controller) mayReadKey(ctx context.Context) error {
 	options := metav1.ListOptions{Limit: 1}
-	ofMasterKey(&options)
+	selectMasterKey(&options)
 	_, err := c.client.Resource(secrets).Namespace(c.options.SystemNamespace).List(ctx, options)
 	if apierrors.IsForbidden(err) {
-		return mistake{fmt.Errorf("not allowed to read Secret %s in namespace %s: install the RBAC rules with `kubectl apply -k manifests`, or name the controller's namespace by --system-namespace: %w", masterKeyName, c.options.SystemNamespace, err)}
+		return permanentError{fmt.Errorf("not allowed to read Secret %s in namespace %s: install the RBAC rules with "+
+			"`kubectl apply -k manifests`, or name the controller's namespace by --system-namespace: %w",
+			credentials.KeySecret, c.options.SystemNamespace, err)}
 	}
 	return err
 }
 
 func (c *Controller) makeMasterKey(ctx context.Context) (*unstructured.Unstructured, error) {
-	key := make([]byte, masterKeyBytes)
+	key := make([]byte, credentials.KeyBytes)
 	rand.Read(key) // never fails: it would end the process
 	intent, err := unstructuredx.Intent(&corev1.Secret{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: c.options.SystemNamespace, Name: masterKeyName,
-			Labels: map[string]string{labelName: manager, labelManagedBy: manager},
+			Namespace: c.options.SystemNamespace, Name: credentials.KeySecret,
+			Labels: map[string]string{children.LabelName: children.Manager, children.LabelManagedBy: children.Manager},
 		},
 		Type: corev1.SecretTypeOpaque, Immutable: new(true),
 		Data: map[string][]byte{masterKeyData: key},
@@ -124,34 +94,37 @@ func (c *Controller) makeMasterKey(ctx context.Context) (*unstructured.Unstructu
 		return nil, err
 	}
 	client := c.client.Resource(secrets).Namespace(c.options.SystemNamespace)
-	made, err := client.Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
+	made, err := client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	if apierrors.IsAlreadyExists(err) { // another replica, or another worker of this one
-		return client.Get(ctx, masterKeyName, metav1.GetOptions{})
+		return client.Get(ctx, credentials.KeySecret, metav1.GetOptions{})
 	}
 	if err == nil {
-		c.log.Info("made the key from which RPC passwords are derived: keep a backup of it", zap.String("secret", c.options.SystemNamespace+"/"+masterKeyName))
+		c.log.Info("made the key from which RPC passwords are derived: keep a backup of it",
+			zap.String("secret", c.options.SystemNamespace+"/"+credentials.KeySecret))
 	}
 	return made, err
 }
 
-func readMasterKey(secret *unstructured.Unstructured) (masterKey, error) {
+func readMasterKey(secret *unstructured.Unstructured) (credentials.Key, error) {
 	encoded, _, err := unstructured.NestedString(secret.Object, "data", masterKeyData)
 	if err != nil {
 		return nil, fmt.Errorf("read Secret %s/%s: %w", secret.GetNamespace(), secret.GetName(), err)
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil || len(key) < masterKeyBytes {
-		return nil, keyMissing(secret.GetNamespace(), fmt.Sprintf("holds no %d bytes or more under %q: delete it", masterKeyBytes, masterKeyData))
+	if err != nil || len(key) < credentials.KeyBytes {
+		what := fmt.Sprintf("holds no %d bytes or more under %q: delete it", credentials.KeyBytes, masterKeyData)
+		return nil, keyMissing(secret.GetNamespace(), what)
 	}
 	return key, nil
 }
 
-// keyInUse says whether any network has ever had credentials of a key, whichever. Only the status of a network can tell:
-// users can't write it, while children can be made up to keep an installation from making its key, or be deleted to have it
-// make another one.
+// keyInUse says whether any network has ever had credentials of a key, whichever. Only the status of a network can
+// tell: users can't write it, while children can be made up to keep an installation from making its key, or be deleted
+// to have it make another one.
 func (c *caches) keyInUse() bool {
-	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(network any) bool {
-		generation, _, _ := unstructured.NestedInt64(network.(*unstructured.Unstructured).Object, "status", "credentials", "generation")
+	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(object any) bool {
+		network := object.(*unstructured.Unstructured)
+		generation, _, _ := unstructured.NestedInt64(network.Object, "status", "credentials", "generation")
 		return generation > 0
 	})
 }

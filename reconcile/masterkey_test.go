@@ -16,6 +16,8 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
 // keySecret is the Secret of the master key with that content.
@@ -23,7 +25,7 @@ func keySecret(t *testing.T, data map[string][]byte) *unstructured.Unstructured 
 	t.Helper()
 	return intentOf(t, &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: masterKeyName}, Data: data,
+		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: credentials.KeySecret}, Data: data,
 	})
 }
 
@@ -58,7 +60,7 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 			looks := 0
 			client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
 				looks++
-				return row.raced && looks == 1, nil, apierrors.NewNotFound(secrets.GroupResource(), masterKeyName)
+				return row.raced && looks == 1, nil, apierrors.NewNotFound(secrets.GroupResource(), credentials.KeySecret)
 			})
 			core, logs := observer.New(zap.DebugLevel)
 			c := &Controller{client: client, caches: unwatched(t), options: Options{SystemNamespace: "system"}, log: zap.New(core)}
@@ -79,11 +81,11 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 				fill(t, c.caches, api.Resource, u)
 			}
 			if row.forged {
-				fill(t, c.caches, configMaps, intentOf(t, configMap(n, accessOf(n))))
+				fill(t, c.caches, configMaps, intentOf(t, children.ConfigMap(n, authConfigOf(n))))
 			}
 			key, err := c.masterKey(t.Context())
 			got := made
-			if _, is := errors.AsType[keyLostError](err); is {
+			if _, is := errors.AsType[credentials.KeyLostError](err); is {
 				got = lost
 			} else if err != nil {
 				got = err.Error()
@@ -100,7 +102,7 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 			if told := logs.Len() > 0; told != (row.want == made) {
 				t.Errorf("it told of a new key: %v", told)
 			}
-			if row.want == made && len(key) != masterKeyBytes {
+			if row.want == made && len(key) != credentials.KeyBytes {
 				t.Errorf("a key of %d bytes", len(key))
 			}
 		})

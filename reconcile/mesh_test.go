@@ -2,213 +2,451 @@ package reconcile
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/zap"
 
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
-// address is where tests put the node with that ordinal.
-func address(ordinal int) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, 0, byte(ordinal + 10)}) }
-
-// readyNodes are nodes that all answer, and have told nothing yet.
-func readyNodes(count int) []node {
-	nodes := make([]node, count)
-	for i := range nodes {
-		nodes[i] = node{ordinal: int32(i), name: fmt.Sprintf("my-network-sts-%d", i), ip: address(i), ready: true}
+// during makes passes whenever one is due for as long as given. It returns how often the time of an audit came.
+func (c *watcher) during(t *testing.T, w *world, d time.Duration) (audits int) {
+	t.Helper()
+	state := c.networkStates.of(c.key)
+	for end := w.Clock.Now().Add(d); w.Clock.Now().Before(end); {
+		if !w.Clock.Now().Before(state.audit) {
+			audits++
+		}
+		_, again := c.pass(t, w)
+		w.Advance(again)
 	}
-	return nodes
+	return audits
 }
 
-func TestPlan(t *testing.T) {
-	connectedTo := func(address string) rpc.AddedNode { return rpc.AddedNode{Address: address, Connected: true} }
-	notConnectedTo := func(address string) rpc.AddedNode { return rpc.AddedNode{Address: address} }
+func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
+	w := newWorld(t, 1)
+	w.Add(t, testworld.Full)
+	w.Add(t)
+	w.Network.Spec.Nodes, w.Network.Spec.Topology.Type = 3, api.TopologyRing // 0 dials 1, which has no room
+	w.AllReady()
+	c := w.controller(t)
+	before := w.Trips()
+	audits := c.during(t, w, 10*time.Minute)
+	now := w.Trips()
+	// Nodes 1 and 2 are asked when they come up, dial, and after that at audits only.
+	for ordinal := 1; ordinal <= 2; ordinal++ {
+		if asked, want := now[ordinal]-before[ordinal], audits+2; asked != want {
+			t.Errorf("node %d: %d round trips in %d audits, want %d", ordinal, asked, audits, want)
+		}
+	}
+	// Node 0 dials, and asks and dials again after 0.25, 0.5, 1, 2, 4, 8 and 16 s, and then every half minute.
+	onetries := w.Fakes[0].Stats().Calls["addnode"] - 1 // an add
+	if onetries < 1+7+15 || onetries > 1+7+20 {
+		t.Errorf("node 0 dialled %d times in ten minutes", onetries)
+	}
+	if asked, most := now[0]-before[0], 1+2*onetries+audits; asked > most {
+		t.Errorf("node 0: %d round trips, at most %d are of use", asked, most)
+	}
+	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || fmt.Sprint(lines[0].ContextMap()["pairs"]) != "[0-1]" {
+		t.Errorf("warnings: %v", lines)
+	}
 
-	for name, row := range map[string]struct {
-		change func(nodes []node)
-		added  []rpc.AddedNode // of node 0 of three, at 10.244.0.10 to .12
-		want   changes
-	}{
-		"a new node dials all others": {
-			want: changes{dial: []netip.Addr{address(1), address(2)}},
-		},
-		"a node that is as wanted is left alone": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12")},
-		},
-		"a peer that is listed but not connected is tried again": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11"), notConnectedTo("10.244.0.12")},
-			want:  changes{nudge: []netip.Addr{address(2)}},
-		},
-		"a peer that isn't ready is not dialled": {
-			change: func(nodes []node) { nodes[2].ready = false },
-			added:  []rpc.AddedNode{connectedTo("10.244.0.11")},
-		},
-		"and keeps its entry": {
-			change: func(nodes []node) { nodes[2].ready = false },
-			added:  []rpc.AddedNode{connectedTo("10.244.0.11"), notConnectedTo("10.244.0.12")},
-		},
-		"a peer whose pod has no address yet is not dialled": {
-			change: func(nodes []node) { nodes[2].ready, nodes[2].ip = false, netip.Addr{} },
-			added:  []rpc.AddedNode{connectedTo("10.244.0.11")},
-		},
-		"a replaced pod's old address goes, its new one comes": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11"), notConnectedTo("10.244.0.99")},
-			want:  changes{dial: []netip.Addr{address(2)}, remove: []netip.Addr{netip.MustParseAddr("10.244.0.99")}},
-		},
-		"the node's own address goes": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.10"), connectedTo("10.244.0.11"), connectedTo("10.244.0.12")},
-			want:  changes{remove: []netip.Addr{address(0)}},
-		},
-		"users' own entries, with a port, a name, or spelt as bitcoind alone finds them, stay": {
-			added: []rpc.AddedNode{
-				connectedTo("10.244.0.11"), connectedTo("10.244.0.12"),
-				notConnectedTo("10.9.9.9:18444"), notConnectedTo("node.example.com"), notConnectedTo("FD00:0::99"),
-				notConnectedTo("fe80::99%eth0"), notConnectedTo("::ffff:10.9.9.9"), notConnectedTo("[fe80::99%eth0]:18444"),
-			},
-		},
-		"so does one for the node itself": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12"), notConnectedTo("10.244.0.10:18444")},
-		},
-		"one for another node serves as ours": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11:18444"), notConnectedTo("::ffff:10.244.0.12")},
-			want:  changes{nudge: []netip.Addr{address(2)}},
-		},
-		"but not if it is for another port": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12:18445")},
-			want:  changes{dial: []netip.Addr{address(2)}},
-		},
-		"an entry of ours goes though there is a user's own beside it, as an old bitcoind has it": {
-			added: []rpc.AddedNode{
-				connectedTo("10.244.0.11"), connectedTo("10.244.0.12"), notConnectedTo("10.244.0.99"), connectedTo("10.244.0.99:18444"),
-			},
-			want: changes{remove: []netip.Addr{netip.MustParseAddr("10.244.0.99")}},
-		},
+	// Another run of either end is tried at once.
+	w.Fakes[1].SetConf("")
+	w.Restart(t, 1)
+	c.pass(t, w)
+	w.holds(t, c.rest(t, w))
+}
+
+// However long an outage took, what connects again is seen to be connected soon after.
+func TestAnOutageEndsWhenItDoes(t *testing.T) {
+	for _, nodes := range []int{3, 12, 20} {
+		w := newWorld(t, nodes)
+		w.AllReady()
+		c := w.controller(t)
+		c.rest(t, w)
+		w.SetNetworkActive(t, false)
+		c.during(t, w, 10*time.Minute)
+		w.SetNetworkActive(t, true)
+		back := w.Clock.Now()
+		var connected, seen time.Duration
+		for seen == 0 && w.Clock.Now().Sub(back) < 5*time.Minute {
+			o, again := c.pass(t, w)
+			since := w.Clock.Now().Sub(back)
+			if connected == 0 && w.Net.Edges() == len(o.wanted.Edges) {
+				connected = since
+			}
+			if o.unconnected() == 0 {
+				seen = since
+			}
+			w.Advance(again)
+		}
+		if connected == 0 || connected > c.options.Resync+confirmAfter {
+			t.Errorf("%d nodes: all pairs are connected %v after the outage", nodes, connected)
+		}
+		if most := connected + 2*confirmAfter; seen == 0 || seen > most {
+			t.Errorf("%d nodes: all pairs are seen to be connected after %v, want at most %v", nodes, seen, most)
+		}
+	}
+}
+
+func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
+	for name, fault := range map[string]rpctest.Fault{
+		"it refuses the controller": rpctest.WrongCredentials,
+		"it resets connections":     rpctest.Reset,
+		"it answers with garbage":   rpctest.HTML,
 	} {
 		t.Run(name, func(t *testing.T) {
-			nodes := readyNodes(3)
-			if row.change != nil {
-				row.change(nodes)
+			w := newWorld(t, 3)
+			w.AllReady()
+			w.Fakes[2].SetFault(fault)
+			c := w.controller(t)
+			before := w.Trips()
+			audits := c.during(t, w, 2*time.Minute)
+			now := w.Trips()
+			// The others are meshed, also with it: they dial it.
+			for ordinal := range 2 {
+				if asked, want := now[ordinal]-before[ordinal], audits+2; asked != want {
+					t.Errorf("node %d: %d round trips in %d audits, want %d", ordinal, asked, audits, want)
+				}
 			}
-			var v view
-			v.peers, v.users = listedPeers(row.added)
-			p := &meshing{wanted: topologyOf(network(3)).mesh(), nodes: nodes, members: membersOf(nodes)}
-			got := p.plan(nodes[0], &v)
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(changes{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
+			if edges := w.Net.Edges(); edges != 3 {
+				t.Errorf("%d pairs connected", edges)
+			}
+			if asked, most := now[2]-before[2], 8+2*audits; asked > most {
+				t.Errorf("node 2: %d round trips in %d audits, want at most %d", asked, audits, most)
+			}
+			if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-2" {
+				t.Errorf("warnings: %v", lines)
+			}
+			w.Fakes[2].SetFault(rpctest.NoFault)
+			c.during(t, w, time.Minute)
+			w.holds(t, c.rest(t, w))
+		})
+	}
+}
+
+func TestANodeIsAskedAtOnceWhenThereAreOtherCredentials(t *testing.T) {
+	w := newWorld(t, 2)
+	w.AllReady()
+	w.Login.Password = "a password of tomorrow"
+	c := w.controller(t)
+	c.pass(t, w)
+	w.Login = testworld.Login
+	if o, _ := c.pass(t, w); o.unconnected() != 0 { // sooner than it would be asked again
+		t.Errorf("the nodes are %+v", o.nodes)
+	}
+}
+
+func TestNothingIsKeptOfWhatANodeSaidBeforeItFailed(t *testing.T) {
+	w := newWorld(t, 2)
+	w.AllReady()
+	c := w.controller(t)
+	c.rest(t, w)
+	w.Fakes[1].SetFault(rpctest.Reset)
+	w.Advance(time.Minute)
+	o, _ := c.pass(t, w)
+	if n := o.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
+		t.Errorf("it failed, and is %+v", n)
+	}
+	// Between the tries, too.
+	o, _ = c.pass(t, w)
+	if n := o.nodes[1]; n.view.Peers != nil || n.view.Tip != "" || n.reason != api.ReasonRPCFailed || n.message == "" {
+		t.Errorf("it failed before, and is %+v", n)
+	}
+	w.Fakes[1].SetFault(rpctest.NoFault)
+	if n := c.rest(t, w).nodes[1]; n.view.Peers == nil || n.view.Tip == "" || n.reason != "" || n.message != "" {
+		t.Errorf("it is well again, and is %+v", n)
+	}
+}
+
+// What a node says gets into the status, and from there to terminals; and all that is asked of it later relies on it.
+func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
+	tipIs := func(text string) func(any) {
+		return testworld.Claiming(func(i *rpc.BlockchainInfo) { i.BestBlockHash = text })
+	}
+	for name, lie := range map[string]func(any){
+		"no tip":                   tipIs(""),
+		"a tip that is a book":     tipIs(strings.Repeat("0", 900_000)),
+		"a tip in upper case":      tipIs(strings.Repeat("0A", 32)),
+		"a tip with an escape":     tipIs("\x1b[2J" + strings.Repeat("0", 60)),
+		"a tip with a line":        tipIs(strings.Repeat("0", 63) + "\n"),
+		"a height below zero":      testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Blocks = -1 }),
+		"a height beyond all":      testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Blocks = math.MaxInt32 + 1 }),
+		"a version below zero":     testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = -290500 }),
+		"no version":               testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = 0 }),
+		"a version beyond all":     testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = math.MaxInt32 + 1 }),
+		"more peers than can be":   testworld.Claiming(func(l *[]rpc.AddedNode) { *l = make([]rpc.AddedNode, 500+1) }),
+		"an answer after a change": afterAChange(tipIs("")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			w.AllReady()
+			c := w.controller(t)
+			c.dial(func(ip netip.Addr, as mesh.Login) (mesh.Node, error) {
+				client, err := mesh.Connect(ip, as)
+				if ip == w.IPs[1] {
+					client = testworld.Liar{Node: client, Lie: lie}
+				}
+				return client, err
+			})
+			o, _ := c.pass(t, w)
+			if n := o.nodes[1]; n.reason != api.ReasonRPCFailed || n.message == "" || n.view.Tip != "" || n.view.Release != "" {
+				t.Errorf("it lies, and is %.300s", fmt.Sprintf("%+v", n))
+			}
+			if o.nodes[0].view.Tip == "" || o.chain.Tip != o.nodes[0].view.Tip {
+				t.Errorf("the other is %+v, the chain %+v", o.nodes[0], o.chain)
+			}
+			lines := c.logs.FilterLevelExact(zap.WarnLevel).All()
+			if len(lines) != 1 || len(fmt.Sprint(lines[0].ContextMap()["error"])) > 200 {
+				t.Errorf("warnings: %.500s", fmt.Sprint(lines))
 			}
 		})
 	}
 }
 
-func TestEachPairIsOneEdge(t *testing.T) {
-	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh} {
-		for count := int32(0); count <= 17; count++ {
-			n := network(count)
-			n.Spec.Topology.Type = kind
-			seen := map[edge]bool{}
-			for _, pair := range topologyOf(n).mesh().edges {
-				if seen[pair] || pair.low >= pair.high {
-					t.Fatalf("%s of %d nodes: %v is there twice, or the wrong way round", kind, count, pair)
-				}
-				seen[pair] = true
-			}
-			if want := int(count * (count - 1) / 2); len(seen) != want {
-				t.Fatalf("%s of %d nodes has %d edges, want %d", kind, count, len(seen), want)
+// afterAChange lies only once the node has been told something.
+func afterAChange(lie func(any)) func(any) {
+	told := false
+	return func(result any) {
+		told = told || result == nil
+		if told {
+			lie(result)
+		}
+	}
+}
+
+// spied has see called before each round trip with its calls, and after it without.
+func (c *watcher) spied(see func(calls []*rpc.Call)) {
+	c.dial(func(ip netip.Addr, as mesh.Login) (mesh.Node, error) {
+		client, err := mesh.Connect(ip, as)
+		return testworld.Spy{Node: client, See: see}, err
+	})
+}
+
+// noRemovals fails the test if a node is told to remove or to disconnect another.
+func noRemovals(t *testing.T) func(calls []*rpc.Call) {
+	return func(calls []*rpc.Call) {
+		for _, call := range calls {
+			if call.Method == "disconnectnode" || call.Method == "addnode" && call.Params[1] == rpc.Remove {
+				t.Errorf("%s %v", call.Method, call.Params)
 			}
 		}
 	}
 }
 
-func TestSurplusEntriesAreThoseOfOtherNodesOnly(t *testing.T) {
-	nodes := readyNodes(3)
-	ring := mesh{dials: [][]int32{{1}, {2}, {0}}}
-	stranger := netip.MustParseAddr("10.244.0.99")
-	listed := map[netip.Addr]bool{address(0): true, address(1): true, address(2): true, stranger: true}
-	got := surplus(ring, membersOf(nodes), 0, listed)
-	want := changes{remove: []netip.Addr{address(2)}} // not itself, nor a stranger: these are plan's
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
+func TestAControllerThatStopsInTheMiddleIsFollowedByAnother(t *testing.T) {
+	for after := range 6 { // six nodes, of which each is asked by what the first pass wants
+		w := newWorld(t, 6)
+		w.AllReady()
+		w.restartAfter(t, after)
 	}
 }
 
-func TestAnEdgeIsConnectedIfEitherEndDialled(t *testing.T) {
-	nodes := readyNodes(3)
-	nodes[1].peers = map[netip.Addr]bool{address(0): true, address(2): false}
-	nodes[2].peers = map[netip.Addr]bool{address(0): false, address(1): false}
-	total, each := topologyOf(network(3)).mesh().countEdges(nodes) // 0-1 is up, by node 1; of node 0 nothing is known
-	if diff := cmp.Diff(api.Edges{Wanted: 3, Connected: 1}, total); diff != "" {
-		t.Errorf("network, -want +got:\n%s", diff)
-	}
-	want := []api.Edges{{Wanted: 2, Connected: 1}, {Wanted: 2, Connected: 1}, {Wanted: 2}}
-	if diff := cmp.Diff(want, each); diff != "" {
-		t.Errorf("nodes, -want +got:\n%s", diff)
-	}
-}
-
-// bitcoind keeps a connection whose entry is removed, and the thread behind add may sleep for a minute before it dials.
-func TestTheCallsOfChanges(t *testing.T) {
-	todo := changes{dial: []netip.Addr{address(1), address(2)}, nudge: []netip.Addr{address(3)}, remove: []netip.Addr{address(4)}}
-	var got []string
-	for _, call := range todo.calls() {
-		got = append(got, fmt.Sprint(call.Method, call.Params))
-	}
-	want := []string{
-		"addnode[10.244.0.14 remove]", "disconnectnode[10.244.0.14]",
-		"addnode[10.244.0.13 onetry]",
-		"addnode[10.244.0.11 onetry]", "addnode[10.244.0.11 add]",
-		"addnode[10.244.0.12 onetry]", "addnode[10.244.0.12 add]",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestNoBatchIsLong(t *testing.T) {
-	addresses := func(from, to int) (all []netip.Addr) {
-		for i := from; i < to; i++ {
-			all = append(all, address(i))
+// restartAfter stops a controller after so many round trips, and has another one start, while the first may still wait for
+// answers.
+func (w *world) restartAfter(t *testing.T, after int) {
+	t.Helper()
+	first, second := w.controller(t), w.controller(t)
+	var trips atomic.Int32
+	stopped := make(chan struct{})
+	stop := sync.OnceFunc(func() { close(stopped) })
+	removals := noRemovals(t)
+	first.spied(func(calls []*rpc.Call) {
+		removals(calls)
+		if calls != nil && int(trips.Add(1)) > after {
+			stop()
 		}
-		return all
+	})
+	second.spied(removals)
+	first.once(w)
+	<-stopped
+	var stopping sync.WaitGroup
+	stopping.Go(first.stop)
+	result := second.rest(t, w)
+	stopping.Wait()
+	w.holds(t, result)
+	if t.Failed() {
+		t.Fatalf("stopped after %d round trips", after)
 	}
-	for name, todo := range map[string]changes{
-		"dials":           {dial: addresses(0, 40)},
-		"nudges":          {nudge: addresses(0, 40)},
-		"removals":        {remove: addresses(0, 40)},
-		"all of them":     {dial: addresses(0, 40), nudge: addresses(40, 60), remove: addresses(60, 150)},
-		"none are no one": {},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var got changes
-			for batch := range todo.batches() {
-				if dials := len(batch.dial) + len(batch.nudge); dials > changesPerBatch || len(batch.remove) > changesPerBatch || batch.none() {
-					t.Errorf("a batch of %d dials and %d removals", dials, len(batch.remove))
+}
+
+func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
+	for after := range 8 {
+		w := newWorld(t, 4)
+		w.AllReady()
+		c := w.controller(t)
+		c.rest(t, w)
+		var sights atomic.Int32
+		c.spied(func([]*rpc.Call) {
+			if int(sights.Add(1)) == after+1 { // before or after one of the four round trips
+				if err := w.Fakes[1].Restart(); err != nil {
+					t.Error(err)
 				}
-				got.add(batch)
 			}
-			if diff := cmp.Diff(todo, got, cmp.AllowUnexported(changes{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-				t.Errorf("all batches together (-want +got):\n%s", diff)
+		})
+		w.Advance(time.Minute)
+		c.pass(t, w)
+		w.Ready(1)
+		if o, _ := c.pass(t, w); w.Net.Edges() != 6 {
+			t.Errorf("restarted at %d: %d pairs connected, the status says %d are not", after, w.Net.Edges(), o.unconnected())
+		}
+		w.holds(t, c.rest(t, w))
+	}
+}
+
+func TestAPodThatFlapsConcernsItsNeighboursOnly(t *testing.T) {
+	w := newWorld(t, 6)
+	w.Network.Spec.Topology.Type = api.TopologyRing
+	w.AllReady()
+	c := w.controller(t)
+	c.options.Resync = 24 * time.Hour
+	c.rest(t, w)
+	before := w.Trips()
+	const flaps = 10
+	for range flaps {
+		delete(w.Up, 2)
+		c.pass(t, w)
+		w.Ready(2)
+		c.pass(t, w)
+		w.Advance(time.Second)
+	}
+	// Node 1, which dials it, is asked whether they are connected still, when it goes and when it is back.
+	w.Asked(t, before, 0, 2*flaps, flaps, 0, 0, 0)
+	w.holds(t, c.rest(t, w))
+}
+
+func TestTwoControllersAtOnceDoNoHarm(t *testing.T) {
+	w := newWorld(t, 12)
+	controllers := []*watcher{w.controller(t), w.controller(t)}
+	for _, c := range controllers {
+		c.spied(noRemovals(t))
+	}
+	for ordinal := range w.Fakes {
+		w.Ready(ordinal)
+		if ordinal == 7 {
+			w.Restart(t, 3)
+		}
+		var group sync.WaitGroup
+		for _, c := range controllers {
+			group.Go(func() { c.pass(t, w) })
+		}
+		group.Wait()
+	}
+	for _, c := range controllers {
+		w.holds(t, c.rest(t, w))
+	}
+}
+
+func TestAChangeOfTopologyNeverSplitsTheNetwork(t *testing.T) {
+	for _, nodes := range []int{2, 3, 5, 10, 20} {
+		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
+			w := newWorld(t, nodes)
+			w.Network.Spec.Topology.Type = api.TopologyFullMesh
+			w.AllReady()
+			c := w.controller(t)
+			c.rest(t, w)
+			var sights, splits atomic.Int32
+			look := func() {
+				sights.Add(1)
+				if w.Net.Parts() != 1 {
+					splits.Add(1)
+				}
+			}
+			c.spied(func([]*rpc.Call) { look() })
+			var done atomic.Bool
+			var watching sync.WaitGroup
+			watching.Go(func() {
+				for ; !done.Load(); time.Sleep(100 * time.Microsecond) { // else it keeps the nodes from their work
+					look()
+				}
+			})
+			defer watching.Wait()
+			defer done.Store(true)
+			for _, kind := range []api.TopologyType{
+				api.TopologyRing, api.TopologyStar, api.TopologySparse, api.TopologyAuto, api.TopologyStar, api.TopologyRing,
+				api.TopologyAuto, api.TopologyRing, api.TopologySparse, api.TopologyFullMesh, api.TopologyStar, api.TopologyAuto, api.TopologyFullMesh,
+			} {
+				w.Network.Spec.Topology.Type = kind
+				w.holds(t, c.rest(t, w))
+				if t.Failed() {
+					t.Fatalf("after the change to %s", kind)
+				}
+			}
+			if splits.Load() > 0 {
+				t.Errorf("the network was split %d of the %d times that it was looked at", splits.Load(), sights.Load())
 			}
 		})
 	}
 }
 
-// BenchmarkPlanOfAThousandNodes plans a network from nothing: who dials whom, and the changes of each node.
-func BenchmarkPlanOfAThousandNodes(b *testing.B) {
-	nodes := readyNodes(1000)
-	for i := range nodes {
-		nodes[i].ip = netip.AddrFrom4([4]byte{10, 244, byte(i / 250), byte(i%250 + 1)})
+func TestAnEdgeThatTheTopologyWantsTheOtherWayRoundIsKeptUntilThatIsUp(t *testing.T) {
+	w := newWorld(t, 1, testworld.Full)
+	w.Add(t)
+	w.Network.Spec.Nodes, w.Network.Spec.Topology.Type = 2, api.TopologyRing // 0 dials 1
+	w.AllReady()
+	c := w.controller(t)
+	c.rest(t, w)
+	w.Network.Spec.Topology.Type = api.TopologyStar // 1 dials 0, which has no room
+	c.during(t, w, 2*time.Minute)
+	if w.Net.Parts() != 1 {
+		t.Error("the network was split")
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		m, members := topologyOf(network(1000)).mesh(), membersOf(nodes)
-		for i := range nodes {
-			if plan(m, nodes, members, int32(i), nil).none() && i > 0 {
-				b.Fatalf("node %d has nobody to dial", i)
-			}
-		}
+}
+
+func TestOldReportsSplitNoNetwork(t *testing.T) {
+	w := newWorld(t, 5)
+	w.Network.Spec.Topology.Type = api.TopologyFullMesh
+	w.AllReady()
+	c := w.controller(t)
+	c.rest(t, w)
+	w.Advance(time.Second)
+	// The full mesh has all dials of the ring, but one of them has been lost, and the controller doesn't know.
+	w.Call(t, 1, rpc.DisconnectNodeCall(w.IPs[2].String()))
+	w.Network.Spec.Topology.Type = api.TopologyRing
+	c.spied(noRemovals(t))
+	c.pass(t, w)
+	c.dial(mesh.Connect)
+	w.holds(t, c.rest(t, w))
+}
+
+// bitcoind takes no second entry for the same address and port.
+func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
+	w := newWorld(t, 4)
+	w.Network.Spec.Topology.Type = api.TopologyFullMesh
+	var own []string
+	for _, ip := range w.IPs[1:] {
+		own = append(own, netip.AddrPortFrom(ip, api.P2PPort).String())
+		w.Call(t, 0, rpc.AddNodeCall(own[len(own)-1], rpc.Add))
+	}
+	w.AllReady()
+	c := w.controller(t)
+	if o := c.rest(t, w); o.unconnected() != 0 || w.Net.Edges() != 6 {
+		t.Errorf("%d pairs are not connected, %d really are", o.unconnected(), w.Net.Edges())
+	}
+	before := w.Trips()
+	for range 10 {
+		c.pass(t, w)
+	}
+	w.Asked(t, before, 0, 0, 0, 0)
+
+	w.Network.Spec.Topology.Type = api.TopologyRing // which does not want 0-2
+	c.rest(t, w)
+	w.Network.Spec.Nodes = 3
+	w.Fakes[3].Stop()
+	c.rest(t, w)
+	if got := w.Fakes[0].Added(); !slices.Equal(got, own) {
+		t.Errorf("it lists %v, want %v", got, own)
 	}
 }

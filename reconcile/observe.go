@@ -17,32 +17,36 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// node is one wanted node of a network: what the cluster says of it, and after the mesh step what it says itself.
+// node is one wanted node of a network: what the cluster says of it, and what it said itself.
 type node struct {
 	ordinal int32
 	name    string
-	// ip is the zero Addr if there is no pod, or none with an address that we may dial.
-	ip netip.Addr
+	// self is the node's present incarnation. Its IP is the zero Addr if there is no pod, or none with an address that we may
+	// dial; the rest is zero if the node isn't ready.
+	self mesh.Incarnation
 	// accepts and fingerprint are what the pod was made with: the generations of credentials, and of which key; nil and
 	// empty if it doesn't tell.
-	accepts     generations
+	accepts     credentials.Generations
 	fingerprint string
-	// as is how the controller is let in by the node's bitcoind; zero if it isn't.
-	as credentials
+	// login is how the controller is let in by the node's bitcoind; zero if it isn't.
+	login mesh.Login
 	// ready nodes are dialled and asked. A node that isn't stays in the others' lists.
 	ready bool
-	// run is zero if the node isn't ready.
-	run nodeRun
 	// revision is that of the pod template which the pod was made from; empty if there is no pod.
 	revision string
 	// downSince is since when the pod is not ready, of one that shuts down from the end of its grace period on; zero if it
 	// is, or if there is none.
 	downSince time.Time
-	// answer is what the node said last.
-	answer
+	// view is what this incarnation said last.
+	view mesh.View
+	// awaited: it has not answered yet, and still has time to.
+	awaited bool
 	// reason and message say what is wrong, if anything.
 	reason  api.NodeReason
 	message string
@@ -59,11 +63,11 @@ func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet that
 // belongs to this very network, nil if there is none: anybody may give a pod a name.
-func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, known *memory) ([]node, error) {
+func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, state *networkState) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
-		nodes[i] = node{ordinal: ordinal, name: podName(n, ordinal), reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
+		nodes[i] = node{ordinal: ordinal, name: children.PodName(n, ordinal), reason: api.ReasonPodMissing, message: "pod not created yet"}
 	}
 	if parent == nil {
 		return nodes, nil
@@ -73,14 +77,14 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 		return nil, fmt.Errorf("find pods of %s: %w", parent.GetName(), err)
 	}
 	for _, object := range found {
-		ordinal, ok := podOrdinal(n, object.GetName())
+		ordinal, ok := children.PodOrdinal(n, object.GetName())
 		if !ok || ordinal >= n.Spec.Nodes { // leaving: no longer a node of the network
 			continue
 		}
-		if nodes[ordinal], err = known.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
+		if nodes[ordinal], err = state.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
 			return nil, err
 		}
-		if why := c.caches.notItsOwn(object, nodes[ordinal].ip, c.options.APIServer); why != "" {
+		if why := c.caches.addressProblem(object, nodes[ordinal].self.IP, c.options.APIServer); why != "" {
 			nodes[ordinal].refuse(why)
 		}
 	}
@@ -89,8 +93,8 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 
 // observed is the node as its pod has it. A pod that has not changed since the last pass is not converted again: a thousand
 // of them take longer than all else in a pass.
-func (known *memory) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
-	before, version := known.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
+func (state *networkState) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
+	before, version := state.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
 	if before.podVersion == version {
 		return before.node, nil
 	}
@@ -99,7 +103,7 @@ func (known *memory) observed(pod *unstructured.Unstructured, of node, allowLoop
 		return of, err
 	}
 	observePod(&of, typed, allowLoopback)
-	known.pods[of.ordinal] = observedPod{version, of}
+	state.pods[of.ordinal] = observedPod{version, of}
 	return of, nil
 }
 
@@ -115,33 +119,45 @@ type podVersion struct {
 }
 
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
-	made := recordOf(pod.Annotations)
-	to.accepts, to.fingerprint = made.generations, made.fingerprint
+	to.fingerprint, to.accepts = credentials.ReadAnnotations(pod.Annotations)
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
-			to.refuse(noPodAddress(pod.Status.PodIP))
+			to.refuse(notOfPodNetwork(pod.Status.PodIP))
 			return
 		}
-		to.ip = ip
+		to.self.IP = ip
 	}
 	switch {
 	case pod.DeletionTimestamp != nil:
-		to.reason, to.message = api.ReasonPodTerminating, "the pod is shutting down"
+		to.reason, to.message = api.ReasonPodTerminating, "pod is shutting down"
 		to.downSince = pod.DeletionTimestamp.Time
-	case !to.ip.IsValid() || !podReady(pod):
-		to.reason, to.message = api.ReasonPodNotReady, whyNotReady(pod)
+	case !to.self.IP.IsValid() || !podReady(pod):
+		to.reason, to.message = api.ReasonPodNotReady, notReadyMessage(pod)
 		to.downSince = notReadySince(pod)
 	default:
 		to.ready, to.reason, to.message = true, "", ""
-		to.run = nodeRunOf(pod, to.ip)
+		to.self = incarnationOf(pod, to.self.IP)
 	}
+}
+
+func incarnationOf(pod *corev1.Pod, ip netip.Addr) mesh.Incarnation {
+	self := mesh.Incarnation{Pod: pod.UID, IP: ip}
+	if ready := readyCondition(pod); ready != nil {
+		self.ReadySince = ready.LastTransitionTime.Unix()
+	}
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.Name == children.Container {
+			self.Container = status.ContainerID
+		}
+	}
+	return self
 }
 
 // refuse takes the node's address from it: it is neither dialled nor left in the others' lists.
 func (n *node) refuse(message string) {
-	n.ip, n.ready, n.run = netip.Addr{}, false, nodeRun{}
+	n.self, n.ready = mesh.Incarnation{}, false
 	n.reason, n.message = api.ReasonAddressRefused, message
 }
 
@@ -150,32 +166,32 @@ func ended(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// notItsOwn says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a pod's address by
+// addressProblem says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a pod's address by
 // what is cached is dialled: that of another Service, or of a machine where no other node runs. It takes somebody who
 // listens there at the port of bitcoind's RPC, and what comes is this network's own password, which is of no use elsewhere.
-func (c *caches) notItsOwn(pod metav1.Object, ip, apiServer netip.Addr) string {
+func (c *caches) addressProblem(pod metav1.Object, ip, apiServer netip.Addr) string {
 	if !ip.IsValid() {
 		return ""
 	}
 	// Its own machine's address proves nothing: where each pod has a machine to itself, as on AWS Fargate, both are one. And
 	// whoever forges its status could forge that, too, but not what others say.
-	if ip == apiServer || firstOther(pod, c.tenants(ip)) != "" {
-		return noPodAddress(ip.String())
+	if ip == apiServer || firstOtherPod(pod, c.podsOnHost(ip)) != "" {
+		return notOfPodNetwork(ip.String())
 	}
 	// Which one lies can't be told: whoever may write the status of one pod could have us take another network's node for
 	// this one's.
-	if rival := firstOther(pod, c.claimants(ip)); rival != "" {
+	if rival := firstOtherPod(pod, c.podsWithIP(ip)); rival != "" {
 		return fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, ip)
 	}
 	return ""
 }
 
-func noPodAddress(ip string) string {
+func notOfPodNetwork(ip string) string {
 	return fmt.Sprintf("the pod's address %q is not one of the pod network", ip)
 }
 
-// firstOther names the first of the pods that is not this one; "" if there is none.
-func firstOther(pod metav1.Object, among []*unstructured.Unstructured) string {
+// firstOtherPod names the first of the pods that is not this one; "" if there is none.
+func firstOtherPod(pod metav1.Object, among []*unstructured.Unstructured) string {
 	first := ""
 	for _, other := range among {
 		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.GetUID() && (first == "" || name < first) {
@@ -216,13 +232,13 @@ func notReadySince(pod *corev1.Pod) time.Time {
 	return pod.CreationTimestamp.Time
 }
 
-// whyNotReady has the words of the kubelet, of bitcoind or of the scheduler if they gave any.
-func whyNotReady(pod *corev1.Pod) string {
+// notReadyMessage has the words of the kubelet, of bitcoind or of the scheduler if they gave any.
+func notReadyMessage(pod *corev1.Pod) string {
 	if ended(pod.Status.Phase) {
-		return "the pod has ended and is to be replaced"
+		return "pod has ended and will be replaced"
 	}
 	for _, status := range pod.Status.ContainerStatuses {
-		if why := whyNotUp(status); why != "" {
+		if why := containerMessage(status); why != "" {
 			return why
 		}
 	}
@@ -234,9 +250,9 @@ func whyNotReady(pod *corev1.Pod) string {
 	return "bitcoind does not answer yet"
 }
 
-// whyNotUp says what keeps a container from coming up, "" if nothing does. One that ends again and again has the same words
+// containerMessage says what keeps a container from coming up, "" if nothing does. One that ends again and again has the same words
 // whether it has just ended, waits to be started or has been: each difference would cost a write.
-func whyNotUp(status corev1.ContainerStatus) string {
+func containerMessage(status corev1.ContainerStatus) string {
 	waiting := status.State.Waiting
 	if status.Ready || status.Started != nil && *status.Started {
 		return ""
@@ -247,7 +263,7 @@ func whyNotUp(status corev1.ContainerStatus) string {
 	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
 		if end := state.Terminated; end != nil {
 			text := fmt.Sprintf("%s has ended (%s, exit code %d) and is started again", status.Name, end.Reason, end.ExitCode)
-			if words := lastWords(end.Message); words != "" {
+			if words := lastLogLine(end.Message); words != "" {
 				text += ": " + words
 			}
 			return text
@@ -259,15 +275,15 @@ func whyNotUp(status corev1.ContainerStatus) string {
 	return ""
 }
 
-// wordsLimit is in bytes; every node's words are in the status.
-const wordsLimit = 300
+// maxLogBytes is in bytes; every node's words are in the status.
+const maxLogBytes = 300
 
 // logTime is what bitcoind begins a line with.
 var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ (\[error\] )?`)
 
-// lastWords are the errors among the lines that a container's log ended with, else its last line, all as one line that
+// lastLogLine are the errors among the lines that a container's log ended with, else its last line, all as one line that
 // anybody may print. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
-func lastWords(log string) string {
+func lastLogLine(log string) string {
 	var failed []string
 	last := ""
 	for line := range strings.Lines(strings.ToValidUTF8(log, "")) {
@@ -288,7 +304,7 @@ func lastWords(log string) string {
 	if failed != nil {
 		last = strings.Join(failed, "; ")
 	}
-	if excess := len(last) - wordsLimit; excess > 0 {
+	if excess := len(last) - maxLogBytes; excess > 0 {
 		last = "..." + strings.ToValidUTF8(last[excess:], "") // the cut may go through a character
 	}
 	return last

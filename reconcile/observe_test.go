@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 func TestObservePod(t *testing.T) {
@@ -26,7 +28,7 @@ func TestObservePod(t *testing.T) {
 	}
 	ready := func(ip string) node {
 		address := netip.MustParseAddr(ip)
-		return node{ip: address, ready: true, run: nodeRun{pod: "1", container: "b", ip: address, readySince: 7}}
+		return node{ready: true, self: mesh.Incarnation{Pod: "1", Container: "b", IP: address, ReadySince: 7}}
 	}
 	with := func(pod *corev1.Pod, change func(*corev1.Pod)) *corev1.Pod { change(pod); return pod }
 
@@ -45,11 +47,11 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that shuts down isn't dialled, but keeps its place in the lists": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "the pod is shutting down"},
+			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "pod is shutting down"},
 		},
 		"neither is a pod that isn't ready": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
-			want: node{ip: netip.MustParseAddr("10.244.0.7"), downSince: time.Unix(7, 0), reason: api.ReasonPodNotReady, message: "bitcoind does not answer yet"},
+			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(7, 0), reason: api.ReasonPodNotReady, message: "bitcoind does not answer yet"},
 		},
 		"a pod without an address says what it waits for": {
 			pod: &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
@@ -118,7 +120,7 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that has ended has no address any more": {
 			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
-			want: node{reason: api.ReasonPodNotReady, message: "the pod has ended and is to be replaced", downSince: time.Unix(7, 0)},
+			want: node{reason: api.ReasonPodNotReady, message: "pod has ended and will be replaced", downSince: time.Unix(7, 0)},
 		},
 		"and that of a pod on the host network": {
 			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
@@ -128,7 +130,7 @@ func TestObservePod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := node{reason: api.ReasonPodMissing}
 			observePod(&got, row.pod, row.loopback)
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, credentials{}, answer{}, nodeRun{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, mesh.View{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -164,9 +166,9 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
 				{Name: "sidecar", Ready: true, State: running, LastTerminationState: ended(2, "Error", "not bitcoind's")},
-				{Name: container, State: row.now, LastTerminationState: row.last, Started: &row.started},
+				{Name: children.Container, State: row.now, LastTerminationState: row.last, Started: &row.started},
 			}}}
-			if got := whyNotReady(pod); got != row.want {
+			if got := notReadyMessage(pod); got != row.want {
 				t.Errorf("%s\nwant %s", got, row.want)
 			}
 		})
@@ -183,11 +185,11 @@ func TestLastWords(t *testing.T) {
 		"one that the log level told": {"2026-11-22T17:37:10Z [error] Unable to bind\nError: Failed to listen on any port.\n2026-11-22T17:37:10Z Shutdown: done", "Unable to bind; Error: Failed to listen on any port."},
 		"an assertion":                {"2026-11-22T17:37:10Z msghand thread start\nbitcoind: net.cpp:1: Assertion `x' failed.\n", "bitcoind: net.cpp:1: Assertion `x' failed."},
 		"colours, bells and worse":    {"Error:\a \x1b[31mred\x1b[0m \u202e\xff\n", "Error:   [31mred [0m"},
-		"far too many":                {"Error: " + strings.Repeat("é", 400), "..." + strings.Repeat("é", wordsLimit/2)},
-		"too many, cut in the middle": {"Error: " + strings.Repeat("é", 400) + "x", "..." + strings.Repeat("é", wordsLimit/2-1) + "x"},
+		"far too many":                {"Error: " + strings.Repeat("é", 400), "..." + strings.Repeat("é", maxLogBytes/2)},
+		"too many, cut in the middle": {"Error: " + strings.Repeat("é", 400) + "x", "..." + strings.Repeat("é", maxLogBytes/2-1) + "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := lastWords(row.log); got != row.want {
+			if got := lastLogLine(row.log); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
@@ -244,7 +246,7 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			liar := pod("liar", row.ip, row.machine)
 			fill(t, c, pods, liar)
-			if got := c.notItsOwn(liar, podAddress(liar), netip.MustParseAddr("10.96.0.1")); got != row.want {
+			if got := c.addressProblem(liar, podAddress(liar), netip.MustParseAddr("10.96.0.1")); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
@@ -252,7 +254,7 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 	for _, ip := range []string{"10.244.0.3", ""} {
 		liar := pod("liar", ip, "172.18.0.2")
 		fill(t, c, pods, liar)
-		if got := c.notItsOwn(liar, podAddress(liar), netip.Addr{}); got != "" {
+		if got := c.addressProblem(liar, podAddress(liar), netip.Addr{}); got != "" {
 			t.Errorf("the address %q, where the apiserver has a name: %s", ip, got)
 		}
 	}
@@ -280,7 +282,7 @@ func TestTheFirstOtherPod(t *testing.T) {
 		"of several, in whatever order it is": {[]*unstructured.Unstructured{claimant("a", "y", "2"), claimant("c", "x", "1"), self}, "a/y"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := firstOther(pod, row.among); got != row.want {
+			if got := firstOtherPod(pod, row.among); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
@@ -298,11 +300,11 @@ func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
 	for range 20 { // in whichever order they are found
 		c := &Controller{caches: unwatched(t)}
 		fill(t, c.caches, pods, podOf("honest", "10.0.0.2", "Running"), elsewhere)
-		nodes, err := c.observe(n, setOf("honest"), &memory{pods: map[int32]observedPod{}})
+		nodes, err := c.observe(n, setOf("honest"), &networkState{pods: map[int32]observedPod{}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := nodes[0].ip.String(); got != "10.0.0.2" {
+		if got := nodes[0].self.IP.String(); got != "10.0.0.2" {
 			t.Fatalf("the node has the address %s", got)
 		}
 	}

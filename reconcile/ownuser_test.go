@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
@@ -16,68 +15,8 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
-
-func TestWhatASecretMayHold(t *testing.T) {
-	const strong = "a-long-enough-password"
-	for name, row := range map[string]struct{ user, password, want string }{ // want: "" if it may
-		"the series' example":             {"bc-user", "bc-password", ""},
-		"all that a name may have":        {"A.b_c-9", strong, ""},
-		"a name of 64 letters":            {strings.Repeat("a", 64), strong, ""},
-		"a password of one letter":        {"u", "x", ""},
-		"a colon in the password":         {"u", "a:b:c", ""},
-		"a dollar, a hash, a space in it": {"u", "$ # = ", ""},
-		"letters of any script":           {"u", "пароль", ""},
-		"bytes that are no letters":       {"u", "\xff\xfe", ""},
-		"the longest password":            {"u", strings.Repeat("x", 1024), ""},
-
-		"a name of 65 letters":         {strings.Repeat("a", 65), strong, "BC_RPC_USER must have 1 to 64 letters"},
-		"a colon in the name":          {"a:b", strong, "BC_RPC_USER must have"},
-		"a line feed in the name":      {"a\nrpcauth=x", strong, "BC_RPC_USER must have"},
-		"a line feed after the name":   {"u\n", strong, "such as a line feed at its end"},
-		"a dollar in the name":         {"a$b", strong, "BC_RPC_USER must have"},
-		"a comment in the name":        {"a#b", strong, "BC_RPC_USER must have"},
-		"a space in the name":          {"a b", strong, "BC_RPC_USER must have"},
-		"an empty name":                {"", strong, "BC_RPC_USER is empty"},
-		"the controller's name":        {"bitcoin-controller", strong, "the name of a user that each node has already"},
-		"applications' name":           {"application", strong, "the name of a user that each node has already"},
-		"the cookie's name":            {"__cookie__", strong, "the name of a user that each node has already"},
-		"an empty password":            {"u", "", "BC_RPC_PASSWORD is empty"},
-		"a line feed after a password": {"u", strong + "\n", "BC_RPC_PASSWORD holds a control character"},
-		"a zero byte in a password":    {"u", "a\x00b", "BC_RPC_PASSWORD holds a control character"},
-		"a delete in a password":       {"u", "a\x7fb", "BC_RPC_PASSWORD holds a control character"},
-		"a password that is too long":  {"u", strings.Repeat("x", 1025), "BC_RPC_PASSWORD has more than 1024 bytes"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			encoded := func(text string) any { return base64.StdEncoding.EncodeToString([]byte(text)) }
-			user, password, err := ownUserOf(map[string]any{ownUserKey: encoded(row.user), ownPasswordKey: encoded(row.password)})
-			switch {
-			case row.want == "" && (err != nil || user != row.user || password != row.password):
-				t.Errorf("%q, %q, %v", user, password, err)
-			case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
-				t.Errorf("the error is %v, want %q", err, row.want)
-			case err != nil && row.password != "" && strings.Contains(err.Error(), row.password):
-				t.Errorf("the error tells the password: %v", err)
-			}
-		})
-	}
-	for name, row := range map[string]struct {
-		data map[string]any
-		want string
-	}{
-		"nothing":             {nil, "it has no key BC_RPC_USER"},
-		"no user":             {map[string]any{ownPasswordKey: "eA=="}, "it has no key BC_RPC_USER"},
-		"no password":         {map[string]any{ownUserKey: "eA=="}, "it has no key BC_RPC_PASSWORD"},
-		"what isn't base64":   {map[string]any{ownUserKey: "eA==", ownPasswordKey: "?"}, "BC_RPC_PASSWORD is not in base64"},
-		"another kind of key": {map[string]any{"user": "eA==", "password": "eA=="}, "it has no key BC_RPC_USER"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if _, _, err := ownUserOf(row.data); err == nil || err.Error() != row.want {
-				t.Errorf("the error is %v, want %q", err, row.want)
-			}
-		})
-	}
-}
 
 // What becomes of an own user when its Secret is read once more, and again an audit later.
 func TestWhatBecomesOfAnOwnUser(t *testing.T) {
@@ -87,7 +26,7 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 		return func() (*corev1.Secret, error) {
 			return &corev1.Secret{
 				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "own"},
-				Data: map[string][]byte{ownUserKey: []byte("bc-user"), ownPasswordKey: []byte(word)},
+				Data: map[string][]byte{credentials.UserKey: []byte("bc-user"), credentials.PasswordKey: []byte(word)},
 			}, nil
 		}
 	}
@@ -104,20 +43,42 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 		want    []string
 		words   string // of what the user is told in the end
 	}{
-		"it is as it was":                            {answers: reads{holding(password), holding(password)}, want: []string{old, old}},
-		"it has another password":                    {answers: reads{holding("a-new-long-password")}, want: []string{now}},
-		"it was deleted":                             {answers: reads{gone, gone, gone}, want: []string{old, none, none}, words: "Secret own does not exist: create it"},
-		"it is replaced":                             {answers: reads{gone, holding("a-new-long-password")}, want: []string{old, now}},
-		"it was deleted a moment ago":                {answers: reads{gone}, want: []string{old}, words: "if it stays so, nodes restart without the user that it gave before"},
-		"it holds no password any more":              {answers: reads{holding(""), holding("")}, want: []string{old, none}, words: "BC_RPC_PASSWORD is empty"},
-		"it is emptied, then deleted":                {answers: reads{holding(""), gone}, want: []string{old, none}, words: "does not exist"},
-		"it may not be read":                         {answers: reads{forbidden, forbidden, forbidden}, want: []string{old, old, old}, words: "until then the user that it gave before is still let in: remove spec.secret to end that"},
-		"the apiserver is busy":                      {answers: reads{busy, busy, busy}, want: []string{old, old, old}, words: "read Secret default/own"},
-		"deleted, with the rule that let it be read": {answers: reads{gone, forbidden, gone}, want: []string{old, old, old}, words: "if it stays so"},
-		"another one, that may not be read":          {renamed: true, answers: reads{forbidden}, want: []string{none}, words: "the controller may not read Secret own. Allow it"},
-		"another one, that doesn't exist":            {renamed: true, answers: reads{gone}, want: []string{none}, words: "Secret own does not exist: create it"},
-		"another one, and the apiserver is busy":     {renamed: true, answers: reads{busy}, want: []string{none}, words: "read Secret default/own"},
-		"another one of the same user and password":  {renamed: true, answers: reads{holding(password)}, want: []string{old}},
+		"it is as it was":         {answers: reads{holding(password), holding(password)}, want: []string{old, old}},
+		"it has another password": {answers: reads{holding("a-new-long-password")}, want: []string{now}},
+		"it was deleted": {
+			answers: reads{gone, gone, gone}, want: []string{old, none, none}, words: "Secret own does not exist: create it",
+		},
+		"it is replaced": {answers: reads{gone, holding("a-new-long-password")}, want: []string{old, now}},
+		"it was deleted a moment ago": {
+			answers: reads{gone}, want: []string{old}, words: "if it stays so, nodes restart without the user that it gave before",
+		},
+		"it holds no password any more": {
+			answers: reads{holding(""), holding("")}, want: []string{old, none}, words: "BC_RPC_PASSWORD is empty",
+		},
+		"it is emptied, then deleted": {
+			answers: reads{holding(""), gone}, want: []string{old, none}, words: "does not exist",
+		},
+		"it may not be read": {
+			answers: reads{forbidden, forbidden, forbidden}, want: []string{old, old, old}, words: "until then the user that it gave before is still let in: remove spec.secret to end that",
+		},
+		"the apiserver is busy": {
+			answers: reads{busy, busy, busy}, want: []string{old, old, old}, words: "read Secret default/own",
+		},
+		"deleted, with the rule that let it be read": {
+			answers: reads{gone, forbidden, gone}, want: []string{old, old, old}, words: "if it stays so",
+		},
+		"another one, that may not be read": {
+			renamed: true, answers: reads{forbidden}, want: []string{none}, words: "the controller may not read Secret own. Allow it",
+		},
+		"another one, that doesn't exist": {
+			renamed: true, answers: reads{gone}, want: []string{none}, words: "Secret own does not exist: create it",
+		},
+		"another one, and the apiserver is busy": {
+			renamed: true, answers: reads{busy}, want: []string{none}, words: "read Secret default/own",
+		},
+		"another one of the same user and password": {
+			renamed: true, answers: reads{holding(password)}, want: []string{old},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
@@ -137,26 +98,26 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 				n.Spec.Secret = "another"
 			}
 			answer = holding(password)
-			before, err := c.ownLine(t.Context(), n, testKey, "", &memory{})
+			before, err := c.ownUser(t.Context(), n, testKey, nil, &networkState{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := testKey.access(n, generations{1}, before, 1)
+			recorded := before
 			n.Spec.Secret = "own"
-			var known memory // of a controller that was restarted
+			var known networkState // of a controller that was restarted
 			for i, want := range row.want {
 				answer = row.answers[i]
 				passing.SetTime(passing.Now().Add(27 * time.Second))
-				var line string
-				line, err = c.ownLine(t.Context(), n, testKey, testKey.keptLine(n, configMap(n, a), statefulSet(n, "image", 0, a)), &known)
-				got := map[string]string{before: old, "": none}[line]
-				if got == "" {
-					got = now
+				recorded, err = c.ownUser(t.Context(), n, testKey, recorded, &known)
+				got := now
+				if recorded == nil {
+					got = none
+				} else if recorded.RPCAuth == before.RPCAuth {
+					got = old
 				}
 				if got != want {
 					t.Fatalf("reading %d: the user is %s, want %s", i, got, want)
 				}
-				a = testKey.access(n, generations{1}, line, 1)
 			}
 			if (err == nil) != (row.words == "") || err != nil && !strings.Contains(err.Error(), row.words) {
 				t.Errorf("%v, want %q", err, row.words)
@@ -168,24 +129,26 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 // What was read is good for an audit's time, but not for another network, spec or key.
 func TestWhenASecretIsReadAgain(t *testing.T) {
 	for name, row := range map[string]struct {
-		change func(n *api.Network, key *masterKey)
+		change func(n *api.Network, key *credentials.Key)
 		reads  int
 	}{
-		"nothing has changed": {func(*api.Network, *masterKey) {}, 1},
-		"another spec":        {func(n *api.Network, _ *masterKey) { n.Generation++ }, 2},
-		"another network":     {func(n *api.Network, _ *masterKey) { n.UID = "another" }, 2},
-		"another key":         {func(_ *api.Network, key *masterKey) { *key = append(masterKey{1}, testKey[1:]...) }, 2},
+		"nothing has changed": {func(*api.Network, *credentials.Key) {}, 1},
+		"another spec":        {func(n *api.Network, _ *credentials.Key) { n.Generation++ }, 2},
+		"another network":     {func(n *api.Network, _ *credentials.Key) { n.UID = "another" }, 2},
+		"another key": {
+			func(_ *api.Network, key *credentials.Key) { *key = append(credentials.Key{1}, testKey[1:]...) }, 2,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
 			c := &Controller{client: client, clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)), options: Options{Resync: 30 * time.Second}}
-			n, key, known := network(1), testKey, memory{}
+			n, key, known := network(1), testKey, networkState{}
 			n.Spec.Secret = "own"
-			if err := c.lookAtOwnUser(t.Context(), n, key, &known); err != nil {
+			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil {
 				t.Fatal(err)
 			}
 			row.change(n, &key)
-			if err := c.lookAtOwnUser(t.Context(), n, key, &known); err != nil || len(client.Actions()) != row.reads {
+			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil || len(client.Actions()) != row.reads {
 				t.Errorf("it was read %d times, want %d (%v)", len(client.Actions()), row.reads, err)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -28,11 +29,11 @@ const (
 	// createdWithin is how long the StatefulSet controller may take to create pods that nobody refuses.
 	createdWithin = 3 * time.Second
 	// clocksDiffer by no more than this: those who write events have another clock than we have.
-	clocksDiffer = time.Minute
+	maxClockSkew = time.Minute
 )
 
-// refusals are what is known of a network's pods that are missing. They may be lost: then the events are read once more.
-type refusals struct {
+// refusedPods are what is known of a network's pods that are missing. They may be lost: then the events are read once more.
+type refusedPods struct {
 	// next is when to read the events, zero while no pod is missing.
 	next time.Time
 	// words are why a pod is missing, by its name; those under "" are of any that is not told of by name.
@@ -42,7 +43,7 @@ type refusals struct {
 }
 
 // explainMissing gives the nodes without a pod the apiserver's words, if it has refused them.
-func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes []node, known *refusals) (err error) {
+func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes []node, refused *refusedPods) (err error) {
 	var missing []*node
 	for i := range nodes {
 		if nodes[i].reason == api.ReasonPodMissing {
@@ -52,28 +53,28 @@ func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes [
 	now := c.clock.Now()
 	switch {
 	case len(missing) == 0:
-		*known = refusals{}
+		*refused = refusedPods{}
 		return nil
-	case known.next.IsZero():
-		known.next = now.Add(createdWithin)
-	case !now.Before(known.next):
-		known.next = now.Add(c.options.Resync)
-		if err := c.readRefusals(ctx, n, missing[0].name, known); err != nil {
+	case refused.next.IsZero():
+		refused.next = now.Add(createdWithin)
+	case !now.Before(refused.next):
+		refused.next = now.Add(c.options.Resync)
+		if err := c.readRefusedPods(ctx, n, missing[0].name, refused); err != nil {
 			return err
 		}
 	}
 	for _, node := range missing {
-		if node.name == known.leaving {
-			node.message = "another pod of that name, which is not this network's, is still shutting down"
+		if node.name == refused.leaving {
+			node.message = "another pod of that name, not this network's, is still shutting down"
 		}
-		if words := known.of(node.name); words != "" {
+		if words := refused.of(node.name); words != "" {
 			node.reason, node.message = api.ReasonPodRefused, words
 		}
 	}
 	return nil
 }
 
-func (r *refusals) of(pod string) string {
+func (r *refusedPods) of(pod string) string {
 	if words, ok := r.words[pod]; ok {
 		return words
 	}
@@ -82,13 +83,13 @@ func (r *refusals) of(pod string) string {
 
 // readRefusals finds out what the StatefulSet controller was answered when it tried to create pods, of which lowest is the
 // first that is missing.
-func (c *Controller) readRefusals(ctx context.Context, n *api.Network, lowest string, known *refusals) error {
-	known.words, known.leaving = nil, ""
-	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
+func (c *Controller) readRefusedPods(ctx context.Context, n *api.Network, lowest string, refused *refusedPods) error {
+	refused.words, refused.leaving = nil, ""
+	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
 	if err != nil || set == nil {
 		return err
 	}
-	if known.words, err = c.toldRefusals(ctx, n, set); err != nil || known.words[lowest] != "" {
+	if refused.words, err = c.refusalEvents(ctx, n, set); err != nil || refused.words[lowest] != "" {
 		return err
 	}
 	// That there is a pod of that name already, it tells nobody. Kubernetes:
@@ -100,18 +101,18 @@ func (c *Controller) readRefusals(ctx context.Context, n *api.Network, lowest st
 	}
 	for i := range list.Items {
 		switch pod := &list.Items[i]; {
-		case controlledBy(pod, set.GetUID()): // which the cache doesn't know yet
+		case children.ControlledBy(pod, set.GetUID()): // which the cache doesn't know yet
 		case pod.GetDeletionTimestamp() != nil:
-			known.leaving = lowest
+			refused.leaving = lowest
 		default:
-			known.words[lowest] = "there is a pod of that name, which does not belong to this network: delete it, or choose another name for the network"
+			refused.words[lowest] = "a pod of that name does not belong to this network: delete it, or choose another name for the network"
 		}
 	}
 	return nil
 }
 
-// toldRefusals reads what the StatefulSet controller tells of.
-func (c *Controller) toldRefusals(ctx context.Context, n *api.Network, set *unstructured.Unstructured) (map[string]string, error) {
+// refusalEvents reads what the StatefulSet controller tells of.
+func (c *Controller) refusalEvents(ctx context.Context, n *api.Network, set *unstructured.Unstructured) (map[string]string, error) {
 	about := fields.Set{"regarding.uid": string(set.GetUID()), "reason": "FailedCreate"}
 	list, err := c.client.Resource(clusterEvents).Namespace(n.Namespace).List(ctx, metav1.ListOptions{FieldSelector: about.String()})
 	if err != nil {
@@ -125,7 +126,7 @@ func (c *Controller) toldRefusals(ctx context.Context, n *api.Network, set *unst
 		}
 		found = append(found, *event)
 	}
-	return refusedWords(found, readyUntil(n).Add(-clocksDiffer)), nil
+	return refusalMessages(found, readyUntil(n).Add(-maxClockSkew)), nil
 }
 
 // readyUntil is until when the network was ready, as its status says; zero if it never was. What was refused before that
@@ -137,9 +138,9 @@ func readyUntil(n *api.Network) time.Time {
 	return time.Time{}
 }
 
-// refusedWords are the latest words for each pod that the events tell of, and under "" the latest of all, from none before
+// refusalMessages are the latest words for each pod that the events tell of, and under "" the latest of all, from none before
 // since. The StatefulSet controller tries one pod first, and the others only if that one was created.
-func refusedWords(told []eventsv1.Event, since time.Time) map[string]string {
+func refusalMessages(told []eventsv1.Event, since time.Time) map[string]string {
 	words, latest := map[string]string{}, map[string]time.Time{}
 	for _, event := range told {
 		at := lastSeen(event)
@@ -174,8 +175,8 @@ func lastSeen(event eventsv1.Event) time.Time {
 	return at
 }
 
-// refusedNow tells of pods that were not refused before.
-func (c *Controller) refusedNow(n *api.Network, after api.NetworkStatus) {
+// reportRefused tells of pods that were not refused before.
+func (c *Controller) reportRefused(n *api.Network, after api.NetworkStatus) {
 	refused := func(status api.NetworkStatus) (first *api.NodeStatus) {
 		for i := range status.Nodes {
 			if status.Nodes[i].Reason == api.ReasonPodRefused {

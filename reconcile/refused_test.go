@@ -74,7 +74,7 @@ func TestWhyPodsAreRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(row.want, refusedWords(row.told, time.Unix(100, 0))); diff != "" {
+			if diff := cmp.Diff(row.want, refusalMessages(row.told, time.Unix(100, 0))); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -96,7 +96,7 @@ func TestWhyPodsAreMissingIsAskedOnceAnAuditAndForgotten(t *testing.T) {
 	caches := unwatched(t)
 	fill(t, caches, statefulSets, setOf("my-network"))
 	c := &Controller{caches: caches, client: client, clock: passing, options: Options{Resync: 30 * time.Second}}
-	var known refusals
+	var refused refusedPods
 	for _, step := range []struct {
 		what  string
 		after time.Duration
@@ -115,9 +115,9 @@ func TestWhyPodsAreMissingIsAskedOnceAnAuditAndForgotten(t *testing.T) {
 		passing.SetTime(passing.Now().Add(step.after))
 		nodes := readyNodes(1)
 		if !step.there {
-			nodes[0] = node{name: "my-network-sts-0", reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
+			nodes[0] = node{name: "my-network-sts-0", reason: api.ReasonPodMissing, message: "pod not created yet"}
 		}
-		if err := c.explainMissing(t.Context(), network(1), nodes, &known); err != nil {
+		if err := c.explainMissing(t.Context(), network(1), nodes, &refused); err != nil {
 			t.Fatal(err)
 		}
 		if nodes[0].reason != step.want || asked != step.asked {

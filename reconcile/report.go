@@ -12,35 +12,35 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-// The least time between two writes of a status that says the same in other numbers, as while pods come up one after the
-// other: it begins with patience and doubles up to mostPatience for as long as nothing else is written.
+// The least time between two writes of a status that says the same in other numbers, as while pods come up one after
+// the other: it begins with patience and doubles up to mostPatience for as long as nothing else is written.
 const (
-	patience     = 2 * time.Second
-	mostPatience = 8 * time.Second
+	minWriteInterval = 2 * time.Second
+	maxWriteInterval = 8 * time.Second
 )
 
 // write is when the status of a network was last written.
 type write struct {
 	at time.Time
-	// patience is how long the next one has to wait that isn't urgent.
-	patience time.Duration
+	// minWriteInterval is how long the next one has to wait that isn't urgent.
+	minWriteInterval time.Duration
 }
 
 // wait returns how long to wait with a write that isn't urgent.
-func (w write) wait(now time.Time) time.Duration { return w.at.Add(w.patience).Sub(now) }
+func (w write) wait(now time.Time) time.Duration { return w.at.Add(w.minWriteInterval).Sub(now) }
 
 // next is a write after this one.
 func (w write) next(now time.Time, urgent bool) write {
-	if !urgent && now.Sub(w.at) < 2*w.patience {
-		return write{at: now, patience: min(2*w.patience, mostPatience)}
+	if !urgent && now.Sub(w.at) < 2*w.minWriteInterval {
+		return write{at: now, minWriteInterval: min(2*w.minWriteInterval, maxWriteInterval)}
 	}
-	return write{at: now, patience: patience}
+	return write{at: now, minWriteInterval: minWriteInterval}
 }
 
 // urgent says whether somebody may be waiting for what changed: the verdict, or the answer to a change of the spec.
@@ -52,36 +52,73 @@ func urgent(before, after api.NetworkStatus) bool {
 
 // report writes the status of the network if it is not what the network says already. A write that can wait is put off:
 // then it returns for how long.
-func (c *Controller) report(ctx context.Context, n *api.Network, f found, known *memory) (later time.Duration, err error) {
+func (c *Controller) report(ctx context.Context, n *api.Network, o observation, state *networkState) (later time.Duration, err error) {
 	now := c.clock.Now()
-	status := statusOf(n, f, now)
+	status := statusOf(n, o, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
+		state.heldSince = time.Time{}
 		return 0, nil
 	}
+	if wait := state.hold(status, o.answersUntil, now); wait > 0 {
+		return wait, nil
+	}
 	urgent := urgent(n.Status, status)
-	if later := known.status.wait(now); later > 0 && !urgent {
+	if later := state.status.wait(now); later > 0 && !urgent {
 		return later, nil
 	}
-	intent, err := statusIntent(n, status)
-	if err != nil {
+	switch err := c.writeStatus(ctx, n, status); {
+	case isStale(err):
+		return firstRetry, nil
+	case err != nil:
 		return 0, err
 	}
-	written, err := c.applier.ApplyStatus(ctx, api.Resource, intent)
-	if apierrors.IsNotFound(err) {
-		return 0, nil // deleted meanwhile
-	}
-	if err != nil {
-		return 0, err
-	}
-	known.status = known.status.next(now, urgent)
-	c.caches.wrote(written, api.Resource)
-	c.logTransition(n, status)
-	c.transitions(n, status)
+	state.status = state.status.next(now, urgent)
 	return 0, nil
 }
 
+// hold returns for how long to hold back a status that answers on their way may change: a second in all, however many nodes
+// take turns. A status that says Ready is not held back.
+func (state *networkState) hold(status api.NetworkStatus, answersUntil, now time.Time) time.Duration {
+	wait := answersUntil.Sub(now)
+	if wait <= 0 || meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) {
+		state.heldSince = time.Time{}
+		return 0
+	}
+	if state.heldSince.IsZero() {
+		state.heldSince = now
+	}
+	if now.Sub(state.heldSince) >= mesh.ResponseTimeout {
+		state.heldSince = time.Time{}
+		return 0
+	}
+	return wait
+}
+
+// isStale says whether a status wasn't written because the network has changed, or has gone, since this pass read it.
+// That is no failure: the next pass reads it as it is.
+func isStale(err error) bool { return apierrors.IsConflict(err) || apierrors.IsNotFound(err) }
+
+// writeStatus writes a status, and has n be as it is then. It fails by a conflict if the network has changed since this
+// pass read it: what was decided about credentials holds only for what was read.
+func (c *Controller) writeStatus(ctx context.Context, n *api.Network, status api.NetworkStatus) error {
+	intent, err := statusIntent(n, status)
+	if err != nil {
+		return err
+	}
+	written, err := c.applier.ApplyStatus(ctx, api.Resource, intent)
+	if err != nil {
+		return err
+	}
+	c.caches.wrote(written, api.Resource)
+	c.logTransition(n, status)
+	c.transitions(n, status)
+	n.Status, n.ResourceVersion = status, written.GetResourceVersion()
+	return nil
+}
+
 // statusIntent is tied to the UID of the network: a network of the same name that came after it must not inherit its
-// status.
+// status. It is tied to the version, too: a controller whose cache is behind must not put back an older record of
+// credentials.
 func statusIntent(n *api.Network, status api.NetworkStatus) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
 	if err != nil {
@@ -91,7 +128,8 @@ func statusIntent(n *api.Network, status api.NetworkStatus) (*unstructured.Unstr
 	intent.SetGroupVersionKind(api.Kind)
 	intent.SetNamespace(n.Namespace)
 	intent.SetName(n.Name)
-	intent.SetUID(types.UID(n.UID))
+	intent.SetUID(n.UID)
+	intent.SetResourceVersion(n.ResourceVersion)
 	return intent, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 func TestWhatIsUrgent(t *testing.T) {
@@ -45,17 +46,46 @@ func TestAWriteThatCanWaitWaits(t *testing.T) {
 	}
 	waits(0)
 	last = last.next(now, true)
-	for _, want := range []time.Duration{patience, 2 * patience, mostPatience, mostPatience} {
+	for _, want := range []time.Duration{minWriteInterval, 2 * minWriteInterval, maxWriteInterval, maxWriteInterval} {
 		waits(want)
 		now = now.Add(want)
 		waits(0)
 		last = last.next(now, false)
 	}
-	now = now.Add(mostPatience / 2)
-	waits(mostPatience / 2)
+	now = now.Add(maxWriteInterval / 2)
+	waits(maxWriteInterval / 2)
 	last = last.next(now, true)
-	waits(patience)
+	waits(minWriteInterval)
 	now = now.Add(time.Hour)
 	last = last.next(now, false)
-	waits(patience)
+	waits(minWriteInterval)
+}
+
+func TestAStatusThatAnswersMayChangeIsHeldBack(t *testing.T) {
+	saying := func(ready metav1.ConditionStatus) api.NetworkStatus {
+		return api.NetworkStatus{Conditions: []metav1.Condition{{Type: api.ConditionReady, Status: ready}}}
+	}
+	now := time.Unix(1e9, 0)
+	soon := now.Add(mesh.ResponseTimeout)
+	var state networkState
+	if got := state.hold(saying(metav1.ConditionTrue), soon, now); got != 0 {
+		t.Errorf("a network that is Ready is held back for %s", got)
+	}
+	if got := state.hold(saying(metav1.ConditionFalse), now, now); got != 0 {
+		t.Errorf("a status that no answer will change is held back for %s", got)
+	}
+	if got := state.hold(saying(metav1.ConditionFalse), soon, now); got != mesh.ResponseTimeout {
+		t.Errorf("held back for %s", got)
+	}
+	for range 2 { // nodes that take turns
+		now = now.Add(mesh.ResponseTimeout / 2)
+		soon = now.Add(mesh.ResponseTimeout)
+		got := state.hold(saying(metav1.ConditionFalse), soon, now)
+		if over := now.Sub(time.Unix(1e9, 0)) >= mesh.ResponseTimeout; over != (got == 0) {
+			t.Errorf("after %s: held back for %s", now.Sub(time.Unix(1e9, 0)), got)
+		}
+	}
+	if got := state.hold(saying(metav1.ConditionFalse), soon, now); got == 0 {
+		t.Error("another time is not held back")
+	}
 }

@@ -12,26 +12,12 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
 
 // Rolls: a change of the pod template begins with all pods held back by the StatefulSet's partition, which is then lowered
 // one ordinal at a time. The StatefulSet controller alone would look at readiness only, and wait for ever for a pod that is
 // broken. Where a roll stands is told by the StatefulSet and its pods; nothing is remembered.
-
-// onlyMissing is the partition of a roll that makes pods which are missing, and replaces none. A StatefulSet has no such
-// partition: it has another strategy for that.
-const onlyMissing int32 = -1
-
-// updateStrategy is that of a roll which has got to the partition.
-func updateStrategy(partition int32) appsv1.StatefulSetUpdateStrategy {
-	if partition == onlyMissing {
-		return appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
-	}
-	return appsv1.StatefulSetUpdateStrategy{
-		Type:          appsv1.RollingUpdateStatefulSetStrategyType,
-		RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},
-	}
-}
 
 // brokenAfter is how long a pod may be down before it counts as broken. Others wait for a pod that is only restarting, but
 // not for one that needs the very roll to get well.
@@ -58,7 +44,7 @@ func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTe
 	switch {
 	case live == nil:
 		return 0
-	case live.Annotations[annotationTemplateHash] != templateHash(template):
+	case live.Annotations[children.AnnotationTemplateHash] != children.TemplateHash(template):
 		return n.Spec.Nodes
 	default:
 		return min(livePartition(live), n.Spec.Nodes)
@@ -72,11 +58,11 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 	if rolling := live.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
 		standing = *rolling.Partition
 	}
-	switch applied, err := strconv.ParseInt(live.Annotations[annotationPartition], 10, 32); {
-	case err != nil || int32(applied) < onlyMissing:
+	switch applied, err := strconv.ParseInt(live.Annotations[children.AnnotationPartition], 10, 32); {
+	case err != nil || int32(applied) < children.OnlyMissing:
 		return standing
-	case int32(applied) == onlyMissing:
-		return onlyMissing
+	case int32(applied) == children.OnlyMissing:
+		return children.OnlyMissing
 	default:
 		return max(int32(applied), standing)
 	}
@@ -84,12 +70,12 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 
 // roll takes the roll of the network one step further if it may, and returns where it stands, empty if there is none. It
 // does nothing as long as children can't be applied.
-func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsAt string, err error) {
-	if f.applyErr != nil {
+func (c *Controller) roll(ctx context.Context, n *api.Network, o observation) (standsAt string, err error) {
+	if o.applyErr != nil {
 		return "", nil
 	}
-	cached, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: statefulSetName(n)})
-	if err != nil || cached == nil || !controlledBy(cached, n.UID) {
+	cached, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
+	if err != nil || cached == nil || !children.ControlledBy(cached, n.UID) {
 		return "", err
 	}
 	live, err := intoStatefulSet(cached)
@@ -97,15 +83,15 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, f found) (standsA
 		return "", err
 	}
 	at := rolloutOf(live)
-	next, waitsFor := at.step(f.mesh, f.nodes, f.chain, c.clock.Now())
+	next, waitsFor := at.step(&o, c.clock.Now())
 	if next != at.partition {
-		set := child{statefulSets, statefulSet(n, f.image, next, f.access)}
+		set := child{statefulSets, children.StatefulSet(n, o.image, next, o.auth)}
 		if err := c.applyChild(ctx, n, set, cached); err != nil {
 			return "", err
 		}
 	}
 	at.partition = next
-	return at.progress(f.nodes, waitsFor), nil
+	return at.progress(o.nodes, waitsFor), nil
 }
 
 // progress puts a roll into words; empty if there is none. Pods that are only missing are none: they come as wanted.
@@ -119,7 +105,7 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 			updated++
 		}
 	}
-	text := fmt.Sprintf("%d of %d pods are updated", updated, len(nodes))
+	text := fmt.Sprintf("%d of %d pods updated", updated, len(nodes))
 	if waitsFor != "" {
 		text += "; waiting for " + waitsFor
 	}
@@ -129,14 +115,17 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 // step returns the next partition of a roll: one lower if all pods that have been updated are well and no other is down,
 // 0 if there is nothing left to update, else the same, with what it waits for. So at most one pod is down because of the
 // roll, and the next goes only when the last one is ready, connected to all others that are, and has their chain.
-func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition int32, waitsFor string) {
+func (r rollout) step(o *observation, now time.Time) (partition int32, waitsFor string) {
+	nodes := o.nodes
 	switch {
 	case !r.observed:
 		return r.partition, "" // the StatefulSet controller wakes the network when it has seen it
 	case r.done(nodes):
 		return 0, ""
+	case slices.ContainsFunc(nodes, func(n node) bool { return n.awaited }):
+		return r.partition, "" // nobody knows yet whether it is well; its answer wakes the network
 	}
-	if partition, waitsFor := r.detour(nodes); partition != r.partition || waitsFor != "" {
+	if partition, waitsFor := r.bypassRefused(nodes); partition != r.partition || waitsFor != "" {
 		return partition, waitsFor
 	}
 	next := min(r.partition, int32(len(nodes))) - 1
@@ -144,11 +133,11 @@ func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition i
 		if n.ordinal <= next && n.revision != r.revision { // below only a detour has updated any
 			continue
 		}
-		if waitsFor := r.unwell(n, m, nodes, c); waitsFor != "" {
+		if waitsFor := r.waitsFor(n, o); waitsFor != "" {
 			return r.partition, waitsFor
 		}
 	}
-	if c.pending {
+	if o.chain.Pending {
 		return r.partition, "a block on its way"
 	}
 	for _, other := range nodes[:max(next, 0)] {
@@ -159,11 +148,11 @@ func (r rollout) step(m mesh, nodes []node, c chain, now time.Time) (partition i
 	return max(next, 0), ""
 }
 
-// detour is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller creates no pod,
+// bypassRefused is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller creates no pod,
 // and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is now. In the
 // moment in which it can be, one above it would be replaced, maybe the last that has the chain: where there is such a one,
 // only those that are missing are made. When nobody is refused any more, the others are held back again.
-func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
+func (r rollout) bypassRefused(nodes []node) (partition int32, waitsFor string) {
 	held := int32(0) // those below are to be held back
 	for _, n := range nodes {
 		if r.outdated(n) && n.reason != api.ReasonPodTerminating {
@@ -173,10 +162,10 @@ func (r rollout) detour(nodes []node) (partition int32, waitsFor string) {
 	refused := slices.IndexFunc(nodes, func(n node) bool { return n.reason == api.ReasonPodRefused })
 	switch {
 	case refused >= 0 && held > min(r.partition, int32(refused)):
-		return onlyMissing, nodes[refused].name
+		return children.OnlyMissing, nodes[refused].name
 	case refused >= 0:
 		return min(r.partition, int32(refused)), nodes[refused].name
-	case r.partition == onlyMissing || held > r.partition+1:
+	case r.partition == children.OnlyMissing || held > r.partition+1:
 		return held, ""
 	}
 	return r.partition, ""
@@ -197,26 +186,26 @@ func (r rollout) done(nodes []node) bool {
 	return true
 }
 
-// unwell says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
+// waitsFor says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
 // item of the status.
-func (r rollout) unwell(n node, m mesh, nodes []node, c chain) string {
+func (r rollout) waitsFor(n node, o *observation) string {
 	switch {
 	case n.revision != r.revision:
 		return n.name + ": the pod is being replaced"
 	case n.reason != "":
 		return n.name
 	}
-	for _, pair := range m.edges {
-		if pair.low != n.ordinal && pair.high != n.ordinal {
+	for _, pair := range o.wanted.Edges {
+		if pair.Low != n.ordinal && pair.High != n.ordinal {
 			continue
 		}
 		// A node that doesn't answer, say because it knows other credentials, would hold up the roll that mends it.
-		answered := nodes[pair.low].peers != nil && nodes[pair.high].peers != nil
-		if answered && !pair.connected(nodes) {
+		answered := o.nodes[pair.Low].view.Answered() && o.nodes[pair.High].view.Answered()
+		if answered && !o.connected(pair) {
 			return fmt.Sprintf("%s: %s is not connected", n.name, pair)
 		}
 	}
-	if n.tip != c.tip {
+	if n.view.Tip != o.chain.Tip {
 		return n.name + ": it does not have the others' chain"
 	}
 	return ""

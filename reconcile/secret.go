@@ -2,10 +2,8 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,34 +13,16 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// rpcSecret tells applications how to call the network's first node: a wallet lives on one node. It is created, and never
-// read, changed or taken over: the controller may not read Secrets, and who may patch them may read them. It isn't marked
-// immutable: as long as any pod on a machine uses an immutable Secret, its kubelet hands new pods the copy that it has, so
-// after a rotation a rolling restart of applications would give them the old password again.
-func rpcSecret(n *api.Network, as credentials) *corev1.Secret {
-	host := fmt.Sprintf("%s.%s.svc", dnsName(n, 0), n.Namespace)
-	return &corev1.Secret{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: childMeta(n, rpcSecretName(n)),
-		Type:       corev1.SecretTypeOpaque,
-		Data: map[string][]byte{
-			"username": []byte(as.user),
-			"password": []byte(as.password),
-			"host":     []byte(host),
-			"port":     []byte(strconv.Itoa(rpcPort)),
-			"url":      fmt.Appendf(nil, "http://%s:%s@%s:%d", as.user, as.password, host, rpcPort),
-		},
-	}
-}
+// predecessorTimeout is how long the Secret of a deleted network of the same name may take to go.
+const predecessorTimeout = 10 * time.Minute
 
-// predecessorGoes is how long the Secret of a deleted network of the same name may take to go.
-const predecessorGoes = 10 * time.Minute
-
-// auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before the
-// nodes begin to refuse the credentials that were in the old one.
+// auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before
+// the nodes begin to refuse the credentials that were in the old one.
 const auditsToRestart = 2
 
 // publication is a try to make the Secret for applications, in the life of this process.
@@ -53,106 +33,81 @@ type publication struct {
 	waits bool
 }
 
-// publishes notes a publication, and when it came about.
-func (m *memory) publishes(p publication, now time.Time) { m.published, m.publishedAt = p, now }
-
-// restarted says whether applications have had the time to be restarted since the Secret has credentials of the generation.
-// A controller that was restarted counts anew.
-func (c *Controller) restarted(n *api.Network, generation int64, known *memory) bool {
-	return known.published == publication{network: n.UID, generation: generation} && c.clock.Since(known.publishedAt) >= auditsToRestart*c.options.Resync
-}
-
 // publish makes the Secret for applications with credentials of the newest of the accepted generations. before is the
 // generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
-// already is the right one if it was made for this generation. If it was made for another one the user has to delete it, and
-// if it never was it is somebody else's.
-func (c *Controller) publish(ctx context.Context, n *api.Network, key masterKey, accepted generations, before int64, known *memory) (now int64, err error) {
+// already is the right one if it was made for this generation. If it was made for another one the user has to delete
+// it, and if it never was it is somebody else's.
+func (c *Controller) publish(
+	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64,
+	state *networkState,
+) (now int64, err error) {
 	generation := slices.Max(accepted)
 	this := publication{network: n.UID, generation: generation}
-	if known.published == this {
+	if state.published == this {
 		return generation, nil
 	}
-	intent, err := unstructuredx.Intent(rpcSecret(n, key.credentials(applicationUser, n.UID, generation)))
+	login := key.Login(credentials.ApplicationUser, n.UID, generation)
+	intent, err := unstructuredx.Intent(children.RPCSecret(n, login.User, login.Password))
 	if err != nil {
 		return before, err
 	}
-	_, err = c.client.Resource(secrets).Namespace(n.Namespace).Create(ctx, intent, metav1.CreateOptions{FieldManager: manager})
+	client := c.client.Resource(secrets).Namespace(n.Namespace)
+	_, err = client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	switch {
 	case err == nil:
-		known.publishes(this, c.clock.Now())
-		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of generation %d%s", rpcSecretName(n), generation, c.toRestart(before, accepted))
+		state.published = this
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply",
+			"created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.restartNotice(before, accepted))
 		return generation, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
 	case refused(err):
-		return before, troubleError{api.ReasonRPCSecretFailed, fmt.Sprintf("create Secret %s for applications: %v", rpcSecretName(n), err)}
+		words := fmt.Sprintf("create Secret %s for applications: %v", children.RPCSecretName(n), err)
+		return before, secretProblem{api.ReasonRPCSecretFailed, words}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	case before == generation:
-		known.publishes(this, c.clock.Now())
+		state.published = this
 		return generation, nil
-	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorGoes:
+	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorTimeout:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
-	if told := (publication{n.UID, generation, true}); known.published != told {
-		known.publishes(told, c.clock.Now())
-		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteToRotate(n, generation)
+	if told := (publication{n.UID, generation, true}); state.published != told {
+		state.published = told
+		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteSecretMessage(n, generation)
 		if before == 0 {
-			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, notMadeHere(n)
+			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, foreignSecretMessage(n)
 		}
 		c.event(n, secretReference(n), kind, reason, "Apply", "%s", note)
 	}
 	return before, nil
 }
 
-// toRestart is what is added to the news of a Secret: how long applications that have the one before are still served.
-func (c *Controller) toRestart(before int64, accepted generations) string {
+// restartNotice is what is added to the news of a Secret: how long applications that have the one before are still served.
+func (c *Controller) restartNotice(before int64, accepted credentials.Generations) string {
 	switch {
 	case before == 0 || before == slices.Max(accepted):
 		return ""
 	case !slices.Contains(accepted, before): // since the key was lost
 		return "; restart what uses it"
 	}
-	return fmt.Sprintf("; restart what uses it: in %v at the earliest, those of generation %d are refused", auditsToRestart*c.options.Resync, before)
+	return fmt.Sprintf("; restart what uses it: in %v at the earliest, those of generation %d are refused",
+		auditsToRestart*c.options.Resync, before)
 }
 
-// deleteToRotate says what has to be done for a Secret of another generation.
-func deleteToRotate(n *api.Network, generation int64) string {
-	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; then restart what uses it", rpcSecretName(n), generation)
+// deleteSecretMessage says what has to be done for a Secret of another generation.
+func deleteSecretMessage(n *api.Network, generation int64) string {
+	return fmt.Sprintf("delete Secret %s: the controller makes it anew with credentials of generation %d; "+
+		"then restart what uses it", children.RPCSecretName(n), generation)
 }
 
-// notMadeHere says what a Secret of somebody else's means.
-func notMadeHere(n *api.Network) string {
-	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, and no rotation waits for it. "+
-		"The controller makes the network's own as soon as whoever that one belongs to has moved or deleted it", rpcSecretName(n))
+// foreignSecretMessage says what a Secret of somebody else's means.
+func foreignSecretMessage(n *api.Network) string {
+	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, "+
+		"and no rotation waits for it. The controller makes the network's own as soon as whoever that one belongs to "+
+		"has moved or deleted it", children.RPCSecretName(n))
 }
 
 func secretReference(n *api.Network) *corev1.ObjectReference {
-	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: rpcSecretName(n)}
-}
-
-// troubleError is about a Secret of the user's. The network runs all the same; the status says what to do.
-type troubleError struct{ reason, message string }
-
-func (e troubleError) Error() string { return e.message }
-
-// troubles are what keeps Secrets of the user's from being as wanted.
-type troubles []error
-
-// first is the one of which the status tells, nil if there is none.
-func (t troubles) first() *troubleError {
-	for _, err := range t {
-		if trouble, ok := errors.AsType[troubleError](err); ok {
-			return &trouble
-		}
-	}
-	return nil
-}
-
-// others are failures that another try may mend. The next audit is soon enough for those that the status tells of.
-func (t troubles) others() error {
-	return errors.Join(slices.DeleteFunc(slices.Clone(t), func(err error) bool {
-		_, trouble := errors.AsType[troubleError](err)
-		return trouble
-	})...)
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: children.RPCSecretName(n)}
 }

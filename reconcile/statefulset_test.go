@@ -7,10 +7,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
 
 func TestNodeImage(t *testing.T) {
-	made := func(from string) *appsv1.StatefulSet { return statefulSet(network(3), from, 0, access{}) }
+	made := func(from string) *appsv1.StatefulSet {
+		return children.StatefulSet(network(3), from, 0, children.Auth{})
+	}
 	byHand := func(live *appsv1.StatefulSet, change func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 		change(live)
 		return live
@@ -56,7 +60,7 @@ func TestQuantitiesAreSpeltAsTheAPIServerStoresThem(t *testing.T) {
 	for written, stored := range map[string]string{
 		"0.5": "500m", "1": "1", "1000m": "1", "0.0001": "1m", "1e8": "100e6", "1024Mi": "1Gi", "1.5Gi": "1536Mi", "0": "0",
 	} {
-		list := rounded(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(written)})
+		list := children.Rounded(corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(written)})
 		if got := list.Cpu().String(); got != stored {
 			t.Errorf("%s becomes %s, want %s", written, got, stored)
 		}
@@ -65,12 +69,12 @@ func TestQuantitiesAreSpeltAsTheAPIServerStoresThem(t *testing.T) {
 
 func TestTheStatusTellsTheImage(t *testing.T) {
 	n := network(0)
-	n.Status = statusOf(n, found{applied: applied{image: "example.com/bitcoind:1"}}, time.Unix(1, 0))
+	n.Status = statusOf(n, observation{applied: applied{image: "example.com/bitcoind:1"}}, time.Unix(1, 0))
 	for now, want := range map[string]string{
 		"example.com/bitcoind:2": "example.com/bitcoind:2",
 		"":                       "example.com/bitcoind:1", // nothing could be applied: what was is still there
 	} {
-		if got := statusOf(n, found{applied: applied{image: now}}, time.Unix(2, 0)).Image; got != want {
+		if got := statusOf(n, observation{applied: applied{image: now}}, time.Unix(2, 0)).Image; got != want {
 			t.Errorf("with %q applied the status says %q, want %q", now, got, want)
 		}
 	}

@@ -14,13 +14,19 @@ import (
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-// found is what a pass found out about a network.
-type found struct {
-	mesh  mesh
-	nodes []node
-	chain chain
+// observation is what a pass found out about a network.
+type observation struct {
+	wanted mesh.Mesh
+	nodes  []node
+	chain  chain.Verdict
+	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
+	answersUntil time.Time
 	applied
 	// roll is how far a change of the pods' template has got; empty if there is none under way.
 	roll string
@@ -30,27 +36,27 @@ type found struct {
 
 // statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes the
 // transition time of a condition that changed.
-func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
-	total, each := f.mesh.countEdges(f.nodes)
+func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
+	total, each := o.wanted.Count(o.connected)
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
-		Image:              cmp.Or(f.image, n.Status.Image),
+		Image:              cmp.Or(o.image, n.Status.Image),
 		Credentials:        n.Status.Credentials,
-		Selector:           k8slabels.FormatLabels(selectorLabels(n)),
+		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
-		Height:             f.chain.height,
-		Tips:               f.chain.tips,
+		Height:             o.chain.Height,
+		Tips:               o.chain.Tips,
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
-	if f.chain.pending {
+	if o.chain.Pending {
 		status.Tips = n.Status.Tips
 	}
-	onItsWay := f.chain.pending && !f.chain.moving
+	onItsWay := o.chain.Pending && !o.chain.Moving
 	if onItsWay {
 		status.Height = n.Status.Height
 	}
-	for i, node := range f.nodes {
+	for i, node := range o.nodes {
 		item := nodeStatus(n, node, onItsWay)
 		item.Edges = each[i]
 		status.Nodes = append(status.Nodes, item)
@@ -61,11 +67,11 @@ func statusOf(n *api.Network, f found, now time.Time) api.NetworkStatus {
 			status.ReadyNodes++
 		}
 	}
-	if f.access.generations != nil {
-		status.Credentials.Generation = max(status.Credentials.Generation, f.access.inUse(f.nodes)) // see lastRecord
-		f.roll = joinWords(f.access.rotation(n, f.nodes), f.roll)
+	if o.credentials.Accepted != nil {
+		status.Credentials = o.credentials
+		o.roll = joinClauses(rotationProgress(n, o.credentials), o.roll)
 	}
-	setConditions(&status, n, f, now)
+	setConditions(&status, n, o, now)
 	return status
 }
 
@@ -80,17 +86,17 @@ func nodeStatus(n *api.Network, node node, onItsWay bool) api.NodeStatus {
 		Ordinal:       node.ordinal,
 		Ready:         node.ready,
 		NodeName:      node.name,
-		DNSName:       dnsName(n, node.ordinal),
-		Version:       node.release,
-		Height:        node.height,
-		BestBlockHash: node.tip,
+		DNSName:       children.DNSName(n, node.ordinal),
+		Version:       node.view.Release,
+		Height:        node.view.Height,
+		BestBlockHash: node.view.Tip,
 		Reason:        node.reason,
-		Message:       beginning(node.message, messageLimit),
+		Message:       truncate(node.message, messageLimit),
 	}
-	if node.ip.IsValid() {
-		item.IP = node.ip.String()
+	if node.self.IP.IsValid() {
+		item.IP = node.self.IP.String()
 	}
-	if before := int(node.ordinal); onItsWay && node.tip != "" && before < len(n.Status.Nodes) {
+	if before := int(node.ordinal); onItsWay && node.view.Tip != "" && before < len(n.Status.Nodes) {
 		item.Height, item.BestBlockHash = n.Status.Nodes[before].Height, n.Status.Nodes[before].BestBlockHash
 	}
 	return item
@@ -103,27 +109,27 @@ type verdict struct {
 }
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
-func setConditions(status *api.NetworkStatus, n *api.Network, f found, now time.Time) {
-	meshed, synced := meshedVerdict(f.mesh, f.nodes, *status), chainVerdict(n.Status, f.nodes, f.chain)
-	stalled := stalledVerdict(f.applyErr)
+func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now time.Time) {
+	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain)
+	stalled := stalledVerdict(o.applyErr)
 	ready := readyVerdict(*status, stalled, meshed, synced)
 	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
-		ready.message = joinWords(ready.message, f.roll)
+		ready.message = joinClauses(ready.message, o.roll)
 	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed, api.ConditionChainSynced: synced}
 	switch {
 	case stalled != verdict{}:
 		verdicts[api.ConditionStalled] = stalled
-	case f.applyErr != nil:
-		verdicts[api.ConditionReconciling] = retriedVerdict(f.applyErr)
+	case o.applyErr != nil:
+		verdicts[api.ConditionReconciling] = retriedVerdict(o.applyErr)
 	case ready.status != metav1.ConditionTrue:
 		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
-	case f.roll != "":
-		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, f.roll}
+	case o.roll != "":
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.roll}
 	}
-	// Trouble with a Secret of the user's is no matter of the network's readiness.
-	if trouble := f.troubles.first(); trouble != nil && stalled == (verdict{}) {
-		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, trouble.reason, trouble.message}
+	// A problem with a Secret of the user's is no matter of the network's readiness.
+	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
+		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced, api.ConditionReconciling, api.ConditionStalled} {
 		v, there := verdicts[kind]
@@ -145,22 +151,22 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 	case stalled != verdict{}:
 		return verdict{metav1.ConditionFalse, stalled.reason, stalled.message}
 	case status.ReadyNodes < wanted:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes are ready%s", status.ReadyNodes, wanted, complaints(status.Nodes))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes ready%s", status.ReadyNodes, wanted, nodeProblems(status.Nodes))}
 	case meshed.status != metav1.ConditionTrue:
-		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + complaints(status.Nodes)}
+		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
-		return verdict{metav1.ConditionTrue, api.ReasonReady, fmt.Sprintf("%d nodes are ready, all wanted pairs are connected, all have the same chain", wanted)}
+		return verdict{metav1.ConditionTrue, api.ReasonReady, fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
 	case wanted == 0:
-		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes are wanted"}
+		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:
-		return verdict{metav1.ConditionFalse, synced.reason, synced.message + complaints(status.Nodes)}
+		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
 	}
 }
 
 // stalledVerdict is about what somebody has to do something about. Other failures pass, or are mended by another try.
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
-	var lost keyLostError
+	var lost credentials.KeyLostError
 	switch {
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
@@ -190,23 +196,23 @@ func refused(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
-func meshedVerdict(m mesh, nodes []node, status api.NetworkStatus) verdict {
+func (o *observation) meshedVerdict(status api.NetworkStatus) verdict {
 	if status.Edges.Connected == status.Edges.Wanted {
-		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs are connected", status.Edges.Wanted)}
+		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs connected", status.Edges.Wanted)}
 	}
 	var missing []string
-	for _, pair := range m.edges {
-		if !pair.connected(nodes) {
+	for _, pair := range o.wanted.Edges {
+		if !o.connected(pair) {
 			missing = append(missing, pair.String())
 		}
 	}
 	return verdict{metav1.ConditionFalse, api.ReasonPeersNotConnected,
-		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, list(missing, " "))}
+		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, joinLimited(missing, " "))}
 }
 
 // chainVerdict lets the one from before stand while all that differs may be a block on its way.
-func chainVerdict(before api.NetworkStatus, nodes []node, c chain) verdict {
-	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.pending && was != nil {
+func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict) verdict {
+	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.Pending && was != nil {
 		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
 			return verdict{was.Status, was.Reason, was.Message}
 		}
@@ -219,7 +225,7 @@ func chainVerdict(before api.NetworkStatus, nodes []node, c chain) verdict {
 func followed(status api.NetworkStatus, nodes []node) bool {
 	for i, n := range nodes {
 		known := i < len(status.Nodes) && status.Nodes[i].BestBlockHash != ""
-		if n.ready && (!known || n.tip == "" || n.height < status.Nodes[i].Height) {
+		if n.ready && (!known || n.view.Tip == "" || n.view.Height < status.Nodes[i].Height) {
 			return false
 		}
 	}
@@ -228,62 +234,67 @@ func followed(status api.NetworkStatus, nodes []node) bool {
 
 // syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more certain
 // than what a node doesn't tell at all.
-func syncedVerdict(nodes []node, c chain) verdict {
+func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	names := func(ordinals []int32) string {
 		var words []string
 		for _, ordinal := range ordinals {
-			words = append(words, fmt.Sprintf("%s at height %d", nodes[ordinal].name, nodes[ordinal].height))
+			words = append(words, fmt.Sprintf("%s (height %d)", nodes[ordinal].name, nodes[ordinal].view.Height))
 		}
-		return list(words, ", ")
+		return joinLimited(words, ", ")
 	}
-	silent := silent(nodes)
-	settled := !c.pending || silent == nil
-	tips := fmt.Sprintf("%d tips", c.tips)
-	if c.tips == mostTips {
+	silent := unanswering(nodes)
+	settled := !c.Pending || silent == nil
+	tips := fmt.Sprint(c.Tips)
+	if c.Tips == chain.MaxTips {
 		tips += " or more"
 	}
 	switch {
-	case c.tip == "":
-		return verdict{metav1.ConditionUnknown, api.ReasonNoNodeAnswers, "no node tells its chain"}
-	case settled && len(c.apart) > 0:
+	case c.Tip == "":
+		return verdict{metav1.ConditionUnknown, api.ReasonNoNodeAnswers, "no node reports its chain"}
+	case settled && len(c.Apart) > 0:
 		return verdict{metav1.ConditionFalse, api.ReasonTipsDiverged,
-			fmt.Sprintf("%s: other chains than that of height %d have %s", tips, c.height, names(c.apart))}
-	case settled && len(c.behind) > 0:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("the chain has height %d, but %s", c.height, names(c.behind))}
+			fmt.Sprintf("%s competing tips; diverged from height %d: %s", tips, c.Height, names(c.Apart))}
+	case settled && len(c.Behind) > 0:
+		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("nodes behind height %d: %s", c.Height, names(c.Behind))}
 	case silent != nil:
-		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but not telling their chain: " + list(silent, ", ")}
-	case c.pending:
-		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "the highest node did not tell how the chains relate"}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but chain unknown: " + joinLimited(silent, ", ")}
+	case c.Pending:
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "chains not compared: the highest node did not report its block hashes"}
 	default:
-		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all nodes that are ready have the same chain"}
+		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
 	}
 }
 
-// silent names the nodes that are ready but don't answer the controller as they should.
-func silent(nodes []node) (names []string) {
+// unanswering names the nodes that are ready but don't answer the controller as they should.
+func unanswering(nodes []node) (names []string) {
 	for _, n := range nodes {
-		if n.ready && n.tip == "" {
+		if n.ready && n.view.Tip == "" {
 			names = append(names, n.name)
 		}
 	}
 	return names
 }
 
+// joinClauses puts the parts that aren't empty into one sentence.
+func joinClauses(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
+}
+
 // oneLine puts joined errors, which have a line each, into the one line that a printer has for them.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // listed keeps the messages of large networks readable; every node's own is in its item of the status.
-const listed = 5
+const maxListed = 5
 
-func list(words []string, separator string) string {
-	if more := len(words) - listed; more > 0 {
-		words = append(slices.Clone(words[:listed]), fmt.Sprintf("and %d more", more))
+func joinLimited(words []string, separator string) string {
+	if more := len(words) - maxListed; more > 0 {
+		words = append(slices.Clone(words[:maxListed]), fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(words, separator)
 }
 
-// complaints are what is wrong with single nodes, to be put after a message.
-func complaints(nodes []api.NodeStatus) string {
+// nodeProblems are what is wrong with single nodes, to be put after a message.
+func nodeProblems(nodes []api.NodeStatus) string {
 	var words []string
 	for _, node := range nodes {
 		if node.Reason != "" {
@@ -293,5 +304,5 @@ func complaints(nodes []api.NodeStatus) string {
 	if words == nil {
 		return ""
 	}
-	return "; " + list(words, "; ")
+	return "; " + joinLimited(words, "; ")
 }

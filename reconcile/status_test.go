@@ -16,6 +16,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
 // tip stands for a block hash.
@@ -25,11 +28,12 @@ const tip = "0000000000000000000000000000000000000000000000000000000000000000"
 func meshed(count int) []node {
 	nodes := readyNodes(count)
 	for i := range nodes {
-		nodes[i].release, nodes[i].height, nodes[i].tip = "29.5.0", 101, tip
-		nodes[i].peers = map[netip.Addr]bool{}
+		nodes[i].view.Release, nodes[i].view.Height, nodes[i].view.Tip = "29.5.0", 101, tip
+		nodes[i].view.Peers = map[netip.Addr]bool{}
+		nodes[i].view.AskedAt = start
 		for j := range nodes {
 			if i != j {
-				nodes[i].peers[address(j)] = true
+				nodes[i].view.Peers[address(j)] = true
 			}
 		}
 	}
@@ -37,50 +41,50 @@ func meshed(count int) []node {
 }
 
 // synced is the chain of such nodes.
-var synced = chain{height: 101, tip: tip, tips: 1}
+var synced = chain.Verdict{Height: 101, Tip: tip, Tips: 1}
 
 // hush makes a node one that is ready, but doesn't answer.
-func hush(n *node) { n.answer, n.reason, n.message = answer{}, api.ReasonRPCUnreachable, "no answer" }
+func hush(n *node) { n.view, n.reason, n.message = mesh.View{}, api.ReasonRPCUnreachable, "no answer" }
 
 func TestConditions(t *testing.T) {
 	with := func(nodes []node, change func([]node)) []node { change(nodes); return nodes }
 	const (
-		allConnected = "Meshed True AllPairsConnected: 3 pairs are connected"
-		oneTip       = "ChainSynced True OneTip: all nodes that are ready have the same chain"
-		ready3       = "Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain"
+		allConnected = "Meshed True AllPairsConnected: 3 pairs connected"
+		oneTip       = "ChainSynced True OneTip: all ready nodes have the same chain"
+		ready3       = "Ready True Ready: 3 nodes ready, all pairs connected, same chain"
 	)
 	quota := apierrors.NewForbidden(services.GroupResource(), "my-network-svc", errors.New("exceeded quota"))
 
 	for name, row := range map[string]struct {
-		found found
-		want  []string // type status reason: message
+		observation observation
+		want        []string // type status reason: message
 	}{
 		"everything is there": {
-			found: found{nodes: meshed(3), chain: synced},
+			observation: observation{nodes: meshed(3), chain: synced},
 			want: []string{
-				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain",
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain",
 				allConnected, oneTip,
 			},
 		},
 		"a network of no nodes is complete": {
 			want: []string{
-				"Ready True Ready: no nodes are wanted",
-				"Meshed True AllPairsConnected: 0 pairs are connected",
-				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"Ready True Ready: no nodes wanted",
+				"Meshed True AllPairsConnected: 0 pairs connected",
+				"ChainSynced Unknown NoNodeAnswers: no node reports its chain",
 			},
 		},
 		"a pod is missing": {
-			found: found{chain: synced, nodes: with(meshed(3), func(n []node) {
-				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing, message: "the pod does not exist yet"}
+			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) {
+				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing, message: "pod not created yet"}
 			})},
 			want: []string{
-				"Ready False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
+				"Ready False NodesNotReady: 2 of 3 nodes ready; my-network-sts-2: pod not created yet (PodMissing)",
 				"Meshed False PeersNotConnected: 2 of 3 pairs not connected: 0-2 1-2", oneTip,
-				"Reconciling True NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2: the pod does not exist yet (PodMissing)",
+				"Reconciling True NodesNotReady: 2 of 3 nodes ready; my-network-sts-2: pod not created yet (PodMissing)",
 			},
 		},
 		"all pods are ready, but two are not connected": {
-			found: found{chain: synced, nodes: with(meshed(3), func(n []node) { n[0].peers[address(2)], n[2].peers[address(0)] = false, false })},
+			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) { n[0].view.Peers[address(2)], n[2].view.Peers[address(0)] = false, false })},
 			want: []string{
 				"Ready False PeersNotConnected: 1 of 3 pairs not connected: 0-2",
 				"Meshed False PeersNotConnected: 1 of 3 pairs not connected: 0-2", oneTip,
@@ -88,64 +92,64 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a node that does not answer is named": {
-			found: found{chain: chain{}, nodes: with(meshed(2), func(n []node) {
-				n[0].peers, n[1].peers = nil, nil
+			observation: observation{chain: chain.Verdict{}, nodes: with(meshed(2), func(n []node) {
+				n[0].view.Peers, n[1].view.Peers = nil, nil
 				n[1].reason, n[1].message = api.ReasonRPCUnreachable, "no answer"
 			})},
 			want: []string{
 				"Ready False PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
-				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"ChainSynced Unknown NoNodeAnswers: no node reports its chain",
 				"Reconciling True PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
 			},
 		},
 		"a node is behind": {
-			found: found{nodes: with(meshed(3), func(n []node) { n[1].height = 90 }), chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{1}}},
+			observation: observation{nodes: with(meshed(3), func(n []node) { n[1].view.Height = 90 }), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
 			want: []string{
-				"Ready False NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
+				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90)",
 				allConnected,
-				"ChainSynced False NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
-				"Reconciling True NodesBehind: the chain has height 101, but my-network-sts-1 at height 90",
+				"ChainSynced False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90)",
+				"Reconciling True NodesBehind: nodes behind height 101: my-network-sts-1 (height 90)",
 			},
 		},
 		"a node that is ready does not answer": {
-			found: found{chain: synced, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
+			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
-				"Ready False NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+				"Ready False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
 				allConnected,
-				"ChainSynced Unknown NodesNotAnswering: ready, but not telling their chain: my-network-sts-2",
-				"Reconciling True NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+				"ChainSynced Unknown NodesNotAnswering: ready, but chain unknown: my-network-sts-2",
+				"Reconciling True NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
 			},
 		},
 		"a node does not answer while two others are known to have gone apart": {
-			found: found{chain: chain{height: 101, tip: tip, tips: 2, apart: []int32{1}}, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
+			observation: observation{chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1}}, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
-				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101; my-network-sts-2: no answer (RPCUnreachable)",
+				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101); my-network-sts-2: no answer (RPCUnreachable)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101",
-				"Reconciling True TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101; my-network-sts-2: no answer (RPCUnreachable)",
+				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101)",
+				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101); my-network-sts-2: no answer (RPCUnreachable)",
 			},
 		},
 		"two halves went apart": {
-			found: found{nodes: meshed(3), chain: chain{height: 101, tip: tip, tips: 2, apart: []int32{1, 2}}},
+			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1, 2}}},
 			want: []string{
-				"Ready False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
-				"Reconciling True TipsDiverged: 2 tips: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 			},
 		},
 		"more tips than are counted": {
-			found: found{nodes: meshed(3), chain: chain{height: 101, tip: tip, tips: mostTips, apart: []int32{1, 2}}},
+			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: chain.MaxTips, Apart: []int32{1, 2}}},
 			want: []string{
-				"Ready False TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"Ready False TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
-				"Reconciling True TipsDiverged: 10 tips or more: other chains than that of height 101 have my-network-sts-1 at height 101, my-network-sts-2 at height 101",
+				"ChainSynced False TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"Reconciling True TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 			},
 		},
 		"the name of a child is taken": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
 				"Ready False NameConflict: Service my-network-svc exists and does not belong to this network: delete or rename it, or choose another name for the network",
 				allConnected, oneTip,
@@ -153,76 +157,76 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the master key is lost": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(keyLostError{"restore it"})},
-			want:  []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
+			want:        []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
 		},
 		"no node lets the controller in that has lost the key": {
-			found: found{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(keyLostError{"restore it"})},
+			observation: observation{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
 			want: []string{
 				"Ready False MasterKeyLost: restore it",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
-				"ChainSynced Unknown NoNodeAnswers: no node tells its chain",
+				"ChainSynced Unknown NoNodeAnswers: no node reports its chain",
 				"Stalled True MasterKeyLost: restore it",
 			},
 		},
 		"a roll waits for a pod": {
-			found: found{chain: synced, roll: "1 of 2 pods are updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
+			observation: observation{chain: synced, roll: "1 of 2 pods updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
 			})},
 			want: []string{
-				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods are updated; waiting for my-network-sts-1",
+				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods updated; waiting for my-network-sts-1",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
-				"Reconciling True NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods are updated; waiting for my-network-sts-1",
+				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods updated; waiting for my-network-sts-1",
 			},
 		},
 		"the user's Secret can't be read": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{nil, errors.New("timeout"), troubleError{api.ReasonSecretForbidden, "allow it"}, troubleError{api.ReasonRPCSecretFailed, "quota"}}}},
+			observation: observation{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{nil, errors.New("timeout"), secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed, "quota"}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
 				"Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
-			found: found{chain: synced, applied: applied{troubles: troubles{troubleError{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
+			observation: observation{chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
 				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodMissing, message: "it does not exist"}
 			})},
 			want: []string{
-				"Ready False NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: it does not exist (PodMissing)",
+				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: it does not exist (PodMissing)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
-				"Reconciling True NodesNotReady: 1 of 2 nodes are ready; my-network-sts-1: it does not exist (PodMissing)",
+				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: it does not exist (PodMissing)",
 				"Stalled True SecretNotFound: create it",
 			},
 		},
 		"the apiserver refuses the user's Secret and a child": {
-			found: found{nodes: meshed(3), chain: synced, applied: applied{troubles: troubles{troubleError{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
-			want:  []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
+			observation: observation{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
+			want:        []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
-			found: found{nodes: meshed(3), chain: synced, roll: "1 of 3 pods are updated", applied: applied{access: testKey.access(network(3), generations{1, 2}, "", 1)}},
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated", applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain", allConnected, oneTip,
-				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods are updated",
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
+				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods updated",
 			},
 		},
 		"the apiserver refuses two children": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
 			want: []string{
 				"Ready False ApplyFailed: " + quota.Error() + "; webhook", allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error() + "; webhook",
 			},
 		},
 		"the apiserver can't apply a child just now": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(nil, fmt.Errorf("apply Service: %w", apierrors.NewTooManyRequests("slow down", 1)))},
-			want:  []string{ready3, allConnected, oneTip, "Reconciling True ApplyFailed: apply Service: slow down"},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(nil, fmt.Errorf("apply Service: %w", apierrors.NewTooManyRequests("slow down", 1)))},
+			want:        []string{ready3, allConnected, oneTip, "Reconciling True ApplyFailed: apply Service: slow down"},
 		},
 		"one child meets a leader that changes, another a quota": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(apierrors.NewInternalError(errors.New("leader changed")), fmt.Errorf("apply Service: %w", quota))},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(apierrors.NewInternalError(errors.New("leader changed")), fmt.Errorf("apply Service: %w", quota))},
 			want: []string{
 				"Ready False ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(), allConnected, oneTip,
 				"Stalled True ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(),
 			},
 		},
 		"a deleted network of the same name still has children": {
-			found: found{nodes: meshed(3), chain: synced, applyErr: errors.Join(predecessorError{kind: "Service", name: "my-network-svc"})},
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(predecessorError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
 				ready3, allConnected, oneTip,
 				"Reconciling True PredecessorGoes: waiting for Kubernetes to delete Service my-network-svc of the network that had this name before",
@@ -230,11 +234,11 @@ func TestConditions(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := network(int32(len(row.found.nodes)))
+			n := network(int32(len(row.observation.nodes)))
 			n.Status.Conditions = []metav1.Condition{{Type: api.ConditionReconciling, Status: metav1.ConditionTrue}, {Type: api.ConditionStalled, Status: metav1.ConditionTrue}}
-			row.found.mesh = topologyOf(n).mesh()
+			row.observation.wanted = mesh.TopologyOf(n).Mesh()
 			got := map[string]bool{}
-			for _, c := range statusOf(n, row.found, time.Unix(1e9, 0)).Conditions {
+			for _, c := range statusOf(n, row.observation, time.Unix(1e9, 0)).Conditions {
 				got[fmt.Sprintf("%s %s %s: %s", c.Type, c.Status, c.Reason, c.Message)] = true
 			}
 			want := map[string]bool{}
@@ -249,17 +253,17 @@ func TestConditions(t *testing.T) {
 }
 
 func TestLongListsAreCut(t *testing.T) {
-	if got, want := list([]string{"1", "2", "3", "4", "5"}, " "), "1 2 3 4 5"; got != want {
+	if got, want := joinLimited([]string{"1", "2", "3", "4", "5"}, " "), "1 2 3 4 5"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := list([]string{"1", "2", "3", "4", "5", "6", "7"}, " "), "1 2 3 4 5 and 2 more"; got != want {
+	if got, want := joinLimited([]string{"1", "2", "3", "4", "5", "6", "7"}, " "), "1 2 3 4 5 and 2 more"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	n := network(2)
-	first := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	first := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
 	nodes := []api.NodeStatus{
 		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
 		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
@@ -281,11 +285,11 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	}
 
 	n.Status = first
-	if diff := cmp.Diff(first, statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
+	if diff := cmp.Diff(first, statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
 		t.Errorf("a later look at the same network differs, and would be written:\n%s", diff)
 	}
 
-	broken := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: readyNodes(2)}, time.Unix(2e9, 0))
+	broken := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: readyNodes(2)}, time.Unix(2e9, 0))
 	if got := meta.FindStatusCondition(broken.Conditions, api.ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
 		t.Errorf("the condition changed at 2e9, but says %s", got)
 	}
@@ -296,82 +300,82 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 
 func TestABlockOnItsWayChangesNothing(t *testing.T) {
 	n := network(2)
-	n.Status = statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
 	nodes := meshed(2)
-	nodes[0].height, nodes[0].tip = 102, "01"
-	onItsWay := chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}
-	if diff := cmp.Diff(n.Status, statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
+	nodes[0].view.Height, nodes[0].view.Tip = 102, "01"
+	onItsWay := chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}
+	if diff := cmp.Diff(n.Status, statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
 		t.Errorf("a block that one of two nodes has got would be written:\n%s", diff)
 	}
 }
 
 func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 	on := func(hash string, height int64) func(*node) {
-		return func(n *node) { n.tip, n.height = hash, height }
+		return func(n *node) { n.view.Tip, n.view.Height = hash, height }
 	}
 	missing := func(n *node) { *n = node{ordinal: n.ordinal, name: n.name, reason: api.ReasonPodMissing} }
 	type change func(*node)
 	const (
-		ready    = "True Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain"
-		silently = "False NodesNotAnswering: ready, but not telling their chain: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)"
+		ready    = "True Ready: 3 nodes ready, all pairs connected, same chain"
+		silently = "False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)"
 	)
-	behind := chain{height: 102, tip: "01", tips: 1, behind: []int32{1, 2}, pending: true}
+	behind := chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1, 2}, Pending: true}
 	for name, row := range map[string]struct {
-		before  change // of node 2, when the status was last written; all others were at height 101
-		settled chain  // the chain of that status, if it wasn't the same of all
+		before  change        // of node 2, when the status was last written; all others were at height 101
+		settled chain.Verdict // the chain of that status, if it wasn't the same of all
 		after   [3]change
-		chain   chain
+		chain   chain.Verdict
 		want    string // the Ready condition
 	}{
 		"it isn't: one node has the block, the others have not": {
 			after: [3]change{on("01", 102)}, chain: behind, want: ready,
 		},
 		"it isn't: there were many blocks since the status was written": {
-			after: [3]change{on("39", 139), on("38", 138), on("39", 139)}, chain: chain{height: 139, tip: "39", tips: 1, behind: []int32{1}, pending: true}, want: ready,
+			after: [3]change{on("39", 139), on("38", 138), on("39", 139)}, chain: chain.Verdict{Height: 139, Tip: "39", Tips: 1, Behind: []int32{1}, Pending: true}, want: ready,
 		},
 		"it isn't: two blocks of the same height": {
-			after: [3]change{on("01", 102), on("02", 102), on("01", 102)}, chain: chain{height: 102, tip: "01", tips: 2, apart: []int32{1}, pending: true}, want: ready,
+			after: [3]change{on("01", 102), on("02", 102), on("01", 102)}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 2, Apart: []int32{1}, Pending: true}, want: ready,
 		},
 		"it isn't: a question about the chains failed": {
-			after: [3]change{on("01", 102)}, chain: chain{height: 102, tip: "01", tips: 1, pending: true}, want: ready,
+			after: [3]change{on("01", 102)}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Pending: true}, want: ready,
 		},
 		"a newcomer has no chain yet": {
-			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 0",
+			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 0)",
 		},
 		"a newcomer whose chain the others can't be compared with": {
-			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain{height: 101, tip: tip, tips: 1, pending: true},
-			want: "False NodesNotAnswering: the highest node did not tell how the chains relate",
+			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true},
+			want: "False NodesNotAnswering: chains not compared: the highest node did not report its block hashes",
 		},
 		"a newcomer brings a longer chain": {
-			before: missing, after: [3]change{2: on("other", 150)}, chain: chain{height: 150, tip: "other", tips: 2, apart: []int32{0, 1}, pending: true},
-			want: "False TipsDiverged: 2 tips: other chains than that of height 150 have my-network-sts-0 at height 101, my-network-sts-1 at height 101",
+			before: missing, after: [3]change{2: on("other", 150)}, chain: chain.Verdict{Height: 150, Tip: "other", Tips: 2, Apart: []int32{0, 1}, Pending: true},
+			want: "False TipsDiverged: 2 competing tips; diverged from height 150: my-network-sts-0 (height 101), my-network-sts-1 (height 101)",
 		},
 		"a newcomer has not come yet": {
-			before: missing, after: [3]change{0: on("01", 102), 2: missing}, chain: chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true},
-			want: "False NodesNotReady: 2 of 3 nodes are ready; my-network-sts-2:  (PodMissing)",
+			before: missing, after: [3]change{0: on("01", 102), 2: missing}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true},
+			want: "False NodesNotReady: 2 of 3 nodes ready; my-network-sts-2:  (PodMissing)",
 		},
 		"a node has lost its chain since": {
-			after: [3]change{2: on("genesis", 0)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 0",
+			after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 0)",
 		},
 		"a node doesn't answer any more": {
-			after: [3]change{0: on("01", 102), 2: hush}, chain: chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}, want: silently,
+			after: [3]change{0: on("01", 102), 2: hush}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
 		},
 		"a node doesn't answer any more, and there was no block before": {
-			settled: chain{tip: tip, tips: 1}, after: [3]change{0: on("01", 1), 2: hush}, chain: chain{height: 1, tip: "01", tips: 1, behind: []int32{1}, pending: true}, want: silently,
+			settled: chain.Verdict{Tip: tip, Tips: 1}, after: [3]change{0: on("01", 1), 2: hush}, chain: chain.Verdict{Height: 1, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
 		},
 		"a node doesn't answer still": {
-			before: hush, after: [3]change{0: on("01", 102), 2: hush}, chain: chain{height: 102, tip: "01", tips: 1, behind: []int32{1}, pending: true}, want: silently,
+			before: hush, after: [3]change{0: on("01", 102), 2: hush}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
 		},
 		"a node answers again, and lacks blocks": {
-			before: hush, after: [3]change{2: on("older", 90)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 90",
+			before: hush, after: [3]change{2: on("older", 90)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 90)",
 		},
 		"a node that lacked blocks before has got some": {
-			before: on("older", 90), settled: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}},
-			after: [3]change{2: on("old", 95)}, chain: chain{height: 101, tip: tip, tips: 1, behind: []int32{2}, pending: true},
-			want: "False NodesBehind: the chain has height 101, but my-network-sts-2 at height 90",
+			before: on("older", 90), settled: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}},
+			after: [3]change{2: on("old", 95)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 90)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -379,27 +383,27 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 			if row.before != nil {
 				row.before(&nodes[2])
 			}
-			if row.settled.tip == "" {
+			if row.settled.Tip == "" {
 				row.settled = synced
 			}
-			n.Status = statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: row.settled}, time.Unix(1e9, 0))
+			n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.settled}, time.Unix(1e9, 0))
 			nodes = meshed(3)
 			for i, change := range row.after {
 				if change != nil {
 					change(&nodes[i])
 				}
 			}
-			f := found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: row.chain}
+			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.chain}
 			var last api.NetworkStatus
 			for range 2 { // what it says then stands while nothing else happens
-				last = statusOf(n, f, time.Unix(1e9, 0))
+				last = statusOf(n, o, time.Unix(1e9, 0))
 				is := meta.FindStatusCondition(last.Conditions, api.ConditionReady)
 				if got := fmt.Sprintf("%s %s: %s", is.Status, is.Reason, is.Message); got != row.want {
 					t.Errorf("%s\nwant %s", got, row.want)
 				}
 				n.Status = last
 			}
-			if item := last.Nodes[2]; nodes[2].tip == "" && item.BestBlockHash != "" {
+			if item := last.Nodes[2]; nodes[2].view.Tip == "" && item.BestBlockHash != "" {
 				t.Errorf("node 2 tells no chain, but %+v", item)
 			}
 		})
@@ -413,7 +417,7 @@ func TestTheStatusOfTheLargestNetworkFitsIntoAnObject(t *testing.T) {
 	for i := range nodes {
 		nodes[i].reason, nodes[i].message = api.ReasonPodRefused, "admission webhook denied the request: "+strings.Repeat("ä", 5000)
 	}
-	status := statusOf(n, found{mesh: topologyOf(n).mesh(), nodes: nodes, chain: synced}, time.Unix(1e9, 0))
+	status := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: synced}, time.Unix(1e9, 0))
 	text, err := json.Marshal(status)
 	if err != nil {
 		t.Fatal(err)

@@ -13,18 +13,16 @@ import (
 	"strings"
 )
 
-// Call is one request and, after Do or Batch returned, its outcome. A Call may
-// be used again, but not by two goroutines at once.
+// Call is one request and, after Do or Batch returned, its outcome. It can be reused, but not by two goroutines at
+// once.
 type Call struct {
 	Method string
 	Params []any // positional; nil is none
 
-	// Result points to what the result is decoded into, and is set to zero
-	// first; nil discards the result. A null result is an error (ErrBadReply)
-	// unless Result is a *json.RawMessage.
+	// Result points to the variable that the result is decoded into. The variable is set to zero first. A nil Result
+	// discards the result. A null result is an error (ErrBadReply) unless Result is a *json.RawMessage.
 	Result any
-	// Err is nil if bitcoind did what was asked; else an *Error, or why there
-	// is no answer.
+	// Err is nil if the call succeeded. It is an *Error if bitcoind refused the call, or says why there is no reply.
 	Err error
 }
 
@@ -35,8 +33,8 @@ type wireRequest struct {
 	Params  []any  `json:"params"`
 }
 
-// wireReply is a reply of JSON-RPC 1.x (result and error both there, one of
-// them null) as well as 2.0 (one of them there).
+// wireReply is a reply of JSON-RPC 1.x or 2.0. A 1.x reply has result and error, and one of them is null. A 2.0 reply
+// has only one of them.
 type wireReply struct {
 	Result json.RawMessage `json:"result"`
 	Error  *wireError      `json:"error"`
@@ -68,10 +66,9 @@ func (c *Client) Do(ctx context.Context, call *Call) error {
 	return call.Err
 }
 
-// Batch makes all calls in one round trip; bitcoind works them off in order,
-// and each has its own Err. The returned error is non-nil only if the round
-// trip as a whole failed; it is then the Err of every call too, and what
-// bitcoind did of it is not known. No calls are no round trip.
+// Batch makes all calls in one round trip. bitcoind executes them in order, and each call has its own Err. The returned
+// error is non-nil only if the whole round trip failed. It is then also the Err of every call, and any of the calls may
+// have been executed. A batch without calls makes no round trip.
 func (c *Client) Batch(ctx context.Context, calls ...*Call) error {
 	if len(calls) == 0 {
 		return nil
@@ -118,7 +115,7 @@ func (call *Call) request(id int64) wireRequest {
 	return wireRequest{Version: "2.0", ID: id, Method: call.Method, Params: params}
 }
 
-// repeatable reports whether the call does no more when made twice than once.
+// repeatable reports whether the call is idempotent: made twice, it has the same effect as made once.
 func (call *Call) repeatable() bool {
 	switch call.Method {
 	case "addnode", "disconnectnode", "setnetworkactive":
@@ -127,8 +124,7 @@ func (call *Call) repeatable() bool {
 	return strings.HasPrefix(call.Method, "get")
 }
 
-// decodeSingle looks into the body before the status: an RPC error comes with
-// 200 in 2.0, with 404 or 500 in 1.x.
+// decodeSingle reads the body before the status: an RPC error has status 200 in JSON-RPC 2.0, but 404 or 500 in 1.x.
 func (c *Client) decodeSingle(call *Call, id int64, status int, body []byte) {
 	var reply wireReply
 	err := unmarshalReply(status, body, &reply)
@@ -136,12 +132,12 @@ func (c *Client) decodeSingle(call *Call, id int64, status int, body []byte) {
 	case err != nil:
 		call.Err = fmt.Errorf("call %s on %s: %w", call.Method, c.host, err)
 	case reply.Error != nil && isNull(reply.ID):
-		// The server couldn't make out the id, and says why.
+		// The server could not read the id, and the error says why.
 		call.Err = c.rpcError(call.Method, reply.Error)
 	case !reply.answers(id):
 		call.Err = fmt.Errorf("call %s on %s: %w: id is not ours", call.Method, c.host, ErrBadReply)
 	default:
-		c.settle(call, status, &reply)
+		c.complete(call, status, &reply)
 	}
 }
 
@@ -167,7 +163,7 @@ func (c *Client) decodeBatch(calls []*Call, first int64, status int, body []byte
 		id, ok := replies[i].id()
 		at := id - first
 		if !ok || at < 0 || at >= int64(len(calls)) {
-			continue // answers nothing of ours: what it should have answered is missing
+			continue // a reply to none of these calls; the call it was meant for gets ErrMissingReply
 		}
 		call := calls[at]
 		if seen[at] {
@@ -175,7 +171,7 @@ func (c *Client) decodeBatch(calls []*Call, first int64, status int, body []byte
 			continue
 		}
 		seen[at] = true
-		c.settle(call, status, &replies[i])
+		c.complete(call, status, &replies[i])
 	}
 	for i, call := range calls {
 		if !seen[i] {
@@ -185,8 +181,8 @@ func (c *Client) decodeBatch(calls []*Call, first int64, status int, body []byte
 	return nil
 }
 
-// settle gives a call the reply that is known to be its own.
-func (c *Client) settle(call *Call, status int, reply *wireReply) {
+// complete records the reply in the call that it answers.
+func (c *Client) complete(call *Call, status int, reply *wireReply) {
 	switch {
 	case reply.Error != nil:
 		call.Err = c.rpcError(call.Method, reply.Error)
@@ -196,14 +192,14 @@ func (c *Client) settle(call *Call, status int, reply *wireReply) {
 		call.Err = fmt.Errorf("%s: %w: neither result nor error", call.Method, ErrBadReply)
 	case call.Result != nil:
 		if err := decodeResult(call.Result, reply.Result); err != nil {
-			// It may quote a number of any length.
+			// The error may quote a number of any length.
 			call.Err = fmt.Errorf("%s: %w: %s", call.Method, ErrBadReply, excerpt(c.redact(err.Error())))
 		}
 	}
 }
 
-// decodeResult zeroes the target first: json leaves in place what a reply
-// doesn't mention, and an earlier reply must not shine through.
+// decodeResult zeroes the target first. json.Unmarshal keeps fields that a reply does not mention, and values of an
+// earlier reply must not remain.
 func decodeResult(into any, result json.RawMessage) error {
 	if raw, ok := into.(*json.RawMessage); ok {
 		*raw = bytes.Clone(result)
@@ -224,8 +220,8 @@ func (c *Client) rpcError(method string, e *wireError) *Error {
 	return &Error{Code: e.Code, Message: c.redact(e.Message), Method: method}
 }
 
-// unmarshalReply decodes a body that should be JSON-RPC, or says what it is
-// instead. The body itself is never repeated: it may be anything.
+// unmarshalReply decodes a body that should be JSON-RPC, or returns an error that says what it is instead. The error
+// never quotes the body, because the body may hold anything.
 func unmarshalReply(status int, body []byte, into any) error {
 	err := json.Unmarshal(body, into)
 	switch {

@@ -20,24 +20,37 @@ var batchCases = map[string]struct {
 }{
 	"any order is fine": {200, `[{"result":30,"id":3},{"result":10,"id":1},{"result":20,"id":2}]`,
 		nil, []int64{10, 20, 30}, []error{nil, nil, nil}},
-	"1.x and 2.0 forms may mix": {200, `[{"jsonrpc":"2.0","result":10,"id":1},{"result":20,"error":null,"id":2},{"result":null,"error":{"code":-28,"message":"x"},"id":3}]`,
-		nil, []int64{10, 20, 0}, []error{nil, nil, ErrWarmingUp}},
-	"each has its own error": {200, `[{"error":{"code":-23,"message":"x"},"id":1},{"result":20,"id":2},{"error":{"code":-29,"message":"x"},"id":3}]`,
-		nil, []int64{0, 20, 0}, []error{ErrAlreadyAdded, nil, ErrNotConnected}},
+	"1.x and 2.0 forms may mix": {
+		200,
+		`[{"jsonrpc":"2.0","result":10,"id":1},{"result":20,"error":null,"id":2},` +
+			`{"result":null,"error":{"code":-28,"message":"x"},"id":3}]`,
+		nil, []int64{10, 20, 0}, []error{nil, nil, ErrWarmingUp},
+	},
+	"each has its own error": {
+		200,
+		`[{"error":{"code":-23,"message":"x"},"id":1},{"result":20,"id":2},{"error":{"code":-29,"message":"x"},"id":3}]`,
+		nil, []int64{0, 20, 0}, []error{ErrAlreadyAdded, nil, ErrNotConnected},
+	},
 	"a missing reply is said": {200, `[{"result":10,"id":1},{"result":30,"id":3}]`,
 		nil, []int64{10, 0, 30}, []error{nil, ErrMissingReply, nil}},
-	"a reply with a strange id answers nothing": {200, `[{"result":10,"id":1},{"result":20,"id":"2"},{"result":30,"id":4}]`,
-		nil, []int64{10, 0, 0}, []error{nil, ErrMissingReply, ErrMissingReply}},
-	"ids far out of range answer nothing": {200, `[{"result":1,"id":-9223372036854775808},{"result":2,"id":9223372036854775807},{"result":3,"id":1e0}]`,
-		nil, []int64{0, 0, 0}, []error{ErrMissingReply, ErrMissingReply, ErrMissingReply}},
-	"two replies with one id are bad": {200, `[{"result":10,"id":1},{"result":20,"id":2},{"result":30,"id":3},{"result":21,"id":2}]`,
-		nil, []int64{10, 20, 30}, []error{nil, ErrBadReply, nil}},
-	"one error refuses the whole": {500, `{"result":null,"error":{"code":-32700,"message":"Parse error"},"id":null}`,
+	"a reply with a strange id answers nothing": {
+		200, `[{"result":10,"id":1},{"result":20,"id":"2"},{"result":30,"id":4}]`, nil, []int64{10, 0, 0},
+		[]error{nil, ErrMissingReply, ErrMissingReply},
+	},
+	"ids far out of range answer nothing": {
+		200, `[{"result":1,"id":-9223372036854775808},{"result":2,"id":9223372036854775807},{"result":3,"id":1e0}]`,
+		nil, []int64{0, 0, 0}, []error{ErrMissingReply, ErrMissingReply, ErrMissingReply},
+	},
+	"two replies with one id are bad": {
+		200, `[{"result":10,"id":1},{"result":20,"id":2},{"result":30,"id":3},{"result":21,"id":2}]`, nil,
+		[]int64{10, 20, 30}, []error{nil, ErrBadReply, nil},
+	},
+	"one error refuses the whole batch": {500, `{"result":null,"error":{"code":-32700,"message":"Parse error"},"id":null}`,
 		&Error{Code: CodeParse}, nil, nil},
-	"one result to a batch is bad":       {200, `{"result":1,"id":1}`, ErrBadReply, nil, nil},
-	"a full queue refuses the whole":     {503, "Work queue depth exceeded", ErrBusy, nil, nil},
-	"a forbidden method refuses the lot": {403, "", ErrForbidden, nil, nil},
-	"garbage refuses the whole":          {200, "garbage", ErrNotJSON, nil, nil},
+	"one result to a batch is bad":               {200, `{"result":1,"id":1}`, ErrBadReply, nil, nil},
+	"a full queue refuses the whole batch":       {503, "Work queue depth exceeded", ErrBusy, nil, nil},
+	"a forbidden method refuses the whole batch": {403, "", ErrForbidden, nil, nil},
+	"garbage refuses the whole batch":            {200, "garbage", ErrNotJSON, nil, nil},
 }
 
 func TestBatchReplies(t *testing.T) {
@@ -46,7 +59,7 @@ func TestBatchReplies(t *testing.T) {
 			url, _ := rawServer(t, fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n\r\n%s", tc.status, http.StatusText(tc.status), tc.reply))
 			c := newTestClient(t, Config{URL: url})
 			got := make([]int64, 3)
-			calls := []*Call{GetBlockCountCall(&got[0]), GetBlockCountCall(&got[1]), GetBlockCountCall(&got[2])}
+			calls := []*Call{getBlockCountCall(&got[0]), getBlockCountCall(&got[1]), getBlockCountCall(&got[2])}
 			err := c.Batch(t.Context(), calls...)
 			if !errors.Is(err, tc.whole) {
 				t.Fatalf("batch: %v, want %v", err, tc.whole)
@@ -97,8 +110,7 @@ func TestAnEarlierReplyDoesNotShineThrough(t *testing.T) {
 	}
 }
 
-// Whatever the order and the gaps, every call gets its own reply or is said to
-// have none.
+// Whatever the order and the gaps, every call gets its own reply or is said to have none.
 func TestMatchingIsByIDAlone(t *testing.T) {
 	c := newTestClient(t, Config{URL: "http://127.0.0.1:1"})
 	property := func(n uint8, first int32, seed uint64) bool {
@@ -108,7 +120,7 @@ func TestMatchingIsByIDAlone(t *testing.T) {
 		replies := []any{}
 		lost := map[int]bool{}
 		for i := range calls {
-			calls[i] = GetBlockCountCall(&got[i])
+			calls[i] = getBlockCountCall(&got[i])
 			if lost[i] = rng.IntN(4) == 0; !lost[i] {
 				replies = append(replies, map[string]any{"id": int64(first) + int64(i), "result": i * i})
 			}

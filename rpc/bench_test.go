@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// echo answers every call with a height, in process: what is left is the
-// client's own cost and that of http.Client.
+// echo answers every call with a height, in process: what is left is the client's own cost and that of http.Client.
 type echo struct{ answer func(body []byte) []byte }
 
 func (e echo) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -89,7 +88,7 @@ func benchmark(b *testing.B, do func(*testing.B, *Client)) {
 
 func BenchmarkCall(b *testing.B) {
 	benchmark(b, func(b *testing.B, c *Client) {
-		if _, err := c.GetBlockCount(b.Context()); err != nil {
+		if _, err := getBlockCount(b.Context(), c); err != nil {
 			b.Fatal(err)
 		}
 	})
@@ -99,7 +98,7 @@ func BenchmarkCall(b *testing.B) {
 func BenchmarkBatch(b *testing.B) {
 	benchmark(b, func(b *testing.B, c *Client) {
 		var height int64
-		calls := []*Call{GetBlockCountCall(&height)}
+		calls := []*Call{getBlockCountCall(&height)}
 		for range 8 {
 			calls = append(calls, AddNodeCall("10.0.0.2", OneTry), AddNodeCall("10.0.0.2", Add))
 		}

@@ -1,12 +1,10 @@
-// Package rpc is a client of one bitcoind's JSON-RPC interface, and of as many
-// nodes at once as one has clients: small, typed, and bounded in time and
-// memory whatever the node does. It speaks JSON-RPC 2.0 and understands the
-// 1.x replies of versions before v28.
+// Package rpc is a client of bitcoind's JSON-RPC interface. A Client calls one node. It is small, typed, and bounded in
+// time and memory, whatever the node does. It sends JSON-RPC 2.0 and understands the 1.x replies of versions before
+// v28.
 //
-// Round trips fail with the sentinels of this package (ErrUnreachable,
-// ErrTimeout, ErrUnauthorized, ...); what bitcoind itself refuses is an *Error
-// with bitcoind's code. No error, and no printed Config or Client, holds a
-// credential.
+// Round trips fail with the sentinel errors of this package (ErrUnreachable, ErrTimeout, ErrUnauthorized, ...). A call
+// that bitcoind itself refuses fails with an *Error with bitcoind's code. No error, and no printed Config or Client,
+// holds a credential.
 package rpc
 
 import (
@@ -30,31 +28,29 @@ const (
 	defaultUserAgent = "bitcoin-controller"
 
 	redacted = "[redacted]"
-	// Shorter secrets are not searched for in a node's texts: replacing every
-	// "a" would garble the text and give the secret away.
+	// Shorter secrets are not searched for in a node's texts: replacing every "a" would garble the text and give the
+	// secret away.
 	shortestRedacted = 8
 )
 
-// Config says which node to talk to, as whom, and within which bounds.
+// Config says which node to call, with which credentials, and within which bounds.
 type Config struct {
 	URL      string // "http://10.244.0.7:18443"; holds no credentials
 	User     string // no colon: HTTP basic authentication can't carry one
 	Password string `json:"-"`
 
-	// Timeout is the deadline of one call or batch as a whole, from dialling
-	// to the last byte; a sooner one of the context wins. Default 10 s. A
-	// batch is worked off in order, so one with onetry calls needs bitcoind's
-	// -timeout (5 s by default) for each address that may be dead.
+	// Timeout bounds one call or batch as a whole, from dialling to the last byte. An earlier deadline of the context
+	// wins. Default 10 s. A batch is executed in order, so a batch with onetry calls needs bitcoind's -timeout (5 s by
+	// default) for each address that may be dead.
 	Timeout time.Duration
-	// MaxBody is the greatest reply accepted, in bytes. Default 1 MiB.
+	// MaxBody is the maximum size of a reply in bytes. Default 1 MiB.
 	MaxBody int64
-	// MaxValues is how many values a reply may hold, those within others
-	// counted: decoded, one of three bytes may take fifty. Default 65,536.
+	// MaxValues is the maximum number of JSON values in a reply, nested ones included. A value of three bytes may take
+	// fifty once it is decoded. Default 65,536.
 	MaxValues int
 	// UserAgent is sent with every request. Default "bitcoin-controller".
 	UserAgent string
-	// HTTPClient replaces the package-wide pooled transport. Redirects are
-	// refused and cookies ignored in any case.
+	// HTTPClient replaces the package-wide pooled transport. Redirects are refused and cookies ignored in any case.
 	HTTPClient *http.Client
 }
 
@@ -63,12 +59,12 @@ func (c Config) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "rpc.Config{URL: %q, User: %q}", redactURL(c.URL), c.User)
 }
 
-// Client calls one node. It is safe for concurrent use. It keeps no state of
-// the node, and by default no connections of its own, so thousands are cheap.
+// Client calls one node. It is safe for concurrent use. It keeps no state of the node, and by default no connections of
+// its own, so thousands are cheap.
 type Client struct {
 	url       string
 	host      string
-	secret    []string // what no error may repeat
+	secret    []string // no error may quote these
 	header    http.Header
 	http      *http.Client
 	timeout   time.Duration
@@ -77,8 +73,8 @@ type Client struct {
 	sequence  atomic.Int64 // last request id given out
 }
 
-// NewClient checks the configuration; it doesn't talk to the node. Its errors
-// never repeat the URL, which may hold what should not have been in it.
+// NewClient checks the configuration; it does not call the node. Its errors never quote the URL, which may hold a
+// password by mistake.
 func NewClient(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.URL)
 	switch {
@@ -116,9 +112,8 @@ func NewClient(cfg Config) (*Client, error) {
 // Format prints the node's address and nothing else, whatever the verb.
 func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "rpc.Client{%s}", c.host) }
 
-// roundTrip posts one body and returns status and body of the reply. what is
-// the call in words, for errors. What may be repeated is, by net/http, if a
-// kept connection turns out to be dead: as after a restart of the node.
+// roundTrip posts one body and returns status and body of the reply. The parameter what names the call in errors.
+// net/http sends a repeatable request again if the connection from its pool is dead, as after a restart of the node.
 func (c *Client) roundTrip(caller context.Context, what string, body []byte, repeatable bool) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(caller, c.timeout)
 	defer cancel()
@@ -145,9 +140,8 @@ func (c *Client) roundTrip(caller context.Context, what string, body []byte, rep
 	return resp.StatusCode, reply, nil
 }
 
-// readBody reads no more than one byte over the limit, and nothing at all of
-// a reply that announces itself as too large. Values are counted by the commas
-// between them, before anything is decoded.
+// readBody reads at most one byte over the limit, and nothing if the Content-Length is over the limit. Values are
+// counted by the commas between them, before anything is decoded.
 func (c *Client) readBody(resp *http.Response) ([]byte, error) {
 	tooLarge := func() error { return fmt.Errorf("%w: over the limit of %d bytes", ErrTooLarge, c.maxBody) }
 	if resp.ContentLength > c.maxBody {
@@ -180,8 +174,7 @@ func (c *Client) redact(text string) string {
 	return text
 }
 
-// redactURL removes the user information of a URL, and all of one that doesn't
-// parse.
+// redactURL removes the user information from a URL. It replaces a URL that does not parse as a whole.
 func redactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -191,7 +184,7 @@ func redactURL(raw string) string {
 	return u.String()
 }
 
-// unwrapURL takes off net/http's own layer, which repeats method and URL.
+// unwrapURL removes the *url.Error of net/http, which quotes method and URL.
 func unwrapURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err

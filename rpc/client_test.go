@@ -56,8 +56,7 @@ func hang(w http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// trickle sends a byte of a legal reply now and then, so that no timeout
-// between bytes would ever fire.
+// trickle sends a byte of a legal reply now and then, so that no timeout between bytes would ever fire.
 func trickle(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -119,28 +118,52 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 		want    []error
 		says    string
 	}{
-		"one that never answers times out":         {hang, []error{ErrTimeout, context.DeadlineExceeded}, ""},
-		"one that trickles bytes times out":        {trickle, []error{ErrTimeout, context.DeadlineExceeded}, ""},
-		"an endless body is too large":             {endless, []error{ErrTooLarge}, "65536 bytes"},
-		"a length over the limit is too large":     {wire("HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n"), []error{ErrTooLarge}, "65536 bytes"},
-		"too many values are too large":            {text(200, `{"result":[`+strings.Repeat("{},", 999)+`{}],"id":1}`), []error{ErrTooLarge}, "1000 values"},
-		"and so are too many replies":              {text(200, `[`+strings.Repeat("{},", 1000)+`{}]`), []error{ErrTooLarge}, "1000 values"},
-		"headers without end are incomplete":       {wire("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 2000) + "\r\n"), []error{ErrTruncated}, "headers exceeded"},
-		"a reset is an incomplete reply":           {wire(""), []error{ErrTruncated}, ""},
-		"a body cut short is incomplete":           {wire("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"jsonrpc\":"), []error{ErrTruncated, io.ErrUnexpectedEOF}, ""},
-		"JSON cut short is incomplete":             {wire("HTTP/1.1 200 OK\r\n\r\n{\"jsonrpc\":\"2.0\",\"result\":[1"), []error{ErrTruncated}, ""},
+		"one that never answers times out":  {hang, []error{ErrTimeout, context.DeadlineExceeded}, ""},
+		"one that trickles bytes times out": {trickle, []error{ErrTimeout, context.DeadlineExceeded}, ""},
+		"an endless body is too large":      {endless, []error{ErrTooLarge}, "65536 bytes"},
+		"a length over the limit is too large": {
+			wire("HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n"), []error{ErrTooLarge}, "65536 bytes",
+		},
+		"too many values are too large": {
+			text(200, `{"result":[`+strings.Repeat("{},", 999)+`{}],"id":1}`), []error{ErrTooLarge}, "1000 values",
+		},
+		"too many replies are too large": {
+			text(200, `[`+strings.Repeat("{},", 1000)+`{}]`), []error{ErrTooLarge}, "1000 values",
+		},
+		"headers without end are incomplete": {
+			wire("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 2000) + "\r\n"), []error{ErrTruncated},
+			"headers exceeded",
+		},
+		"a reset is an incomplete reply": {wire(""), []error{ErrTruncated}, ""},
+		"a body cut short is incomplete": {
+			wire("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"jsonrpc\":"),
+			[]error{ErrTruncated, io.ErrUnexpectedEOF}, "",
+		},
+		"JSON cut short is incomplete": {
+			wire("HTTP/1.1 200 OK\r\n\r\n{\"jsonrpc\":\"2.0\",\"result\":[1"), []error{ErrTruncated}, "",
+		},
 		"bytes that are no HTTP are incomplete":    {wire("SSH-2.0-OpenSSH_9.2\r\n"), []error{ErrTruncated}, ""},
 		"HTML is not JSON":                         {text(200, "<html>It works!</html>"), []error{ErrNotJSON}, ""},
 		"an empty body is not JSON":                {text(200, ""), []error{ErrNotJSON}, ""},
 		"JSON with something behind it is no JSON": {text(200, `{"result":7,"id":1} x`), []error{ErrNotJSON}, ""},
 		"an array for a single call is bad":        {text(200, `[{"result":7,"id":1}]`), []error{ErrBadReply}, ""},
-		"another id is bad":                        {text(200, `{"jsonrpc":"2.0","result":7,"id":2}`), []error{ErrBadReply}, ""},
-		"a result without an id is bad":            {text(200, `{"jsonrpc":"2.0","result":7}`), []error{ErrBadReply}, ""},
-		"neither result nor error is bad":          {text(200, `{"jsonrpc":"2.0","id":1}`), []error{ErrBadReply}, ""},
-		"a null where a number is due is bad":      {text(200, `{"result":null,"error":null,"id":1}`), []error{ErrBadReply}, ""},
-		"a result of another type is bad":          {text(200, `{"jsonrpc":"2.0","result":"7","id":1}`), []error{ErrBadReply}, ""},
-		"a result with status 500 is a status":     {text(500, `{"result":7,"error":null,"id":1}`), []error{&StatusError{500}}, "HTTP 500"},
-		"a redirect is not followed":               {redirect, []error{&StatusError{307}}, "HTTP 307"},
+		"another id is bad": {
+			text(200, `{"jsonrpc":"2.0","result":7,"id":2}`), []error{ErrBadReply}, "",
+		},
+		"a result without an id is bad": {
+			text(200, `{"jsonrpc":"2.0","result":7}`), []error{ErrBadReply}, "",
+		},
+		"neither result nor error is bad": {text(200, `{"jsonrpc":"2.0","id":1}`), []error{ErrBadReply}, ""},
+		"a null where a number is due is bad": {
+			text(200, `{"result":null,"error":null,"id":1}`), []error{ErrBadReply}, "",
+		},
+		"a result of another type is bad": {
+			text(200, `{"jsonrpc":"2.0","result":"7","id":1}`), []error{ErrBadReply}, "",
+		},
+		"a result with status 500 is a status": {
+			text(500, `{"result":7,"error":null,"id":1}`), []error{&StatusError{500}}, "HTTP 500",
+		},
+		"a redirect is not followed": {redirect, []error{&StatusError{307}}, "HTTP 307"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(tc.handler)
@@ -151,7 +174,7 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 			}
 			c := newTestClient(t, Config{URL: srv.URL, Timeout: timeout, MaxBody: 64 << 10, MaxValues: 1000})
 			begin := time.Now()
-			n, err := c.GetBlockCount(t.Context())
+			n, err := getBlockCount(t.Context(), c)
 			for _, want := range tc.want {
 				if !errors.Is(err, want) && !sameStatus(err, want) {
 					t.Errorf("error %v, want %v", err, want)
@@ -169,7 +192,7 @@ func TestABadServerIsAnErrorInTime(t *testing.T) {
 
 func TestRefusedIsUnreachable(t *testing.T) {
 	c := newTestClient(t, Config{URL: "http://127.0.0.1:1"}) // nobody listens
-	call := GetBlockCountCall(new(int64))
+	call := getBlockCountCall(new(int64))
 	err := c.Batch(t.Context(), call)
 	for _, want := range []error{ErrUnreachable, syscall.ECONNREFUSED} {
 		if !errors.Is(err, want) || !errors.Is(call.Err, want) {
@@ -186,7 +209,7 @@ func TestCallersContext(t *testing.T) {
 	t.Run("a cancellation stays one", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(10*time.Millisecond, cancel)
-		_, err := c.GetNetworkInfo(ctx)
+		_, err := get(ctx, c, GetNetworkInfoCall)
 		if !errors.Is(err, context.Canceled) || errors.Is(err, ErrTimeout) {
 			t.Errorf("error %v, want context.Canceled and no ErrTimeout", err)
 		}
@@ -194,7 +217,7 @@ func TestCallersContext(t *testing.T) {
 	t.Run("a sooner deadline is a timeout", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		_, err := c.GetNetworkInfo(ctx)
+		_, err := get(ctx, c, GetNetworkInfoCall)
 		if !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want ErrTimeout and context.DeadlineExceeded", err)
 		}
@@ -202,7 +225,7 @@ func TestCallersContext(t *testing.T) {
 	t.Run("an HTTP client's own timeout is one too", func(t *testing.T) {
 		own := &http.Client{Timeout: 10 * time.Millisecond, Transport: &http.Transport{}}
 		defer own.CloseIdleConnections()
-		_, err := newTestClient(t, Config{URL: srv.URL, HTTPClient: own}).GetNetworkInfo(t.Context())
+		_, err := get(t.Context(), newTestClient(t, Config{URL: srv.URL, HTTPClient: own}), GetNetworkInfoCall)
 		if !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want ErrTimeout and context.DeadlineExceeded", err)
 		}
@@ -222,10 +245,10 @@ func TestTheNextCallWorksAfterATimeout(t *testing.T) {
 	c := newTestClient(t, Config{URL: srv.URL, Timeout: soon})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := c.GetBlockCount(ctx); !errors.Is(err, ErrTimeout) {
+	if _, err := getBlockCount(ctx, c); !errors.Is(err, ErrTimeout) {
 		t.Fatalf("first call: %v, want ErrTimeout", err)
 	}
-	if n, err := c.GetBlockCount(t.Context()); err != nil || n != 7 {
+	if n, err := getBlockCount(t.Context(), c); err != nil || n != 7 {
 		t.Errorf("second call: %d, %v, want 7", n, err)
 	}
 }
@@ -257,7 +280,7 @@ func TestNoErrorHoldsACredential(t *testing.T) {
 			t.Cleanup(srv.Close)
 			cfg := Config{URL: srv.URL, User: testUser, Password: testPassword}
 			c := newTestClient(t, cfg)
-			_, err := c.GetBlockCount(t.Context())
+			_, err := getBlockCount(t.Context(), c)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -283,7 +306,7 @@ func TestAnErrorIsALineThatATerminalCanShow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(text(200, reply))
 			t.Cleanup(srv.Close)
-			_, err := newTestClient(t, Config{URL: srv.URL}).GetBlockCount(t.Context())
+			_, err := getBlockCount(t.Context(), newTestClient(t, Config{URL: srv.URL}))
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -303,7 +326,7 @@ func TestTheEnvironmentsProxyIsIgnored(t *testing.T) {
 
 func TestTheOneXFormOfAResultIsUnderstood(t *testing.T) {
 	url, _ := rawServer(t, []byte("HTTP/1.1 200 OK\r\n\r\n{\"result\":42,\"error\":null,\"id\":1}\n"))
-	n, err := newTestClient(t, Config{URL: url}).GetBlockCount(t.Context())
+	n, err := getBlockCount(t.Context(), newTestClient(t, Config{URL: url}))
 	if err != nil || n != 42 {
 		t.Errorf("height %d, error %v, want 42", n, err)
 	}

@@ -33,8 +33,7 @@ const (
 // maxErrorText is how many bytes of a text from the wire an error shows.
 const maxErrorText = 200
 
-// Answers of bitcoind that callers decide upon, for errors.Is. Each matches
-// every *Error of its code.
+// Errors of bitcoind that callers handle, for errors.Is. Each matches every *Error of its code.
 var (
 	ErrAlreadyAdded   error = &Error{Code: CodeAlreadyAdded, Message: "node already added"}
 	ErrNotAdded       error = &Error{Code: CodeNotAdded, Message: "node not added"}
@@ -45,9 +44,8 @@ var (
 	ErrMethodNotFound error = &Error{Code: CodeMethodNotFound, Message: "method not found"}
 )
 
-// Failures of the round trip, for errors.Is. ErrTimeout always comes with
-// context.DeadlineExceeded, ErrUnreachable with the net error of the dial.
-// A caller's own cancellation is none of these: it stays context.Canceled.
+// Failures of the round trip, for errors.Is. ErrTimeout always wraps context.DeadlineExceeded, and ErrUnreachable wraps
+// the net error of the dial. A cancellation by the caller is none of these: it stays context.Canceled.
 var (
 	ErrUnauthorized = errors.New("unauthorized: wrong or no RPC credentials")
 	ErrForbidden    = errors.New("forbidden: address not in rpcallowip or method not in rpcwhitelist")
@@ -68,7 +66,7 @@ type Error struct {
 	Method  string // the method called
 }
 
-// Error shows the first line of the message only, and not all of a long one.
+// Error returns only the first line of the message, shortened if it is long.
 func (e *Error) Error() string {
 	line := excerpt(e.Message)
 	if e.Method == "" {
@@ -93,8 +91,8 @@ func (e *StatusError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", e.Status, http.StatusText(e.Status)))
 }
 
-// Unwrap gives the sentinel for the statuses that have one
-// (bitcoind: httprpc.cpp HTTPReq_JSONRPC, httpserver.cpp http_request_cb).
+// Unwrap returns the sentinel error of a status that has one (bitcoind: httprpc.cpp HTTPReq_JSONRPC, httpserver.cpp
+// http_request_cb).
 func (e *StatusError) Unwrap() error {
 	switch e.Status {
 	case http.StatusUnauthorized:
@@ -107,8 +105,8 @@ func (e *StatusError) Unwrap() error {
 	return nil
 }
 
-// classify names what went wrong on the wire. caller is the context given to
-// the call, bounded the same with the call's own deadline.
+// classify maps an error of the round trip to a sentinel. caller is the context given to the call; bounded is the same
+// context with the call's own deadline.
 func (c *Client) classify(caller, bounded context.Context, err error) error {
 	if errors.Is(caller.Err(), context.Canceled) {
 		return context.Canceled
@@ -131,14 +129,13 @@ func (c *Client) classify(caller, bounded context.Context, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: %w", ErrTruncated, unwrapURL(err))
 	}
-	// What is left may quote bytes that the node sent.
+	// Other errors may quote bytes that the node sent.
 	return fmt.Errorf("%w: %s", ErrTruncated, excerpt(c.redact(unwrapURL(err).Error())))
 }
 
 var errTimedOut = fmt.Errorf("%w: %w", ErrTimeout, context.DeadlineExceeded)
 
-// excerpt is the first line of a text, not all of a long one, and nothing that
-// a terminal would obey.
+// excerpt returns the first line of a text, shortened if it is long, without characters that control a terminal.
 func excerpt(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	if len(line) > maxErrorText {

@@ -24,8 +24,8 @@ func addTranscripts(f *testing.F) {
 	}
 }
 
-// FuzzReply feeds the decoder of single replies. It may take a reply for good
-// only if it is JSON, with status 200, of our id and with a result.
+// FuzzReply feeds the decoder of single replies. It may take a reply for good only if it is JSON, with status 200, of
+// our id and with a result.
 func FuzzReply(f *testing.F) {
 	addTranscripts(f)
 	// What is there twice counts as what it is last, whatever it was before.
@@ -35,8 +35,8 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for _, call := range []*Call{
 			GetBlockchainInfoCall(new(BlockchainInfo)), GetNetworkInfoCall(new(NetworkInfo)),
-			GetPeerInfoCall(new([]Peer)), GetAddedNodeInfoCall(new([]AddedNode)),
-			GetBlockCountCall(new(int64)), {Method: "stop"}, {Method: "raw", Result: new(json.RawMessage)},
+			getPeerInfoCall(new([]peer)), GetAddedNodeInfoCall(new([]AddedNode)),
+			getBlockCountCall(new(int64)), {Method: "stop"}, {Method: "raw", Result: new(json.RawMessage)},
 		} {
 			c.decodeSingle(call, 1, status, body)
 			if call.Err != nil {
@@ -46,24 +46,26 @@ func FuzzReply(f *testing.F) {
 				continue
 			}
 			var reply struct{ ID, Result, Error json.RawMessage } // not any: JSON has numbers that a float64 has not
-			if status != http.StatusOK || json.Unmarshal(body, &reply) != nil || string(reply.ID) != "1" || reply.Result == nil || !isNull(reply.Error) {
+			if status != http.StatusOK || json.Unmarshal(body, &reply) != nil ||
+				string(reply.ID) != "1" || reply.Result == nil || !isNull(reply.Error) {
 				t.Errorf("%s: status %d and %q taken for good", call.Method, status, body)
 			}
 		}
 	})
 }
 
-// FuzzBatch feeds the batch matcher. Every call is settled one way or the
-// other, and the order of the replies makes no difference.
+// FuzzBatch feeds the batch matcher. Every call is settled one way or the other, and the order of the replies makes no
+// difference.
 func FuzzBatch(f *testing.F) {
 	addTranscripts(f)
-	f.Add(200, []byte(`[{"result":1,"id":3},{"result":2,"id":1},{"error":{"code":-23,"message":""},"id":2},{"result":0,"id":0}]`))
+	f.Add(200, []byte(`[{"result":1,"id":3},{"result":2,"id":1},{"error":{"code":-23,"message":""},"id":2},`+
+		`{"result":0,"id":0}]`))
 	c := newTestClient(f, Config{URL: "http://127.0.0.1:1"})
 	match := func(status int, body []byte) ([]int64, []*Call, error) {
 		got := make([]int64, 4)
 		var calls []*Call
 		for i := range got {
-			calls = append(calls, GetBlockCountCall(&got[i]))
+			calls = append(calls, getBlockCountCall(&got[i]))
 		}
 		return got, calls, c.decodeBatch(calls, 0, status, body)
 	}

@@ -40,8 +40,8 @@ func firstID(tr *transcript.Transcript) int64 {
 	return 1
 }
 
-// rawServer answers every request with these very bytes and hangs up. It
-// returns its URL and a way to get the last request body.
+// rawServer answers every request with these very bytes and hangs up. It returns its URL and a way to get the last
+// request body.
 func rawServer(t testing.TB, reply []byte) (string, func() []byte) {
 	t.Helper()
 	bodies := make(chan []byte, 16)
@@ -71,32 +71,6 @@ func newTestClient(t testing.TB, cfg Config) *Client {
 
 const regtestAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
-// raw makes a call that has no typed method.
-func raw(method string, params ...any) func(context.Context, *Client) (any, error) {
-	return func(ctx context.Context, c *Client) (any, error) {
-		got, err := c.RawRequest(ctx, method, params...)
-		return string(got), err
-	}
-}
-
-// typed adapts a typed method.
-func typed[T any](f func(*Client, context.Context) (T, error)) func(context.Context, *Client) (any, error) {
-	return func(ctx context.Context, c *Client) (any, error) { return f(c, ctx) }
-}
-
-// bare adapts a method that returns an error only.
-func bare(f func(context.Context, *Client) error) func(context.Context, *Client) (any, error) {
-	return func(ctx context.Context, c *Client) (any, error) { return nil, f(ctx, c) }
-}
-
-func addNode(addr string) func(context.Context, *Client) (any, error) {
-	return bare(func(ctx context.Context, c *Client) error { return c.AddNode(ctx, addr) })
-}
-
-func removeNode(addr string) func(context.Context, *Client) (any, error) {
-	return bare(func(ctx context.Context, c *Client) error { return c.RemoveNode(ctx, addr) })
-}
-
 func onetryAddInfo(ctx context.Context, c *Client) (any, error) {
 	var added []AddedNode
 	calls := []*Call{
@@ -113,7 +87,7 @@ func onetryAddInfo(ctx context.Context, c *Client) (any, error) {
 }
 
 func batchOfOne(ctx context.Context, c *Client) (any, error) {
-	call := GetConnectionCountCall(new(int))
+	call := &Call{Method: "getconnectioncount", Result: new(int)}
 	if err := c.Batch(ctx, call); err != nil {
 		return nil, fmt.Errorf("the round trip did not fail: %w", err)
 	}
@@ -126,6 +100,7 @@ var connectedNode = []AddedNode{{
 }}
 
 const (
+	knots       = "/Satoshi:29.5.0/Knots:20260508/" // the release that was recorded
 	genesisHash = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 	thirdHash   = "79259e746a98368e579ba6d276865d86f825e95fb642444c243aa93c8e5cc546"
 )
@@ -133,59 +108,118 @@ const (
 // transcriptCases say what the client makes of each recorded reply.
 var transcriptCases = map[string]struct {
 	file    string
-	do      func(context.Context, *Client) (any, error)
+	do      do
 	want    any
 	wantErr error
 	foreign bool // a request that this client never sends
 }{
-	"adding a node returns nothing":              {file: "addnode-add", do: addNode("127.0.0.1:19444")},
-	"adding twice is an error in the 1.x form":   {file: "addnode-add-twice-v1", do: addNode("127.0.0.1:19444"), wantErr: ErrAlreadyAdded},
-	"adding twice is an error in the 2.0 form":   {file: "addnode-add-twice-v2", do: addNode("127.0.0.1:19444"), wantErr: ErrAlreadyAdded},
-	"an unknown addnode command is a misc error": {file: "addnode-bad-command", do: raw("addnode", "127.0.0.9", "frobnicate"), want: "", wantErr: &Error{Code: CodeMisc}},
+	"adding a node returns nothing": {
+		file: "addnode-add", do: without(AddNodeCall("127.0.0.1:19444", Add)),
+	},
+	"adding twice is an error in the 1.x form": {
+		file: "addnode-add-twice-v1", do: without(AddNodeCall("127.0.0.1:19444", Add)), wantErr: ErrAlreadyAdded,
+	},
+	"adding twice is an error in the 2.0 form": {
+		file: "addnode-add-twice-v2", do: without(AddNodeCall("127.0.0.1:19444", Add)), wantErr: ErrAlreadyAdded,
+	},
+	"an unknown addnode command is a misc error": {
+		file: "addnode-bad-command", do: undecoded("addnode", "127.0.0.9", "frobnicate"), want: "",
+		wantErr: &Error{Code: CodeMisc},
+	},
 	"onetry says nothing of a refused connection": {file: "addnode-onetry-refused",
-		do: bare(func(ctx context.Context, c *Client) error { return c.OneTry(ctx, "127.0.0.1:1") })},
-	"removing what was not added is an error in the 1.x form": {file: "addnode-remove-unknown-v1", do: removeNode("127.0.0.9"), wantErr: ErrNotAdded},
-	"removing what was not added is an error in the 2.0 form": {file: "addnode-remove-unknown-v2", do: removeNode("127.0.0.9"), wantErr: ErrNotAdded},
-	"a batch reads back what it did":                          {file: "batch-onetry-add-info", do: onetryAddInfo, want: connectedNode},
+		do: without(AddNodeCall("127.0.0.1:1", OneTry))},
+	"removing what was not added is an error in the 1.x form": {
+		file: "addnode-remove-unknown-v1", do: without(AddNodeCall("127.0.0.9", Remove)), wantErr: ErrNotAdded,
+	},
+	"removing what was not added is an error in the 2.0 form": {
+		file: "addnode-remove-unknown-v2", do: without(AddNodeCall("127.0.0.9", Remove)), wantErr: ErrNotAdded,
+	},
+	"a batch reads back what it did": {
+		file: "batch-onetry-add-info", do: onetryAddInfo, want: connectedNode,
+	},
 	"disconnecting a stranger is an error": {file: "disconnectnode-unknown", wantErr: ErrNotConnected,
-		do: bare(func(ctx context.Context, c *Client) error { return c.DisconnectNode(ctx, "127.0.0.1:9") })},
-	"an empty reply to a batch leaves its calls unanswered": {file: "empty-batch", do: batchOfOne, wantErr: ErrMissingReply, foreign: true},
-	"a method not whitelisted is forbidden":                 {file: "forbidden-not-whitelisted", do: typed((*Client).GetBlockchainInfo), want: BlockchainInfo{}, wantErr: ErrForbidden},
+		do: without(DisconnectNodeCall("127.0.0.1:9"))},
+	"an empty reply to a batch leaves its calls unanswered": {
+		file: "empty-batch", do: batchOfOne, wantErr: ErrMissingReply, foreign: true,
+	},
+	"a method not whitelisted is forbidden": {
+		file: "forbidden-not-whitelisted", do: returning(GetBlockchainInfoCall), want: BlockchainInfo{},
+		wantErr: ErrForbidden,
+	},
 	"mining returns the hashes": {file: "generatetoaddress",
-		do: func(ctx context.Context, c *Client) (any, error) { return c.GenerateToAddress(ctx, 3, regtestAddress) },
+		do: returning(generateToAddressCall(3, regtestAddress)),
 		want: []string{
 			"4401408ed27cfbc6b5c1e6fb72382bdce0ef3a6ef1199cff95bf7257636e724d",
 			"49aaa95942d330b1cdd1f683aa05926fb3545f2c9731520c820edc848164b514",
 			thirdHash,
 		}},
-	"a status without JSON-RPC is a status error": {file: "get-method", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: &StatusError{405}, foreign: true},
-	"an added node says that it is connected":     {file: "getaddednodeinfo-connected", do: typed((*Client).GetAddedNodeInfo), want: connectedNode},
-	"an empty added list is empty":                {file: "getaddednodeinfo-empty", do: typed((*Client).GetAddedNodeInfo), want: []AddedNode{}},
-	"a chain of three blocks has height three": {file: "getblockchaininfo-3-blocks", do: typed((*Client).GetBlockchainInfo),
-		want: BlockchainInfo{Chain: "regtest", Blocks: 3, Headers: 3, BestBlockHash: thirdHash, Warnings: Warnings{}}},
-	"a new chain has height zero and is in initial download": {file: "getblockchaininfo-genesis", do: typed((*Client).GetBlockchainInfo),
-		want: BlockchainInfo{Chain: "regtest", BestBlockHash: genesisHash, InitialBlockDownload: true, Warnings: Warnings{}}},
-	"the chain has one active tip": {file: "getchaintips", do: typed((*Client).GetChainTips),
-		want: []ChainTip{{Height: 3, Hash: thirdHash, Status: "active"}}},
-	"network info has version and counts": {file: "getnetworkinfo", do: typed((*Client).GetNetworkInfo),
-		want: NetworkInfo{Version: 290500, Subversion: "/Satoshi:29.5.0/Knots:20260508/", NetworkActive: true, Warnings: Warnings{}}},
-	"the dialled end sees an inbound peer": {file: "getpeerinfo-inbound", do: typed((*Client).GetPeerInfo),
-		want: []Peer{{Addr: "127.0.0.1:39760", Inbound: true, ConnectionType: "inbound", ConnTime: 1795339211, Subversion: "/Satoshi:29.5.0/Knots:20260508/"}}},
-	"the dialling end sees a manual peer": {file: "getpeerinfo", do: typed((*Client).GetPeerInfo),
-		want: []Peer{{Addr: "127.0.0.1:19444", ConnectionType: "manual", ConnTime: 1795339211, Subversion: "/Satoshi:29.5.0/Knots:20260508/"}}},
-	"a reply whose id is a string is not ours": {file: "jsonrpc-number", do: typed((*Client).GetAddedNodeInfo), want: []AddedNode(nil), wantErr: ErrBadReply, foreign: true},
-	"an unknown path is a status error":        {file: "not-found-path", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: &StatusError{404}},
-	"a parse error has no id and is ours":      {file: "parse-error", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: &Error{Code: CodeParse}, foreign: true},
+	"a status without JSON-RPC is a status error": {
+		file: "get-method", do: returning(GetNetworkInfoCall), want: NetworkInfo{}, wantErr: &StatusError{405},
+		foreign: true,
+	},
+	"an added node says that it is connected": {
+		file: "getaddednodeinfo-connected", do: returning(GetAddedNodeInfoCall), want: connectedNode,
+	},
+	"an empty added list is empty": {
+		file: "getaddednodeinfo-empty", do: returning(GetAddedNodeInfoCall), want: []AddedNode{},
+	},
+	"a chain of three blocks has height three": {
+		file: "getblockchaininfo-3-blocks", do: returning(GetBlockchainInfoCall),
+		want: BlockchainInfo{Chain: "regtest", Blocks: 3, Headers: 3, BestBlockHash: thirdHash, Warnings: Warnings{}},
+	},
+	"a new chain has height zero and is in initial download": {
+		file: "getblockchaininfo-genesis", do: returning(GetBlockchainInfoCall),
+		want: BlockchainInfo{Chain: "regtest", BestBlockHash: genesisHash, InitialBlockDownload: true, Warnings: Warnings{}},
+	},
+	"the chain has one active tip": {file: "getchaintips", do: returning(getChainTipsCall),
+		want: []chainTip{{Height: 3, Hash: thirdHash, Status: "active"}}},
+	"network info has version and counts": {file: "getnetworkinfo", do: returning(GetNetworkInfoCall),
+		want: NetworkInfo{Version: 290500, Subversion: knots, NetworkActive: true, Warnings: Warnings{}}},
+	"the dialled end sees an inbound peer": {file: "getpeerinfo-inbound", do: returning(getPeerInfoCall),
+		want: []peer{{Addr: "127.0.0.1:39760", Inbound: true, ConnectionType: "inbound", ConnTime: 1795339211,
+			Subversion: knots}}},
+	"the dialling end sees a manual peer": {file: "getpeerinfo", do: returning(getPeerInfoCall),
+		want: []peer{{Addr: "127.0.0.1:19444", ConnectionType: "manual", ConnTime: 1795339211,
+			Subversion: knots}}},
+	"a reply whose id is a string is not ours": {
+		file: "jsonrpc-number", do: returning(GetAddedNodeInfoCall), want: []AddedNode(nil), wantErr: ErrBadReply,
+		foreign: true,
+	},
+	"an unknown path is a status error": {
+		file: "not-found-path", do: returning(GetNetworkInfoCall), want: NetworkInfo{}, wantErr: &StatusError{404},
+	},
+	"a parse error has no id and is ours": {
+		file: "parse-error", do: returning(GetNetworkInfoCall), want: NetworkInfo{}, wantErr: &Error{Code: CodeParse},
+		foreign: true,
+	},
 	"stopping is answered before it is done": {file: "stop",
-		do: bare(func(ctx context.Context, c *Client) error { return c.Stop(ctx) })},
-	"no credentials are unauthorized":               {file: "unauthorized-no-header", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrUnauthorized},
-	"wrong credentials are unauthorized":            {file: "unauthorized-wrong-password", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrUnauthorized},
-	"an unknown method is an error in the 1.x form": {file: "unknown-method-v1", do: raw("nosuchmethod"), want: "", wantErr: ErrMethodNotFound},
-	"an unknown method is an error in the 2.0 form": {file: "unknown-method-v2", do: raw("nosuchmethod"), want: "", wantErr: ErrMethodNotFound},
-	"warming up is an error in the 1.x form":        {file: "warmup-v1", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrWarmingUp},
-	"warming up is an error in the 2.0 form":        {file: "warmup-v2", do: typed((*Client).GetNetworkInfo), want: NetworkInfo{}, wantErr: ErrWarmingUp},
-	"what is whitelisted is allowed":                {file: "whitelisted-allowed", do: typed((*Client).GetAddedNodeInfo), want: connectedNode},
-	"a full work queue is busy":                     {file: "work-queue-full", do: raw("waitfornewblock", 6000), want: "", wantErr: ErrBusy},
+		do: without(&Call{Method: "stop"})},
+	"no credentials are unauthorized": {
+		file: "unauthorized-no-header", do: returning(GetNetworkInfoCall), want: NetworkInfo{},
+		wantErr: ErrUnauthorized,
+	},
+	"wrong credentials are unauthorized": {
+		file: "unauthorized-wrong-password", do: returning(GetNetworkInfoCall), want: NetworkInfo{},
+		wantErr: ErrUnauthorized,
+	},
+	"an unknown method is an error in the 1.x form": {
+		file: "unknown-method-v1", do: undecoded("nosuchmethod"), want: "", wantErr: ErrMethodNotFound,
+	},
+	"an unknown method is an error in the 2.0 form": {
+		file: "unknown-method-v2", do: undecoded("nosuchmethod"), want: "", wantErr: ErrMethodNotFound,
+	},
+	"warming up is an error in the 1.x form": {
+		file: "warmup-v1", do: returning(GetNetworkInfoCall), want: NetworkInfo{}, wantErr: ErrWarmingUp,
+	},
+	"warming up is an error in the 2.0 form": {
+		file: "warmup-v2", do: returning(GetNetworkInfoCall), want: NetworkInfo{}, wantErr: ErrWarmingUp,
+	},
+	"what is whitelisted is allowed": {
+		file: "whitelisted-allowed", do: returning(GetAddedNodeInfoCall), want: connectedNode,
+	},
+	"a full work queue is busy": {
+		file: "work-queue-full", do: undecoded("waitfornewblock", 6000), want: "", wantErr: ErrBusy,
+	},
 }
 
 func TestTranscripts(t *testing.T) {
@@ -227,8 +261,8 @@ func TestEveryTranscriptIsACase(t *testing.T) {
 	}
 }
 
-// asVersion2 decodes a request and puts 2.0 where 1.0 was recorded, since that
-// is all the client speaks. A version that is no string stays what it is.
+// asVersion2 decodes a request and puts 2.0 where 1.0 was recorded, since that is all the client speaks. A version that
+// is no string stays what it is.
 func asVersion2(t *testing.T, body []byte) any {
 	t.Helper()
 	var v any

@@ -6,19 +6,17 @@ import (
 	"time"
 )
 
-// dialTimeout bounds a TCP connect below the default call timeout, so that an
-// address that swallows packets reads as unreachable rather than as slow.
+// dialTimeout bounds a TCP connect. It is shorter than the default call timeout, so an address that drops packets is
+// reported as unreachable, not as a timeout.
 const dialTimeout = 3 * time.Second
 
-// idleTimeout stays under bitcoind's -rpcservertimeout (30 s, httpserver.h
-// DEFAULT_HTTP_SERVER_TIMEOUT): we close an idle connection before the node
-// does, so no call is lost to a connection closed as it was written.
+// idleTimeout is shorter than bitcoind's -rpcservertimeout (30 s, httpserver.h DEFAULT_HTTP_SERVER_TIMEOUT). The client
+// thus closes an idle connection before the node does, and no call is written to a closing connection.
 const idleTimeout = 25 * time.Second
 
-// sharedTransport serves every Client that brings no HTTP client of its own.
-// Idle connections are what thousands of nodes cost at rest (some 20 kB each),
-// so they are bounded over all nodes, not only for each. Proxy is nil: pods
-// are reached directly whatever the environment says.
+// sharedTransport serves every Client without an HTTP client of its own. An idle connection costs about 20 kB, so their
+// number is bounded over all nodes and for each node. Proxy is nil: pods are reached directly, whatever the environment
+// says.
 var sharedTransport = &http.Transport{
 	DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 	MaxIdleConns:           256,
@@ -28,13 +26,12 @@ var sharedTransport = &http.Transport{
 	DisableCompression:     true,
 }
 
-// CloseIdleConnections closes what the package-wide transport keeps open but
-// unused: for a clean shutdown, and for tests that count goroutines.
+// CloseIdleConnections closes the idle connections of the package-wide transport: for a clean shutdown, and for tests
+// that count goroutines.
 func CloseIdleConnections() { sharedTransport.CloseIdleConnections() }
 
-// httpClient returns a client that never follows redirects and keeps no
-// cookies: a node that answers 3xx is not bitcoind, and following it would
-// carry the password elsewhere. The caller's client is copied, not changed.
+// httpClient returns a client that never follows redirects and keeps no cookies: a node that answers 3xx is not
+// bitcoind, and following it would carry the password elsewhere. The caller's client is copied, not changed.
 func httpClient(given *http.Client) *http.Client {
 	c := http.Client{Transport: sharedTransport}
 	if given != nil {

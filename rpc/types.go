@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// AddedNode is an entry of the added-node list, which lives in the node's
-// memory only (bitcoind: getaddednodeinfo).
+// AddedNode is an entry of the added-node list, which lives in the node's memory only (bitcoind: getaddednodeinfo).
 type AddedNode struct {
 	Address   string             `json:"addednode"` // exactly as it was added
 	Connected bool               `json:"connected"` // by an outbound connection to this entry
@@ -30,8 +29,8 @@ type NetworkInfo struct {
 	Warnings       Warnings `json:"warnings"`
 }
 
-// Release is the version as people write it: 290500 is "29.5.0", and before
-// v22, when the first number was still 0, 210100 is "0.21.1".
+// Release is the version as people write it: 290500 is "29.5.0", and before v22, when the first number was still 0,
+// 210100 is "0.21.1".
 func (n NetworkInfo) Release() string {
 	major, minor, patch := n.Version/10000, n.Version/100%100, n.Version%100
 	if major < 22 {
@@ -44,33 +43,10 @@ func (n NetworkInfo) Release() string {
 type BlockchainInfo struct {
 	Chain                string   `json:"chain"`                // "regtest"
 	Blocks               int64    `json:"blocks"`               // height of the tip; genesis is 0
-	Headers              int64    `json:"headers"`              // greatest height of which a header is known
+	Headers              int64    `json:"headers"`              // height of the best header
 	BestBlockHash        string   `json:"bestblockhash"`        // hex, 64 characters
 	InitialBlockDownload bool     `json:"initialblockdownload"` // then nothing is relayed
 	Warnings             Warnings `json:"warnings"`
-}
-
-// Peer is what is used of an entry of getpeerinfo: one connection. Its Addr is
-// what DisconnectNode takes.
-type Peer struct {
-	ID             int64  `json:"id"`
-	Addr           string `json:"addr"` // as it was dialled; of an inbound peer ip:port, the port ephemeral
-	Inbound        bool   `json:"inbound"`
-	ConnectionType string `json:"connection_type"` // "manual", "inbound", ...; since v0.21
-	AddNode        bool   `json:"addnode"`         // what said "manual" before v0.21
-	ConnTime       int64  `json:"conntime"`        // Unix time in seconds
-	Subversion     string `json:"subver"`
-}
-
-// Manual reports whether this end dialled the connection because of addnode.
-func (p Peer) Manual() bool { return p.ConnectionType == "manual" || p.AddNode }
-
-// ChainTip is a tip of the block tree (bitcoind: getchaintips).
-type ChainTip struct {
-	Height    int64  `json:"height"`
-	Hash      string `json:"hash"`
-	BranchLen int64  `json:"branchlen"` // blocks since the branch left the active chain; 0 for the active tip
-	Status    string `json:"status"`    // "active", "valid-fork", "valid-headers", "headers-only", "invalid"
 }
 
 // Warnings are a node's warnings: a list since v28, one string before.

@@ -42,26 +42,3 @@ func TestRelease(t *testing.T) {
 		}
 	}
 }
-
-func TestManual(t *testing.T) {
-	for name, tc := range map[string]struct {
-		json string
-		want bool
-	}{
-		"by type (since v0.21)":         {`{"connection_type":"manual"}`, true},
-		"by flag (before v0.21)":        {`{"addnode":true}`, true},
-		"an inbound one is none":        {`{"connection_type":"inbound","inbound":true}`, false},
-		"an automatic one is none":      {`{"connection_type":"outbound-full-relay"}`, false},
-		"an old automatic one is none ": {`{"addnode":false}`, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var p Peer
-			if err := json.Unmarshal([]byte(tc.json), &p); err != nil {
-				t.Fatal(err)
-			}
-			if p.Manual() != tc.want {
-				t.Errorf("manual %t, want %t", p.Manual(), tc.want)
-			}
-		})
-	}
-}

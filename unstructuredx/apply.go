@@ -24,6 +24,8 @@ type Applier struct {
 	FieldManager string
 	// HashAnnotation is the key under which an object carries the hash of the intent it was last applied from.
 	HashAnnotation string
+	// Policies say, by kind, what others may not add. A kind without one is open to all additions.
+	Policies map[schema.GroupKind]Policy
 }
 
 // Action is what an Apply had to do.
@@ -46,20 +48,23 @@ type Change struct {
 	// Differences are between the object as last seen and the intent, its hash included.
 	Differences []Difference
 	live, body  *unstructured.Unstructured
+	policy      Policy
 }
 
-// Compare says what live, the object as last seen or nil, needs to become intent: nothing, only if it carries the hash of
-// this very intent and has no Differences from it. The hash alone would miss a change by hand, a comparison alone a field
-// that the intent no longer has.
+// Compare says what live, the object as last seen or nil, needs to become intent: nothing, only if it carries the hash
+// of this very intent and has no Differences from it. The hash alone would miss a change by hand, a comparison alone a
+// field that the intent no longer has.
 func (a Applier) Compare(live, intent *unstructured.Unstructured) (Change, error) {
 	body, err := a.sealed(intent)
 	if err != nil {
 		return Change{}, err
 	}
+	policy := a.Policies[intent.GroupVersionKind().GroupKind()]
 	if live == nil {
-		return Change{Action: Created, body: body}, nil
+		return Change{Action: Created, body: body, policy: policy}, nil
 	}
-	change := Change{Action: Unchanged, Differences: Differences(live.Object, body.Object), live: live, body: body}
+	differences := policy.Differences(live.Object, body.Object)
+	change := Change{Action: Unchanged, Differences: differences, live: live, body: body, policy: policy}
 	switch hash := body.GetAnnotations()[a.HashAnnotation]; {
 	case live.GetAnnotations()[a.HashAnnotation] != hash:
 		change.Action = Updated
@@ -70,12 +75,14 @@ func (a Applier) Compare(live, intent *unstructured.Unstructured) (Change, error
 	return change, nil
 }
 
-// Apply makes a change and returns what the apiserver made of the object, and where that is not as intended all the same:
-// admission has the last word.
+// Apply makes a change and returns what the apiserver made of the object, and where that is not as intended all the
+// same: admission has the last word.
 //
-// The write is tied to the UID of the object as last seen: one that has been replaced since answers 409 Conflict instead of
-// being taken over.
-func (a Applier) Apply(ctx context.Context, resource schema.GroupVersionResource, change Change) (applied *unstructured.Unstructured, left []Difference, err error) {
+// The write is tied to the UID of the object as last seen: one that has been replaced since answers 409 Conflict
+// instead of being taken over.
+func (a Applier) Apply(
+	ctx context.Context, resource schema.GroupVersionResource, change Change,
+) (applied *unstructured.Unstructured, left []Difference, err error) {
 	client, body := a.Client.Resource(resource).Namespace(change.body.GetNamespace()), change.body
 	overwrite := a.needsOverwrite(change)
 	if !overwrite {
@@ -90,7 +97,7 @@ func (a Applier) Apply(ctx context.Context, resource schema.GroupVersionResource
 	if err != nil {
 		return nil, nil, fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
 	}
-	return applied, Differences(applied.Object, body.Object), nil
+	return applied, change.policy.Differences(applied.Object, body.Object), nil
 }
 
 // needsOverwrite says whether an apply would leave something where nothing is intended, or an overwrite was begun.
@@ -102,18 +109,20 @@ func (a Applier) needsOverwrite(change Change) bool {
 	return !sealed || slices.ContainsFunc(change.Differences, func(d Difference) bool { return d.Surplus })
 }
 
-// overwrite makes the object, but for its metadata, as intended by a patch, which can take away what others own. Then it
-// gives up what we own by that patch: two owners of a field, even if both are us, have to leave it out for it to go. The
-// object is without our hash until it is applied, so that an overwrite that got stuck is begun anew.
+// overwrite makes the object, but for its metadata, as intended by a patch, which can take away what others own. Then
+// it gives up what we own by that patch: two owners of a field, even if both are us, have to leave it out for it to go.
+// The object is without our hash until it is applied, so that an overwrite that got stuck is begun anew.
 func (a Applier) overwrite(ctx context.Context, client dynamic.ResourceInterface, change Change) error {
-	patch := mergePatch(change.live.Object, change.body.Object)
-	patch["metadata"] = map[string]any{"uid": change.live.GetUID(), "annotations": map[string]any{a.HashAnnotation: nil}}
+	patch := change.policy.mergePatch(change.live.Object, change.body.Object)
+	withoutHash := map[string]any{a.HashAnnotation: nil}
+	patch["metadata"] = map[string]any{"uid": change.live.GetUID(), "annotations": withoutHash}
 	patched, err := a.merge(ctx, client, change.body.GetName(), patch)
 	if err != nil {
 		return err
 	}
 	byPatch := func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Manager == a.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
+		updated := entry.Operation == metav1.ManagedFieldsOperationUpdate
+		return updated && entry.Manager == a.FieldManager && entry.Subresource == ""
 	}
 	_, err = a.merge(ctx, client, change.body.GetName(), map[string]any{"metadata": map[string]any{
 		"resourceVersion": patched.GetResourceVersion(),
@@ -122,7 +131,9 @@ func (a Applier) overwrite(ctx context.Context, client dynamic.ResourceInterface
 	return err
 }
 
-func (a Applier) merge(ctx context.Context, client dynamic.ResourceInterface, name string, patch map[string]any) (*unstructured.Unstructured, error) {
+func (a Applier) merge(
+	ctx context.Context, client dynamic.ResourceInterface, name string, patch map[string]any,
+) (*unstructured.Unstructured, error) {
 	body, err := json.Marshal(patch)
 	if err != nil {
 		return nil, err
@@ -130,12 +141,15 @@ func (a Applier) merge(ctx context.Context, client dynamic.ResourceInterface, na
 	return client.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: a.FieldManager})
 }
 
-// ApplyStatus writes the status of intent through the status subresource. To compare first is up to the caller, who knows
-// which changes are worth a write.
-func (a Applier) ApplyStatus(ctx context.Context, resource schema.GroupVersionResource, intent *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	applied, err := a.Client.Resource(resource).Namespace(intent.GetNamespace()).ApplyStatus(ctx, intent.GetName(), intent, a.options())
+// ApplyStatus writes the status of intent through the status subresource. To compare first is up to the caller, who
+// knows which changes are worth a write.
+func (a Applier) ApplyStatus(
+	ctx context.Context, resource schema.GroupVersionResource, intent *unstructured.Unstructured,
+) (*unstructured.Unstructured, error) {
+	kind, namespace, name := intent.GetKind(), intent.GetNamespace(), intent.GetName()
+	applied, err := a.Client.Resource(resource).Namespace(namespace).ApplyStatus(ctx, name, intent, a.options())
 	if err != nil {
-		return nil, fmt.Errorf("apply status of %s %s/%s: %w", intent.GetKind(), intent.GetNamespace(), intent.GetName(), err)
+		return nil, fmt.Errorf("apply status of %s %s/%s: %w", kind, namespace, name, err)
 	}
 	return applied, nil
 }

@@ -19,7 +19,10 @@ import (
 // What the apiserver makes of the requests is tested in e2e/integration.
 func TestWhatAnApplySends(t *testing.T) {
 	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "a", nil)
-	applier := Applier{FieldManager: "us", HashAnnotation: "hash"}
+	applier := Applier{
+		FieldManager: "us", HashAnnotation: "hash",
+		Policies: map[schema.GroupKind]Policy{{Kind: "Service"}: {ExclusiveLists: []string{"spec.ports"}}},
+	}
 	intent := objectOf(t, `{kind: Service, metadata: {name: a, namespace: default}, spec: {ports: [{port: 1}], replicas: 1}}`)
 	const (
 		apply     = `apply`

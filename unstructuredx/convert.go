@@ -1,10 +1,12 @@
 // Package unstructuredx is the edge between typed Kubernetes objects and the dynamic client: objects are read once with
-// [Into], written once with [Intent] and an [Applier], and trimmed before they enter a cache. A lock for leader election and
-// a sink for events are here, too: client-go has none for dynamic clients.
+// [Into], written once with [Intent] and an [Applier], and trimmed before they enter a cache. A lock for leader
+// election and a sink for events are here, too: client-go has none for dynamic clients.
 package unstructuredx
 
 import (
 	"fmt"
+	"reflect"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,37 +22,55 @@ func Into[T any](u *unstructured.Unstructured) (*T, error) {
 	return &typed, nil
 }
 
-// Intent is the body of a server-side apply of obj: what obj says and nothing that the Go types add by themselves, since
-// every field present in the body would be owned. Left out are the status, the nulls of unset timestamps, and the empty
-// maps of structs without omitempty; other empty maps stay, as `emptyDir: {}` is meant. obj needs its apiVersion and kind
-// set.
+// Intent is the body of a server-side apply of obj: what obj says and nothing that the Go types add by themselves,
+// since every field present in the body would be owned. Left out are the status, the nulls of unset timestamps, and
+// structs that say nothing: their Go types are no pointers, so that ToUnstructured writes them as empty maps. Other
+// empty maps stay, as `emptyDir: {}` is meant. obj needs its apiVersion and kind set.
 func Intent(obj runtime.Object) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {
 		return nil, fmt.Errorf("convert %T to unstructured: %w", obj, err)
 	}
 	delete(content, "status")
-	dropNoise(content)
+	dropUnset(reflect.ValueOf(obj), content)
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-// structs are the fields that ToUnstructured writes as empty maps when they are unset, their Go types being no pointers.
-var structs = map[string]bool{"resources": true, "status": true, "strategy": true, "updateStrategy": true}
-
-func dropNoise(value any) {
-	switch v := value.(type) {
-	case map[string]any:
-		for key, item := range v {
-			object, isObject := item.(map[string]any)
-			if item == nil || isObject && len(object) == 0 && structs[key] {
-				delete(v, key)
-				continue
-			}
-			dropNoise(item)
+// dropUnset takes from content what it was converted to although typed does not say it.
+func dropUnset(typed reflect.Value, content any) {
+	switch typed.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !typed.IsNil() {
+			dropUnset(typed.Elem(), content)
 		}
-	case []any:
-		for _, item := range v {
-			dropNoise(item)
+	case reflect.Slice:
+		if items, ok := content.([]any); ok {
+			for i, item := range items {
+				dropUnset(typed.Index(i), item)
+			}
+		}
+	case reflect.Struct:
+		if object, ok := content.(map[string]any); ok {
+			dropUnsetFields(typed, object)
+		}
+	}
+}
+
+func dropUnsetFields(typed reflect.Value, object map[string]any) {
+	for i := range typed.NumField() {
+		name, _, _ := strings.Cut(typed.Type().Field(i).Tag.Get("json"), ",")
+		if name == "" { // inline: its fields are those of the object
+			dropUnset(typed.Field(i), object)
+			continue
+		}
+		value, exists := object[name]
+		if !exists {
+			continue
+		}
+		dropUnset(typed.Field(i), value)
+		below, isObject := value.(map[string]any)
+		if value == nil || isObject && len(below) == 0 && typed.Field(i).Kind() == reflect.Struct {
+			delete(object, name)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 )
@@ -20,116 +19,126 @@ type Difference struct {
 	Surplus bool
 }
 
-// Differences are the places where live doesn't say what intent says, in the order of their paths. What live holds besides,
-// the defaults of the apiserver and the fields of other managers, is none, but for items of closed lists and rivals. Both
-// are JSON-like values as in an Unstructured; lists of objects are matched by their merge key, as server-side apply does,
-// other lists have to be of equal length. What is a whole in itself has to be equal.
-func Differences(live, intent map[string]any) []Difference {
-	var found []Difference
-	compare(&found, nil, live, intent)
-	slices.SortFunc(found, func(a, b Difference) int { return cmp.Compare(a.Path, b.Path) })
-	return found
+// Policy says what of the objects of a kind is not for others to add to. Fields are given by path, with [] for every
+// item of a list: spec.template.spec.containers[].env. Whatever no path names, others may add: defaults of the
+// apiserver, labels, tolerations. The zero Policy names nothing.
+type Policy struct {
+	// AtomicFields have one owner as a whole, also in the apiserver's schema, and get no defaults. One more label in a
+	// selector chooses others.
+	AtomicFields []string
+	// ExclusiveLists are lists of objects that nobody else may add an item to.
+	ExclusiveLists []string
+	// ConflictingFields are, by the path of an intended field, the names of fields beside it that the apiserver doesn't
+	// take together with it, or that would make something else of it.
+	ConflictingFields map[string][]string
 }
 
-// wholes are fields that have one owner as a whole - atomic, in the apiserver's schema - and get no defaults: one more
-// label in a selector chooses others, one more word in a rule of a network policy admits others.
-var wholes = map[string]bool{"selector": true, "podSelector": true, "ingress": true}
-
-// closed are the lists that nobody else may add to: one more container in a pod is not what was asked for.
-var closed = map[string]bool{"containers": true, "ports": true, "volumes": true, "volumeMounts": true, "env": true}
-
-// rivals are fields that the apiserver doesn't take together with the one that is intended, or that would make something
-// else of it: a command with arguments does other work, pods that count from another ordinal are others, and a container that
-// is another user than its pod's may be root.
-var rivals = map[string][]string{
-	"maxUnavailable": {"minAvailable"},
-	"clusterIP":      {"externalName"},
-	"replicas":       {"ordinals"},
-	"containers":     {"initContainers", "hostNetwork", "hostPID", "hostIPC"},
-	"containerPort":  {"hostPort"},
-	"command":        {"args"},
-	"env":            {"envFrom"},
-	"startupProbe":   {"livenessProbe", "lifecycle"},
-
-	"allowPrivilegeEscalation": {"privileged", "runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "seLinuxOptions", "appArmorProfile", "procMount"},
-	"drop":                     {"add"},
-	"runAsNonRoot":             {"sysctls", "seLinuxOptions", "appArmorProfile"},
+// Differences are the places where live doesn't say what intent says, in the order of their paths. What live holds
+// besides is none, but for what the Policy names. Both are JSON-like values as in an Unstructured; lists of objects are
+// matched by their merge key, as server-side apply does, other lists have to be of equal length.
+func (p Policy) Differences(live, intent map[string]any) []Difference {
+	c := comparison{policy: p}
+	c.compareMap(place{}, live, intent)
+	slices.SortFunc(c.found, func(a, b Difference) int { return cmp.Compare(a.Path, b.Path) })
+	return c.found
 }
 
-func compare(found *[]Difference, path []string, live, intent any) {
+// place is where a value is: its path as a Difference has it, and the one by which a Policy names it.
+type place struct{ path, pattern string }
+
+func (p place) field(name string) place {
+	if p.path == "" {
+		return place{name, name}
+	}
+	return place{p.path + "." + name, p.pattern + "." + name}
+}
+
+// item is that of a list. Its name is the value of its merge key, or its index.
+func (p place) item(name any) place {
+	return place{fmt.Sprintf("%s[%v]", p.path, name), p.pattern + "[]"}
+}
+
+// comparison collects the differences between two values.
+type comparison struct {
+	policy Policy
+	found  []Difference
+}
+
+func (c *comparison) add(at place, live any, surplus bool) {
+	c.found = append(c.found, Difference{at.path, live, surplus})
+}
+
+func (c *comparison) compare(at place, live, intent any) {
 	switch want := intent.(type) {
 	case map[string]any:
 		if have, ok := live.(map[string]any); ok {
-			compareMap(found, path, have, want)
+			c.compareMap(at, have, want)
 			return
 		}
 	case []any:
 		if have, ok := live.([]any); ok {
-			compareList(found, path, have, want)
+			c.compareList(at, have, want)
 			return
 		}
 	}
 	if !equality.Semantic.DeepEqual(live, intent) {
-		add(found, path, live, false)
+		c.add(at, live, false)
 	}
 }
 
-func add(found *[]Difference, path []string, live any, surplus bool) {
-	*found = append(*found, Difference{strings.ReplaceAll(strings.Join(path, "."), ".[", "["), live, surplus})
-}
-
-func compareMap(found *[]Difference, path []string, live, intent map[string]any) {
+func (c *comparison) compareMap(at place, live, intent map[string]any) {
 	for key, item := range intent {
+		below := at.field(key)
 		value, exists := live[key]
-		below := append(path, key)
+		atomic := slices.Contains(c.policy.AtomicFields, below.pattern)
 		switch {
-		case !exists, wholes[key] && !equality.Semantic.DeepEqual(value, item):
-			add(found, below, value, false)
-		case !wholes[key]:
-			compare(found, below, value, item)
+		case !exists, atomic && !equality.Semantic.DeepEqual(value, item):
+			c.add(below, value, false)
+		case !atomic:
+			c.compare(below, value, item)
 		}
-		for _, rival := range rivals[key] {
-			if value, there := live[rival]; there {
-				add(found, append(path, rival), value, true)
+		for _, conflicting := range c.policy.ConflictingFields[below.pattern] {
+			if value, there := live[conflicting]; there {
+				c.add(at.field(conflicting), value, true)
 			}
 		}
 	}
 }
 
-func compareList(found *[]Difference, path []string, live, intent []any) {
+func (c *comparison) compareList(at place, live, intent []any) {
 	key := mergeKey(intent)
 	if key == "" {
 		if len(live) != len(intent) {
-			add(found, path, live, false)
+			c.add(at, live, false)
 			return
 		}
 		for i := range intent {
-			compare(found, append(path, fmt.Sprintf("[%d]", i)), live[i], intent[i])
+			c.compare(at.item(i), live[i], intent[i])
 		}
 		return
 	}
 	others := maps.Collect(slices.All(live))
 	for _, item := range intent {
 		value := item.(map[string]any)[key]
-		at := slices.IndexFunc(live, func(other any) bool { return equality.Semantic.DeepEqual(valueOf(other, key), value) })
-		below := append(path, fmt.Sprintf("[%v]", value))
-		if at < 0 {
-			add(found, below, nil, false)
+		same := func(other any) bool { return equality.Semantic.DeepEqual(valueOf(other, key), value) }
+		index := slices.IndexFunc(live, same)
+		if index < 0 {
+			c.add(at.item(value), nil, false)
 			continue
 		}
-		delete(others, at)
-		compare(found, below, live[at], item)
+		delete(others, index)
+		c.compare(at.item(value), live[index], item)
 	}
-	if closed[path[len(path)-1]] {
+	if slices.Contains(c.policy.ExclusiveLists, at.pattern) {
 		for _, other := range others {
-			add(found, append(path, fmt.Sprintf("[%v]", valueOf(other, key))), other, true)
+			c.add(at.item(valueOf(other, key)), other, true)
 		}
 	}
 }
 
 // mergeKeys identify the items of the lists that we apply. The order matters: a volume mount has a name too, but is
 // identified by its path, a port by its number, and an owner reference by its uid.
-var mergeKeys = []string{"uid", "mountPath", "containerPort", "port", "name"}
+var mergeKeys = []string{"uid", "mountPath", "containerPort", "port", "topologyKey", "name"}
 
 // mergeKey returns the first of mergeKeys that every item of list has, or "" for a list of scalars.
 func mergeKey(list []any) string {
@@ -147,23 +156,27 @@ func valueOf(item any, key string) any {
 	return object[key]
 }
 
-// mergePatch is what a JSON merge patch has to say for live to have no differences from intent but in wholes.
-func mergePatch(live, intent map[string]any) map[string]any {
+// mergePatch is what a JSON merge patch has to say for live to have no differences from intent but in atomic fields.
+func (p Policy) mergePatch(live, intent map[string]any) map[string]any {
+	return p.mergePatchAt(place{}, live, intent)
+}
+
+func (p Policy) mergePatchAt(at place, live, intent map[string]any) map[string]any {
 	patch := map[string]any{}
 	for key, want := range intent {
 		wantMap, isMap := want.(map[string]any)
 		haveMap, wasMap := live[key].(map[string]any)
-		var found []Difference
-		switch compareMap(&found, nil, live, map[string]any{key: want}); {
-		case len(found) == 0:
+		c := comparison{policy: p}
+		switch c.compareMap(at, live, map[string]any{key: want}); {
+		case len(c.found) == 0:
 		case isMap && wasMap:
-			patch[key] = mergePatch(haveMap, wantMap)
+			patch[key] = p.mergePatchAt(at.field(key), haveMap, wantMap)
 		default:
 			patch[key] = want
 		}
-		for _, rival := range rivals[key] {
-			if _, there := live[rival]; there {
-				patch[rival] = nil
+		for _, conflicting := range p.ConflictingFields[at.field(key).pattern] {
+			if _, there := live[conflicting]; there {
+				patch[conflicting] = nil
 			}
 		}
 	}

@@ -9,6 +9,25 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// testPolicy has the fields of children at short paths.
+var testPolicy = Policy{
+	AtomicFields:   []string{"selector", "ingress", "spread[].labelSelector"},
+	ExclusiveLists: []string{"containers", "a.containers", "containers[].ports", "ports", "volumes", "volumeMounts", "env"},
+	ConflictingFields: map[string][]string{
+		"containers":                         {"initContainers", "hostNetwork", "hostPID", "hostIPC"},
+		"spec.containers":                    {"initContainers"},
+		"containers[].command":               {"args"},
+		"containers[].ports[].containerPort": {"hostPort"},
+		"containers[].securityContext.allowPrivilegeEscalation": {"runAsUser", "runAsNonRoot"},
+		"securityContext.runAsNonRoot":                          {"sysctls"},
+		"capabilities.drop":                                     {"add"},
+		"env":                                                   {"envFrom"},
+		"startupProbe":                                          {"livenessProbe", "lifecycle"},
+		"replicas":                                              {"ordinals"},
+		"spec.maxUnavailable":                                   {"minAvailable"},
+	},
+}
+
 func TestDifferences(t *testing.T) {
 	for name, row := range map[string]struct {
 		live, intent string
@@ -64,11 +83,24 @@ func TestDifferences(t *testing.T) {
 		"a capability after all":         {live: `{capabilities: {drop: [ALL], add: [NET_ADMIN]}}`, intent: `{capabilities: {drop: [ALL]}}`, want: []string{"+capabilities.add"}},
 		"pods that count from elsewhere": {live: `{replicas: 3, ordinals: {start: 5}}`, intent: `{replicas: 3}`, want: []string{"+ordinals"}},
 		"another bound of evictions":     {live: `{spec: {minAvailable: 1}}`, intent: `{spec: {maxUnavailable: 1}}`, want: []string{"+spec.minAvailable", "spec.maxUnavailable"}},
+		"one more way to spread": {
+			live:   `{spread: [{topologyKey: zone}, {topologyKey: host, labelSelector: {a: b}}]}`,
+			intent: `{spread: [{topologyKey: host, labelSelector: {a: b}}]}`,
+		},
+		"others that are spread": {
+			live:   `{spread: [{topologyKey: host, labelSelector: {a: b, c: d}}]}`,
+			intent: `{spread: [{topologyKey: host, labelSelector: {a: b}}]}`,
+			want:   []string{"spread[host].labelSelector"},
+		},
+		"the names of a policy at another path": {
+			live:   `{b: {selector: {a: b, c: d}, env: [{name: x}, {name: z}], envFrom: [{prefix: x}]}}`,
+			intent: `{b: {selector: {a: b}, env: [{name: x}]}}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			live, intent := value(t, row.live), value(t, row.intent)
 			var got []string
-			for _, difference := range Differences(live, intent) {
+			for _, difference := range testPolicy.Differences(live, intent) {
 				if difference.Surplus {
 					difference.Path = "+" + difference.Path
 				}
@@ -79,10 +111,10 @@ func TestDifferences(t *testing.T) {
 				t.Errorf("differences of %s from %s (-want +got):\n%s", row.live, row.intent, diff)
 			}
 			// What a patch makes of it has none, but what only an apply can put right.
-			patched := merged(live, mergePatch(live, intent))
-			for _, difference := range Differences(patched.(map[string]any), intent) {
+			patched := merged(live, testPolicy.mergePatch(live, intent))
+			for _, difference := range testPolicy.Differences(patched.(map[string]any), intent) {
 				if difference.Path != "selector" {
-					t.Errorf("with the patch %v it is %v, where %s differs", mergePatch(live, intent), patched, difference.Path)
+					t.Errorf("with the patch %v it is %v, where %s differs", testPolicy.mergePatch(live, intent), patched, difference.Path)
 				}
 			}
 		})

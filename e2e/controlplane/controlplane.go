@@ -41,6 +41,7 @@ type ControlPlane struct {
 	Config *rest.Config
 
 	dir       string
+	etcdURL   string
 	processes []*process
 }
 
@@ -58,8 +59,8 @@ func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	cp := &ControlPlane{dir: dir}
 	etcdURL := "http://127.0.0.1:" + ports[0]
+	cp := &ControlPlane{dir: dir, etcdURL: etcdURL}
 	steps := []func() error{
 		func() error { return cp.writeServiceAccountKey() },
 		func() error {

@@ -88,12 +88,14 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 			`[{op: replace, path: ` + containers +
 				`/0/env, value: [{name: HOME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]`},
 		"another probe": {cluster.StatefulSets, "my-network-sts",
-			`[{op: remove, path: ` + containers + `/0/readinessProbe/exec}, {op: add, path: ` + containers +
-				`/0/readinessProbe/tcpSocket, value: {port: 1}}]`},
+			`[{op: remove, path: ` + containers + `/0/readinessProbe/tcpSocket}, {op: add, path: ` + containers +
+				`/0/readinessProbe/exec, value: {command: [x]}}]`},
 		"where a volume is mounted": {cluster.StatefulSets, "my-network-sts",
 			`[{op: replace, path: ` + containers + `/0/volumeMounts/2/mountPath, value: /b.conf}]`},
 		"what a volume is": {cluster.StatefulSets, "my-network-sts",
 			`[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
+		"which pods are spread": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, value: more, path: /spec/template/spec/topologySpreadConstraints/0/labelSelector/matchLabels/one}]`},
 		"the name of a volume": {cluster.StatefulSets, "my-network-sts",
 			`[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers +
 				`/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers +
@@ -121,6 +123,8 @@ func TestWhatIsAddedToPodsByHandIsTakenAway(t *testing.T) {
 			`[{op: add, path: ` + containers + `/0/lifecycle, value: {postStart: {exec: {command: [x]}}}}]`},
 		"the machine's network": {cluster.StatefulSets, "my-network-sts",
 			"{spec: {template: {spec: {hostNetwork: true}}}}"},
+		"another host to probe": {cluster.StatefulSets, "my-network-sts",
+			`[{op: add, path: ` + containers + `/0/readinessProbe/tcpSocket/host, value: example.com}]`},
 		"a port of the machine": {cluster.StatefulSets, "my-network-sts",
 			`[{op: add, path: ` + containers + `/0/ports/0/hostPort, value: 18444}]`},
 		"the machine's memory": {cluster.StatefulSets, "my-network-sts",

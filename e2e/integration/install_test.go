@@ -46,6 +46,13 @@ var accessReviews = schema.GroupVersionResource{Group: "authorization.k8s.io", V
 func installNamespaced(t *testing.T) string {
 	t.Helper()
 	namespace := newNamespace(t)
+	installIn(t, namespace)
+	return namespace
+}
+
+// installIn is installNamespaced for a namespace that there is.
+func installIn(t *testing.T, namespace string) {
+	t.Helper()
 	dir := t.TempDir()
 	manifests, err := filepath.Abs("../../manifests/namespaced")
 	if err != nil {
@@ -65,7 +72,6 @@ func installNamespaced(t *testing.T) string {
 	if err := granted(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	return namespace
 }
 
 // newSystemNamespace makes a namespace where controllers of the whole cluster can keep a Lease and a master key of

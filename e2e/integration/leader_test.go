@@ -13,6 +13,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 const (
@@ -62,20 +63,25 @@ func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
 
 func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 	t.Parallel()
+	const before, after = "example.com/bitcoind:1", "example.com/bitcoind:2"
+	const roll, rotate = "{spec: {image: " + after + "}}", "{spec: {credentials: {generation: 2}}}"
 	for name, row := range map[string]struct {
 		change string // of a network of three nodes that is ready; none: the network is new
 		writes int    // of the first controller
 		nodes  int
 		image  string
+		phase  api.CredentialsPhase // which the second one gets to
 	}{
-		"a new network has one child":     {"", 1, 3, "example.com/bitcoind:1"},
-		"a new network has three":         {"", 3, 3, "example.com/bitcoind:1"},
-		"a new network has all":           {"", 6, 3, "example.com/bitcoind:1"},
-		"two nodes more are on their way": {"{spec: {nodes: 5}}", 1, 5, "example.com/bitcoind:1"},
-		"a roll has begun": {"{spec: {image: example.com/bitcoind:2}}", 1, 3,
-			"example.com/bitcoind:2"},
-		"a roll is somewhere in the middle": {"{spec: {image: example.com/bitcoind:2}}", 3, 3,
-			"example.com/bitcoind:2"},
+		"a new network has one child":               {"", 1, 3, before, api.PhaseStable},
+		"a new network has a record besides":        {"", 2, 3, before, api.PhaseStable},
+		"a new network has three":                   {"", 3, 3, before, api.PhaseStable},
+		"a new network has all":                     {"", 6, 3, before, api.PhaseStable},
+		"two nodes more are on their way":           {"{spec: {nodes: 5}}", 1, 5, before, api.PhaseStable},
+		"a roll has begun":                          {roll, 1, 3, after, api.PhaseStable},
+		"a roll is somewhere in the middle":         {roll, 3, 3, after, api.PhaseStable},
+		"a rotation is recorded, and not begun":     {rotate, 1, 3, before, api.PhaseAwaitingSecret},
+		"a rotation has got to the StatefulSet":     {rotate, 3, 3, before, api.PhaseAwaitingSecret},
+		"a rotation is somewhere in the first roll": {rotate, 5, 3, before, api.PhaseAwaitingSecret},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
@@ -92,7 +98,7 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 				n.meshed(t, 3)
 				n.idle(t, first, 2)
 			}
-			before := first.requests(n).writes
+			written := first.requests(n).writes
 			first.cut(row.writes)
 			if row.change == "" {
 				n.create(t, 3)
@@ -103,12 +109,13 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 			if err := first.ended(); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("the first one ended with: %v", err)
 			}
-			if writes := first.requests(n).writes - before; writes != row.writes {
+			if writes := first.requests(n).writes - written; writes != row.writes {
 				t.Errorf("the first one made %d writes, want %d", writes, row.writes)
 			}
 			second.says(t, running)
 			n.rolls(t, slices.Repeat([]string{row.image}, row.nodes)...)
 			n.meshed(t, row.nodes)
+			n.inPhase(t, row.phase)
 		})
 	}
 }

@@ -52,8 +52,14 @@ func (s scope) newNetworkOf(t *testing.T, spec string) network {
 // newNamespace makes a namespace, which goes when the test ends.
 func newNamespace(t *testing.T) string {
 	t.Helper()
+	return createNamespace(t, "{generateName: test-}")
+}
+
+// createNamespace is newNamespace with metadata in YAML.
+func createNamespace(t *testing.T, metadata string) string {
+	t.Helper()
 	created := kube.Create(t, cluster.Namespaces, "",
-		"{apiVersion: v1, kind: Namespace, metadata: {generateName: test-}}")
+		"{apiVersion: v1, kind: Namespace, metadata: "+metadata+"}")
 	name := created.GetName()
 	t.Cleanup(func() {
 		// Networks first, which go at once: a namespace takes its time, in which the next test's controller would see

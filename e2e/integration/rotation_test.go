@@ -3,6 +3,11 @@
 package integration
 
 import (
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+
 	"context"
 	"errors"
 	"fmt"
@@ -31,12 +36,11 @@ func TestARotationRefusesNobody(t *testing.T) {
 	}
 	n.Patch(t, "{spec: {credentials: {generation: 2}}}")
 	accepted := func() string {
-		u, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config",
-			metav1.GetOptions{})
+		found, err := n.Read(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return u.GetAnnotations()[api.Group+"/credentials"]
+		return credentials.Generations(found.Status.Credentials.Accepted).String()
 	}
 	seen := []string{"1"}
 	password, raised := old, false
@@ -139,4 +143,25 @@ func TestAnOldConfigMapUndoesNoRotation(t *testing.T) {
 	}
 	n.Generation(t, 2)
 	n.NoCondition(t, api.ConditionReconciling)
+}
+
+// A controller whose cache is behind is refused, so that it puts no older record back.
+func TestAStatusThatIsForAnOlderVersionIsRefused(t *testing.T) {
+	n := beside(t).newNetwork(t, 0) // no controller runs
+	read, err := n.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Patch(t, "{metadata: {annotations: {changed: meanwhile}}}")
+	status := &unstructured.Unstructured{Object: map[string]any{
+		"status": map[string]any{"credentials": map[string]any{"generation": int64(1)}},
+	}}
+	status.SetGroupVersionKind(api.Kind)
+	status.SetName(n.Name)
+	status.SetResourceVersion(read.ResourceVersion)
+	options := metav1.ApplyOptions{FieldManager: "bitcoin-controller", Force: true}
+	networks := kube.Resource(api.Resource).Namespace(n.Namespace)
+	if _, err := networks.ApplyStatus(t.Context(), n.Name, status, options); !apierrors.IsConflict(err) {
+		t.Errorf("the apiserver answers: %v", err)
+	}
 }

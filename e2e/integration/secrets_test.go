@@ -128,6 +128,18 @@ func (n network) leaksNothing(t *testing.T, c *controller, words ...string) {
 	}
 }
 
+// inPhase waits until the credentials are in that phase.
+func (n network) inPhase(t *testing.T, want api.CredentialsPhase) {
+	t.Helper()
+	kube.Eventually(t, "phase "+string(want), func(ctx context.Context) error {
+		found, err := n.Read(ctx)
+		if err == nil && found.Status.Credentials.Phase != want {
+			err = fmt.Errorf("phase %s", found.Status.Credentials.Phase)
+		}
+		return err
+	})
+}
+
 // application is how a program reads the Secret that is for it.
 func (n network) application(ctx context.Context) (user, password string, err error) {
 	secret, err := readSecret(ctx, n.Namespace, n.Name+"-rpc")

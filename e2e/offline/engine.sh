@@ -42,10 +42,12 @@ engine_may_be_ours() {
     fail "Docker is installed but not running, or not for you: 'systemctl start docker', and be root or in group docker"
   fi
   if [ "$(id -u)" != 0 ]; then
-    fail "no Docker engine answers: install Docker (https://docs.docker.com/engine/install), or run this as root on Debian, where it brings its own"
+    fail "no Docker engine answers: install Docker (https://docs.docker.com/engine/install), or run this as root on" \
+      "Debian, where it brings its own"
   fi
   if ! command -v apt-get >/dev/null; then
-    fail "no Docker engine answers, and only on Debian this knows how to bring its own: install Docker (https://docs.docker.com/engine/install)"
+    fail "no Docker engine answers, and only on Debian this knows how to bring its own: install Docker" \
+      "(https://docs.docker.com/engine/install)"
   fi
 }
 

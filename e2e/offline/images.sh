@@ -1,14 +1,8 @@
 # shellcheck shell=bash disable=SC2154
 # Images for machines which can reach no registry, from Go modules and Debian's packages.
-# Sourced by ../kind.sh, which brings say, step, $cache and $offline.
+# Sourced by ../kind.sh, which brings say, fail, run, step, $cache and $offline.
 
-coredns_version=v1.15.0
 debian=trixie
-# The versions that kubeadm of e2e/kube asks for. What is inside may be another: kubeadm looks at the names only.
-registry=registry.k8s.io
-etcd_tag=3.6.8-0
-pause_tag=3.10.2
-coredns_tag=v1.14.2
 
 # An image carries the hash of what it was made of.
 label=bitcoin-controller.inputs
@@ -17,7 +11,8 @@ bitcoind_offline=bitcoin-knots:$debian
 # images_can_be_built says what it takes where it can't be done. What is here already needs none of it.
 images_can_be_built() {
   if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    fail "no registry answers, and images are built on Debian only, as root: there, or with a registry, run this again (OFFLINE=0 says why pulling fails)"
+    fail "no registry answers, and images are built on Debian only, as root: there, or with a registry, run this" \
+      "again (OFFLINE=0 says why pulling fails)"
   fi
   packages_ensure mmdebstrap debian-archive-keyring
 }
@@ -29,32 +24,23 @@ node_image_build() {
   images_can_be_built
   kube_build
   local inputs
-  inputs=$(hash_of "$offline/images.sh" "$offline/runc-nocap" "$offline"/node/* "$cache/bin/kube.inputs")
+  inputs=$(hash_of "$offline/images.sh" "$offline/runc-nocap" "$offline"/node/* "$kube.inputs" "$coredns.inputs")
   node_image=btc-kind-node:$inputs
   if docker image inspect "$node_image" >/dev/null 2>&1; then
     return
   fi
-  coredns_build
   step "building the node image (about a minute)" node_image_assemble "$node_image" "$inputs"
 }
 
+# kube_build leaves the paths of the binaries in $kube and $coredns, which is quick after the other.
 kube_build() {
-  run "$here/kube/build.sh" >"$cache/kube.path"
+  run "$here/kube/build.sh" kube >"$cache/kube.path"
   [ "$code" = 0 ] || fail "building Kubernetes failed with code $code"
+  run "$here/kube/build.sh" coredns >"$cache/coredns.path"
+  [ "$code" = 0 ] || fail "building CoreDNS failed with code $code"
   kube=$(cat "$cache/kube.path")
-  cp "$kube.inputs" "$cache/bin/kube.inputs"
+  coredns=$(cat "$cache/coredns.path")
   ln -sf "$(basename "$kube")" "$cache/bin/kubectl"
-}
-
-coredns_build() {
-  if [ ! -x "$cache/bin/coredns-$coredns_version" ]; then
-    step "building CoreDNS $coredns_version (from nothing about three minutes)" coredns_install
-  fi
-}
-
-coredns_install() {
-  go_install github.com/coredns/coredns@$coredns_version
-  mv "$cache/bin/coredns" "$cache/bin/coredns-$coredns_version"
 }
 
 node_image_assemble() {
@@ -80,7 +66,7 @@ node_image_assemble() {
     --extract-hook="$offline/node/iptables-links"
   tar -xOf "$stage/node/debian.tar" ./usr/bin/busybox >"$stage/images/busybox"
   chmod +x "$stage/images/busybox"
-  ln "$cache/bin/coredns-$coredns_version" "$stage/images/coredns"
+  ln "$coredns" "$stage/images/coredns"
   for name in control-plane kube-proxy coredns pause; do
     docker build -q -f "$offline/node/images.Dockerfile" --target "$name" -t "btc-kind-build:$name" "$stage/images"
   done
@@ -94,19 +80,25 @@ node_image_assemble() {
 }
 
 # node_image_preload puts the images of the control plane into the node's containerd, as kind's own build does: the
-# importing containerd runs in a container of the image, whose /var then is committed.
+# importing containerd runs in a container of the image, whose /var then is committed. kubeadm says which images it
+# wants. What is inside may be another version, as etcd's is: kubeadm looks at the names only.
 node_image_preload() {
-  local tag=$1 inputs=$2 version name
-  local build=btc-kind-build
-  version=$(kube_version)
-  docker tag $build:kube-proxy "$registry/kube-proxy:$version"
-  docker tag $build:coredns "$registry/coredns/coredns:$coredns_tag"
-  docker tag $build:pause "$registry/pause:$pause_tag"
-  docker tag $build:control-plane "$registry/etcd:$etcd_tag"
-  local images=("$registry/kube-proxy:$version" "$registry/coredns/coredns:$coredns_tag" "$registry/pause:$pause_tag" "$registry/etcd:$etcd_tag")
-  for name in kube-apiserver kube-controller-manager kube-scheduler; do
-    docker tag $build:control-plane "$registry/$name:$version"
-    images+=("$registry/$name:$version")
+  local tag=$1 inputs=$2 build=btc-kind-build image images part
+  images=$("$kube" kubeadm config images list --kubernetes-version "$(kube_version)")
+  mapfile -t images <<<"$images"
+  for image in "${images[@]}"; do
+    part=${image##*/} part=${part%:*}
+    case $part in
+      coredns | kube-proxy) ;;
+      pause)
+        if ! grep -q "sandbox_image = \"$image\"" "$offline/node/containerd.toml"; then
+          echo "kubeadm wants $image: let sandbox_image of offline/node/containerd.toml be the same"
+          return 1
+        fi
+        ;;
+      *) part=control-plane ;; # etcd, too
+    esac
+    docker tag "$build:$part" "$image"
   done
 
   docker rm -f $build >/dev/null 2>&1 || true
@@ -117,7 +109,8 @@ node_image_preload() {
   docker save "${images[@]}" | docker exec -i $build ctr --namespace k8s.io images import \
     --label io.cri-containerd.pinned=pinned --no-unpack --digests -
   docker stop -t 5 $build >/dev/null
-  docker commit --change "LABEL $label=$inputs" --change 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' $build "$tag"
+  docker commit --change "LABEL $label=$inputs" \
+    --change 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]' $build "$tag"
   docker rm -f $build >/dev/null
   docker image rm "${images[@]}" >/dev/null
 }
@@ -127,7 +120,7 @@ node_image_preload() {
 bitcoind_image_build() {
   local inputs
   inputs=$(hash_of "$offline/images.sh" "$offline"/bitcoind/*)
-  if [ "$(docker image inspect -f "{{index .Config.Labels \"$label\"}}" "$bitcoind_offline" 2>/dev/null)" = "$inputs" ]; then
+  if [ "$(built_of "$bitcoind_offline")" = "$inputs" ]; then
     return
   fi
   images_can_be_built
@@ -150,6 +143,11 @@ bitcoind_image_assemble() {
 
 # --- parts ---
 
+# built_of is the hash of what an image was made of, or that of a container; nothing if it was not made here.
+built_of() {
+  docker inspect -f "{{index .Config.Labels \"$label\"}}" "$1" 2>/dev/null || true
+}
+
 # debian_tree writes a tree of packages into the tar file $1; the other arguments are mmdebstrap's, and more sources.
 debian_tree() {
   local tar=$1 argument options=() sources=("deb $(debian_mirror) $debian main")
@@ -171,7 +169,8 @@ debian_tree() {
 debian_mirror() {
   local mirror
   # shellcheck disable=SC2016 # apt's variable, not the shell's
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p)
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' |
+    sed -n 1p)
   echo "${mirror:-http://deb.debian.org/debian}"
 }
 
@@ -185,10 +184,6 @@ hash_of() {
 
 kube_version() {
   basename "$kube" | sed 's/^kube-//'
-}
-
-go_install() {
-  CGO_ENABLED=0 GOBIN=$cache/bin go install -trimpath -ldflags '-s -w' "$1"
 }
 
 # images_forget removes the images of repository $1 other than the tag $2; one that a cluster runs stays.

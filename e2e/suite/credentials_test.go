@@ -30,7 +30,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 		"the controller asks what it needs":       {"bitcoin-controller", controllers, "getblockchaininfo", ""},
 		"the controller asks for peers":           {"bitcoin-controller", controllers, "getaddednodeinfo", ""},
 		"the controller may not stop a node":      {"bitcoin-controller", controllers, "stop", "403"},
-		"the controller may not see wallets":      {"bitcoin-controller", controllers, "listwallets", "403"},
+		"the controller may not see keys":         {"bitcoin-controller", controllers, "listdescriptors", "403"},
 		"the controller may not read the mempool": {"bitcoin-controller", controllers, "getrawmempool", "403"},
 		"applications may do anything":            {"application", application, "getrawmempool", ""},
 		"applications with a wrong password": {"application", application + "x", "getrawmempool",

@@ -56,6 +56,9 @@ func TestMain(m *testing.M) {
 		log.Println(err)
 		code = 1
 	}
+	if code != 0 {
+		dump(context.Background())
+	}
 	os.Exit(code)
 }
 

@@ -20,6 +20,12 @@ var (
 	Kind     = schema.GroupVersionKind{Group: Group, Version: "v1", Kind: "BitcoinNetwork"}
 )
 
+// The ports of every node, on regtest. bitcoind: chainparams.cpp, chainparamsbase.cpp.
+const (
+	P2PPort = 18444
+	RPCPort = 18443
+)
+
 // Network is a BitcoinNetwork: a private network of bitcoind nodes that all know each other. The CRD in manifests/
 // describes each field to users.
 type Network struct {
@@ -121,15 +127,54 @@ type NetworkStatus struct {
 	Tips int32 `json:"tips"`
 	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
 	Nodes []NodeStatus `json:"nodes,omitempty"`
-	// Credentials tell of the generation that no node accepts anything older than.
+	// Credentials is the record of where the credentials stand. It is written before any child follows it.
 	Credentials CredentialsStatus  `json:"credentials,omitzero"`
 	Conditions  []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// CredentialsStatus is about the credentials in use.
+// CredentialsStatus is the record of a network's credentials. Children are derived from it, so it holds all that they need,
+// and no secret. Users of a namespace can't write it.
 type CredentialsStatus struct {
+	// Generation is the lowest one that any node accepts. It never falls.
 	Generation int64 `json:"generation"`
+	// Phase is where a rotation stands.
+	Phase CredentialsPhase `json:"phase,omitempty"`
+	// KeyFingerprint tells from which master key the credentials are derived.
+	KeyFingerprint string `json:"keyFingerprint,omitempty"`
+	// Accepted are the generations that the nodes' configuration accepts, lowest first: two of them during a rotation.
+	Accepted []int64 `json:"accepted,omitempty"`
+	// Published is the generation that the Secret for applications was made with; 0 if it never was.
+	Published int64 `json:"published,omitempty"`
+	// OldAcceptedUntil is when the older of two generations may be dropped, in PhaseAwaitingRestart; else nil.
+	OldAcceptedUntil *metav1.Time `json:"oldAcceptedUntil,omitempty"`
+	// OwnUser is the user that spec.secret gave; nil if it gave none.
+	OwnUser *OwnUser `json:"ownUser,omitempty"`
 }
+
+// OwnUser is a user that nodes let in because of spec.secret.
+type OwnUser struct {
+	// Secret is the name of the Secret that the user was read from.
+	Secret string `json:"secret"`
+	// RPCAuth is the value of bitcoin.conf's rpcauth line: the name and a salted hash of the password.
+	RPCAuth string `json:"rpcauth"`
+}
+
+// CredentialsPhase is a stable, machine-readable word for where a rotation of credentials stands.
+type CredentialsPhase string
+
+// The phases, in the order of a rotation.
+const (
+	// PhaseStable: all nodes accept one generation, and applications have it.
+	PhaseStable CredentialsPhase = "Stable"
+	// PhaseAdding: nodes are restarted one at a time, to accept the new credentials beside the old.
+	PhaseAdding CredentialsPhase = "Adding"
+	// PhaseAwaitingSecret: the user has to delete the Secret for applications, so that it is made with the new credentials.
+	PhaseAwaitingSecret CredentialsPhase = "AwaitingSecret"
+	// PhaseAwaitingRestart: the Secret has the new credentials, and applications have time to be restarted.
+	PhaseAwaitingRestart CredentialsPhase = "AwaitingRestart"
+	// PhaseDropping: nodes are restarted one at a time, to accept the new credentials alone.
+	PhaseDropping CredentialsPhase = "Dropping"
+)
 
 // Edges counts connections between nodes. A pair of nodes is one edge, connected if either has dialled the other.
 type Edges struct {
@@ -173,7 +218,7 @@ const (
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
 	// scheduler's words if any.
 	ReasonPodNotReady NodeReason = "PodNotReady"
-	// ReasonPodTerminating: the pod is shutting down, to be replaced.
+	// ReasonPodTerminating: pod is shutting down, to be replaced.
 	ReasonPodTerminating NodeReason = "PodTerminating"
 	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or another pod's.
 	ReasonAddressRefused NodeReason = "AddressRefused"
@@ -194,7 +239,7 @@ const (
 	ConditionReady = "Ready"
 	// ConditionMeshed is True when every wanted edge is connected.
 	ConditionMeshed = "Meshed"
-	// ConditionChainSynced is True when all nodes that are ready have the same chain, Unknown when one doesn't tell its own.
+	// ConditionChainSynced is True when all ready nodes have the same chain, Unknown when one doesn't tell its own.
 	ConditionChainSynced = "ChainSynced"
 	// ConditionReconciling is True while something is missing, or is being replaced in a network that is Ready, and the
 	// controller or the cluster is at it.

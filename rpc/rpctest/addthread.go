@@ -6,27 +6,24 @@ import (
 	"time"
 )
 
-// The added-node thread's own figures (bitcoind: net.cpp
-// ThreadOpenAddedConnections, net.h MAX_ADDNODE_CONNECTIONS).
+// The added-node thread's own figures (bitcoind: net.cpp ThreadOpenAddedConnections, net.h MAX_ADDNODE_CONNECTIONS).
 const (
-	lookEvery           = 2 * time.Second  // while there is nothing to dial
-	sleepAfterDialling  = 60 * time.Second // after a look that dialled anything
+	roundEvery          = 2 * time.Second  // while there is nothing to dial
+	sleepAfterDialling  = 60 * time.Second // after a round that dialled anything
 	pauseBetweenDials   = 500 * time.Millisecond
 	maxAddedConnections = 8
 )
 
-// addThread is the thread that dials what is on the added list. It is no
-// thread here: a timer is set only while there is something to dial, so nodes
-// at rest cost nothing, and its looks at an unchanged list happen in theory.
+// addThread models the thread that dials the nodes on the added list. Here it is a timer, set only while there is
+// something to dial, so idle nodes cost nothing. The rounds of the thread in between are only computed.
 type addThread struct {
-	next     time.Time // of the next look; when past, looks are lookEvery apart since
+	next     time.Time // of the next round; if past, rounds have been roundEvery apart since then
 	dialling bool
 	stop     func() bool // the timer that is set, if any
 }
 
-// wakeThread sets the timer for the thread's next look if there will be
-// something to dial. freed says that the last of the slots has just become
-// free, for which the thread may have waited.
+// wakeThread sets the timer for the thread's next round if there will be something to dial. freed says that a slot has
+// just become free after all were taken, so the thread may have waited for it.
 func (p *process) wakeThread(freed bool) {
 	t := &p.thread
 	if !p.up || t.dialling || t.stop != nil || p.slots >= maxAddedConnections || len(p.unconnected()) == 0 {
@@ -35,30 +32,29 @@ func (p *process) wakeThread(freed bool) {
 	past := p.node.net.clock.Now().Sub(t.next)
 	switch {
 	case past < 0:
-		p.threadAfter(-past, p.look)
-	case freed || past%lookEvery == 0:
-		p.threadAfter(0, p.look)
+		p.threadAfter(-past, p.round)
+	case freed || past%roundEvery == 0:
+		p.threadAfter(0, p.round)
 	default:
-		p.threadAfter(lookEvery-past%lookEvery, p.look)
+		p.threadAfter(roundEvery-past%roundEvery, p.round)
 	}
 }
 
-// look dials what is on the list now and not connected.
-func (p *process) look() {
+// round dials the entries of the list that are not connected.
+func (p *process) round() {
 	if p.slots >= maxAddedConnections {
-		return // waits for a slot
+		return // the thread waits for a slot
 	}
 	names := p.unconnected()
 	if len(names) == 0 {
-		p.thread.next = p.node.net.clock.Now().Add(lookEvery)
+		p.thread.next = p.node.net.clock.Now().Add(roundEvery)
 		return
 	}
 	p.thread.dialling = true
 	p.dialNext(names)
 }
 
-// dialNext dials the first of the names, and after a pause the others. It ends
-// when there is no slot for the next.
+// dialNext dials the first of the names, and after a pause the others. It ends when there is no slot for the next.
 func (p *process) dialNext(names []string) {
 	if len(names) == 0 || p.slots >= maxAddedConnections {
 		p.thread.dialling = false
@@ -90,8 +86,7 @@ func (t *addThread) end() {
 	}
 }
 
-// add appends to the list unless it has this string or another of the same
-// address (bitcoind: net.cpp AddNode).
+// add appends to the list unless it has this string or another of the same address (bitcoind: net.cpp AddNode).
 func (p *process) add(addr string) bool {
 	at, isAddress := resolve(addr)
 	if slices.ContainsFunc(p.added, func(other string) bool {
@@ -115,7 +110,7 @@ func (p *process) remove(addr string) bool {
 	return true
 }
 
-// unconnected is what of the list has no connection.
+// unconnected returns the entries of the list without a connection.
 func (p *process) unconnected() []string {
 	var names []string
 	for _, name := range p.added {
@@ -126,8 +121,8 @@ func (p *process) unconnected() []string {
 	return names
 }
 
-// addedConn finds the connection behind an entry, by the address that it
-// stands for, whoever dialled it under whatever name.
+// addedConn finds the connection behind an entry of the list by its address, whichever end dialled it and by whichever
+// name.
 func (p *process) addedConn(name string) (*conn, netip.AddrPort) {
 	at, isAddress := resolve(name)
 	if !isAddress {

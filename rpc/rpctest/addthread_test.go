@@ -13,8 +13,8 @@ import (
 
 const nowhere = "127.255.255.1" // no node is ever there
 
-// dialTimes runs the clock for a minute or two and says when, after the start
-// of the watch, each peer was connected. What never was is not in it.
+// dialTimes advances the clock by d and returns when, counted from its call, each peer was connected. A peer that was
+// never connected is not in the map.
 func dialTimes(n *Node, clock *ManualClock, d time.Duration) map[string]time.Duration {
 	at := map[string]time.Duration{}
 	for passed := time.Duration(0); ; passed += 100 * time.Millisecond {
@@ -32,20 +32,22 @@ func dialTimes(n *Node, clock *ManualClock, d time.Duration) map[string]time.Dur
 
 var dialCases = map[string]struct {
 	conf string
-	// Of the nodes A, B, C, and what is nowhere or closed, the list before
-	// and after so much time, and when each is connected after that.
+	// The entries added first, the time that passes, the entries added then, and when each peer is connected after
+	// that. A, B and C are nodes; "nowhere" drops packets, and "closed" refuses connections.
 	before []string
 	passes time.Duration
 	after  []string
 	want   map[string]time.Duration
 }{
-	"it looks every two seconds while there is nothing to dial": {
+	"it starts a round every two seconds while there is nothing to dial": {
 		passes: 5300 * time.Millisecond, after: []string{"A"},
 		want: map[string]time.Duration{"A": 700 * time.Millisecond},
 	},
 	"it pauses half a second between dials": {
 		passes: 1900 * time.Millisecond, after: []string{"A", "B", "C"},
-		want: map[string]time.Duration{"A": 100 * time.Millisecond, "B": 600 * time.Millisecond, "C": 1100 * time.Millisecond},
+		want: map[string]time.Duration{
+			"A": 100 * time.Millisecond, "B": 600 * time.Millisecond, "C": 1100 * time.Millisecond,
+		},
 	},
 	"it sleeps a minute after a dial that failed": {
 		before: []string{"closed"}, passes: 10 * time.Second, after: []string{"A"},
@@ -84,7 +86,7 @@ func TestWhenTheThreadDials(t *testing.T) {
 			c := newClient(t, n, 0)
 			add := func(letters []string) {
 				for _, l := range letters {
-					if err := c.AddNode(t.Context(), addrs[l]); err != nil {
+					if err := c.addNode(t.Context(), addrs[l], rpc.Add); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -111,11 +113,11 @@ func TestAFreeSlotIsTakenAtOnce(t *testing.T) {
 	var addrs []string
 	for range maxAddedConnections + 1 {
 		addrs = append(addrs, newNode(t, net, "").IP())
-		if err := c.AddNode(t.Context(), addrs[len(addrs)-1]); err != nil {
+		if err := c.addNode(t.Context(), addrs[len(addrs)-1], rpc.Add); err != nil {
 			t.Fatal(err)
 		}
 	}
-	clock.Advance(10*time.Minute + 700*time.Millisecond) // between two looks, were there any
+	clock.Advance(10*time.Minute + 700*time.Millisecond) // between two rounds, if there were any
 	if got := len(n.Peers()); got != maxAddedConnections {
 		t.Fatalf("%d peers, want %d", got, maxAddedConnections)
 	}
@@ -133,7 +135,7 @@ func TestALostPeerIsDialledAgainUntilRemoved(t *testing.T) {
 	net, clock := newManualNetwork(t)
 	n, peer := newNode(t, net, ""), newNode(t, net, "")
 	c := newClient(t, n, 0)
-	if err := c.AddNode(t.Context(), peer.IP()); err != nil {
+	if err := c.addNode(t.Context(), peer.IP(), rpc.Add); err != nil {
 		t.Fatal(err)
 	}
 	for _, removed := range []bool{false, true} {
@@ -142,7 +144,7 @@ func TestALostPeerIsDialledAgainUntilRemoved(t *testing.T) {
 			t.Fatalf("peers %v, want one", n.Peers())
 		}
 		if removed {
-			if err := c.RemoveNode(t.Context(), peer.IP()); err != nil {
+			if err := c.addNode(t.Context(), peer.IP(), rpc.Remove); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -168,7 +170,7 @@ func TestOneTryToADeadAddressBlocksForTheTimeout(t *testing.T) {
 	c := newClient(t, n, 0)
 	for _, addr := range []string{nowhere, deleted.IP(), unroutable.IP()} {
 		done := make(chan error, 1)
-		go func() { done <- c.OneTry(t.Context(), addr) }()
+		go func() { done <- c.addNode(t.Context(), addr, rpc.OneTry) }()
 		eventually(t, "the call waits", func() bool { return clock.Timers() == 1 })
 		clock.Advance(999 * time.Millisecond)
 		select {
@@ -183,8 +185,8 @@ func TestOneTryToADeadAddressBlocksForTheTimeout(t *testing.T) {
 	}
 }
 
-// Whatever is dialled, removed, dropped and restarted in whatever order, both
-// ends of every connection agree, and no node has more than its slots.
+// For any order of dials, removals, drops and restarts, both ends of every connection agree, and no node uses more than
+// its slots.
 func TestTheWorldStaysConsistent(t *testing.T) {
 	net, clock := newManualNetwork(t)
 	var nodes []*Node
@@ -221,7 +223,7 @@ func TestTheWorldStaysConsistent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// At rest, what is on a list is connected or has no slot left.
+	// In the end every entry of a list is connected, unless the node has no slot left.
 	clock.Advance(5 * time.Minute)
 	for i, n := range nodes {
 		if missing := n.proc.unconnected(); n.proc.slots < maxAddedConnections && len(withoutSelf(missing, n)) > 0 {

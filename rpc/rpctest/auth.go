@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// RPCAuth returns the value of an rpcauth line: user:salt$hash, where hash is
-// HMAC-SHA256 of the password with the salt's text as key
-// (bitcoind: share/rpcauth/rpcauth.py).
+// RPCAuth returns the value of an rpcauth line: user:salt$hash, where hash is HMAC-SHA256 of the password with the
+// salt's text as key (bitcoind: share/rpcauth/rpcauth.py).
 func RPCAuth(user, password, salt string) string {
 	return user + ":" + salt + "$" + passwordHash(password, salt)
 }
@@ -22,8 +21,8 @@ func passwordHash(password, salt string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// access says who may call what.
-type access struct {
+// authConfig says which users there are, and which methods each of them may call.
+type authConfig struct {
 	users           []rpcUser
 	whitelist       map[string]map[string]bool // user to methods
 	othersForbidden bool                       // users without a whitelist may call nothing
@@ -31,8 +30,8 @@ type access struct {
 
 type rpcUser struct{ name, salt, hash string }
 
-func readAccess(values map[string][]string) (access, error) {
-	a := access{whitelist: map[string]map[string]bool{}}
+func readAuthConfig(values map[string][]string) (authConfig, error) {
+	a := authConfig{whitelist: map[string]map[string]bool{}}
 	for _, line := range values["rpcauth"] {
 		fields := strings.Split(line, ":")
 		salted := strings.Split(fields[len(fields)-1], "$")
@@ -54,8 +53,8 @@ func readAccess(values map[string][]string) (access, error) {
 	return a, nil
 }
 
-// allow reads one rpcwhitelist line; several for one user intersect.
-func (a *access) allow(line string) {
+// allow reads one rpcwhitelist line. A user with several lines may call only the methods that are in all of them.
+func (a *authConfig) allow(line string) {
 	user, methods, _ := strings.Cut(line, ":")
 	listed := map[string]bool{}
 	for _, m := range strings.FieldsFunc(methods, func(r rune) bool { return r == ',' || r == ' ' }) {
@@ -72,7 +71,7 @@ func (a *access) allow(line string) {
 }
 
 // user returns the name of the user whose credentials a request carries.
-func (a *access) user(r *http.Request) (string, bool) {
+func (a *authConfig) user(r *http.Request) (string, bool) {
 	name, password, ok := r.BasicAuth()
 	if !ok {
 		return "", false
@@ -86,7 +85,7 @@ func (a *access) user(r *http.Request) (string, bool) {
 }
 
 // allows reports whether the user may call the method.
-func (a *access) allows(user, method string) bool {
+func (a *authConfig) allows(user, method string) bool {
 	if methods, ok := a.whitelist[user]; ok {
 		return methods[method]
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
-// BenchmarkThousandNodes says what a thousand fakes cost in one process, at
-// rest and meshed with eight peers each by RPC.
+// BenchmarkThousandNodes says what a thousand fakes cost in one process, at rest and meshed with eight peers each by
+// RPC.
 func BenchmarkThousandNodes(b *testing.B) {
 	const n = 1000
 	for b.Loop() {
@@ -38,7 +38,7 @@ func BenchmarkThousandNodes(b *testing.B) {
 }
 
 // meshNode dials the eight next nodes of a ring, in one batch.
-func meshNode(b *testing.B, nodes []*Node, i int, c *rpc.Client) {
+func meshNode(b *testing.B, nodes []*Node, i int, c client) {
 	b.Helper()
 	var calls []*rpc.Call
 	for step := 1; step <= 8; step++ {
@@ -88,7 +88,7 @@ func BenchmarkTwentyBatches(b *testing.B) {
 }
 
 // meshHalf dials the nodes of higher number.
-func meshHalf(b *testing.B, nodes []*Node, i int, c *rpc.Client) error {
+func meshHalf(b *testing.B, nodes []*Node, i int, c client) error {
 	var calls []*rpc.Call
 	for _, peer := range nodes[i+1:] {
 		calls = append(calls, rpc.AddNodeCall(peer.IP(), rpc.OneTry), rpc.AddNodeCall(peer.IP(), rpc.Add))

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestConformanceOfBitcoind runs the suite against real processes on loopback
-// addresses if BITCOIND names the program (up to 20 at a time, three minutes).
+// TestConformanceOfBitcoind runs the suite against real processes on loopback addresses if BITCOIND names the program
+// (up to 20 at a time, three minutes).
 func TestConformanceOfBitcoind(t *testing.T) {
 	program := os.Getenv("BITCOIND")
 	if program == "" {
@@ -35,7 +35,7 @@ type daemon struct {
 	cmd *exec.Cmd
 }
 
-// Small, alone, and on one address of the loopback net each.
+// daemonConf makes a small node without outside peers, on a loopback address of its own.
 const daemonConf = `regtest=1
 server=1
 printtoconsole=0

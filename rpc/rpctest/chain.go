@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// block is shared by all nodes that know it: its ancestors come with it, so a
-// node's whole chain is a pointer.
+// block is shared by all nodes that have it. It points to its ancestors, so a node's whole chain is one pointer.
 type block struct {
 	hash   string
 	height int64
@@ -47,8 +46,8 @@ type chain struct {
 	forks []fork
 }
 
-// learn takes up a block with its ancestors and reports whether it is the new
-// tip: only more work wins, and of equals the first seen.
+// learn adds a block with its ancestors and reports whether it is the new tip. Only more work wins; of equal tips the
+// first seen stays.
 func (c *chain) learn(b *block) bool {
 	if c.knows(b) {
 		return false
@@ -77,7 +76,7 @@ func (c *chain) dropAncestors(b *block) []fork {
 	return slices.DeleteFunc(c.forks, func(f fork) bool { return f.tip.leadsTo(b) })
 }
 
-// branchLen is how many blocks a fork has that the active chain has not.
+// branchLen is the number of blocks of a fork that are not in the active chain.
 func (c *chain) branchLen(tip *block) int64 {
 	b := tip
 	for !b.leadsTo(c.tip) {

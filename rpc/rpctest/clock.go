@@ -20,8 +20,8 @@ func (realClock) Now() time.Time { return time.Now() }
 
 func (realClock) AfterFunc(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
 
-// ManualClock stands still but for Advance. Whatever the fake does by the
-// clock then waits for it: an onetry to a dead address, or waitfornewblock.
+// ManualClock moves only by Advance. Calls of the fake that take time wait for it: onetry to a dead address, and
+// waitfornewblock.
 type ManualClock struct {
 	mu     sync.Mutex
 	now    time.Time
@@ -56,8 +56,8 @@ func (c *ManualClock) AfterFunc(d time.Duration, f func()) func() bool {
 	}
 }
 
-// Advance moves the clock by d and runs, one after the other and each at its
-// own time, what falls due on the way, and what that sets and falls due too.
+// Advance moves the clock by d. It runs the timers that become due on the way one after the other, each at its own
+// time, and also the timers that these set.
 func (c *ManualClock) Advance(d time.Duration) {
 	end := c.Now().Add(d)
 	for {
@@ -75,8 +75,7 @@ func (c *ManualClock) Advance(d time.Duration) {
 	}
 }
 
-// Timers is how many timers wait: a test polls it to know that a call has got
-// as far as waiting.
+// Timers is how many timers wait: a test polls it to know that a call has got as far as waiting.
 func (c *ManualClock) Timers() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

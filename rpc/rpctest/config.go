@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// config is what the fake heeds of a bitcoin.conf.
+// config holds the settings of a bitcoin.conf that the fake obeys.
 type config struct {
-	access         access
+	auth           authConfig
 	threads        int
 	workQueue      int
 	connectTimeout time.Duration
@@ -24,15 +24,15 @@ const (
 	automaticOutbound     = 11
 )
 
-// readConfig reads a bitcoin.conf for regtest. What the fake doesn't model is
-// skipped; what makes bitcoind exit at start is an error.
+// readConfig reads a bitcoin.conf for regtest. It skips settings that the fake does not model. A setting that makes
+// bitcoind exit at start is an error.
 func readConfig(text string, flavour Flavour) (*config, error) {
 	values := settings(text)
-	access, err := readAccess(values)
+	auth, err := readAuthConfig(values)
 	if err != nil {
 		return nil, err
 	}
-	c := &config{access: access, addNode: values["addnode"]}
+	c := &config{auth: auth, addNode: values["addnode"]}
 	var numbers [5]int
 	for i, n := range []struct {
 		key      string
@@ -55,8 +55,8 @@ func readConfig(text string, flavour Flavour) (*config, error) {
 	return c, nil
 }
 
-// settings collects the values of each key of the global and of the regtest
-// section, in order. nokey=1 drops what came before, as bitcoind does.
+// settings collects the values of each key of the global and of the regtest section, in order. nokey=1 drops what came
+// before, as bitcoind does.
 func settings(text string) map[string][]string {
 	values := map[string][]string{}
 	section := ""
@@ -81,7 +81,7 @@ func settings(text string) map[string][]string {
 	return values
 }
 
-// number is the first value of a key, which in a file is the one that counts.
+// number returns the first value of a key; in a file the first one counts.
 func number(values map[string][]string, key string, fallback int) (int, error) {
 	if len(values[key]) == 0 {
 		return fallback, nil

@@ -13,14 +13,14 @@ import (
 
 // World is where Conformance gets its nodes: the fake, or real bitcoinds.
 type World interface {
-	// Start starts n nodes that have never met, with ConformanceConf in their
-	// configuration, and returns once they answer. They may end with t.
+	// Start starts n nodes that have never met, with ConformanceConf in their configuration, and returns once they
+	// answer. They may end with t.
 	Start(t testing.TB, n int) []Endpoint
-	// Restart ends a node's process and starts it again, at the same addresses
-	// and over the same data, and returns once it answers.
+	// Restart ends a node's process and starts it again, at the same addresses and over the same data, and returns once
+	// it answers.
 	Restart(t testing.TB, node Endpoint)
-	// Eventually waits until the condition holds, and returns false if it
-	// still does not once d of the world's own time has passed.
+	// Eventually waits until the condition holds, and returns false if it still does not once d of the world's own time
+	// has passed.
 	Eventually(d time.Duration, cond func() bool) bool
 }
 
@@ -30,9 +30,9 @@ type Endpoint struct {
 	Addr string // of its P2P side, from the other nodes: "ip", or "ip:port"
 }
 
-// Conformance checks what this project relies on in bitcoind. Run against the
-// fake it says that the fake is right, run against bitcoind that the suite is.
-// On real nodes it takes some minutes, since some of it is about time.
+// Conformance checks the behaviour of bitcoind that this project relies on. A run against real bitcoind shows that the
+// suite is right, and a run against the fake shows that the fake is. On real nodes it takes some minutes, since parts
+// of it wait for bitcoind's own timers.
 func Conformance(t *testing.T, w World) {
 	for _, part := range []struct {
 		name string
@@ -43,7 +43,7 @@ func Conformance(t *testing.T, w World) {
 		{"onetry then add is connected when the batch is answered", conformOneTryAdd},
 		{"each end has its own view of a connection", conformEnds},
 		{"onetry again makes no second connection", conformOneTryTwice},
-		{"add alone connects at the next look of the thread", conformAddAlone},
+		{"add alone connects in the next round of the thread", conformAddAlone},
 		{"add after an attempt waits out the minute", conformAddAfterAttempt},
 		{"remove leaves the connection and disconnectnode ends it", conformRemove},
 		{"disconnectnode wants the string that was dialled", conformDisconnect},
@@ -60,17 +60,16 @@ func Conformance(t *testing.T, w World) {
 	}
 }
 
-// Times within which the world must have come round. What is to happen at
-// once, or when the thread next looks, has half of the minute that it would
-// take if the thread slept: a machine may be slow.
+// Deadlines. Whatever happens at once or in the next round of the thread has half a minute, since a machine may be
+// slow. That is half of the time that it would take if the thread slept.
 const (
 	shortly     = sleepAfterDialling / 2
 	afterASleep = sleepAfterDialling + shortly
 )
 
-// Times after which the thread has done what it does: see addthread.go.
+// Times after which the thread has finished its next round; see addthread.go.
 const (
-	nextLook   = lookEvery + 3*time.Second
+	nextRound  = roundEvery + 3*time.Second
 	nextMinute = sleepAfterDialling + 10*time.Second
 )
 
@@ -131,12 +130,13 @@ func conformEnds(t *testing.T, w World) {
 	if got := nodes[0].peers()[0].Addr; got != nodes[1].Addr {
 		t.Errorf("the dialling end calls its peer %s, want what it dialled", got)
 	}
-	// The dialled end can't know that its peer is the one that it adds now.
+	// The dialled end cannot know that its peer is the node that it adds now.
 	nodes[1].must("addnode", nodes[0].Addr, "add")
 	if infos := nodes[1].added(); len(infos) != 1 || infos[0].Connected {
 		t.Errorf("added list of the dialled end: %+v", infos)
 	}
-	eventuallyIn(t, w, shortly, "there is a second connection, the other way", func() bool { return nodes[0].count() == 2 })
+	eventuallyIn(t, w, shortly, "there is a second connection, the other way",
+		func() bool { return nodes[0].count() == 2 })
 }
 
 func conformOneTryTwice(t *testing.T, w World) {
@@ -152,13 +152,14 @@ func conformOneTryTwice(t *testing.T, w World) {
 func conformAddAlone(t *testing.T, w World) {
 	nodes := startClients(t, w, 2)
 	nodes[0].must("addnode", nodes[1].Addr, "add")
-	eventuallyIn(t, w, shortly, "the thread has connected the node", func() bool { return nodes[0].connectedTo(nodes[1].Addr) })
+	eventuallyIn(t, w, shortly, "the thread has connected the node",
+		func() bool { return nodes[0].connectedTo(nodes[1].Addr) })
 }
 
 func conformAddAfterAttempt(t *testing.T, w World) {
 	nodes := startClients(t, w, 2)
 	nodes[0].must("addnode", closedPort, "add")
-	w.Eventually(nextLook, func() bool { return false }) // by now the thread has tried it
+	w.Eventually(nextRound, func() bool { return false }) // by now the thread has tried it
 	nodes[0].must("addnode", nodes[1].Addr, "add")
 	connected := func() bool { return nodes[0].connectedTo(nodes[1].Addr) }
 	if w.Eventually(sleepAfterDialling/2, connected) {
@@ -182,7 +183,7 @@ func conformRemove(t *testing.T, w World) {
 	eventuallyIn(t, w, shortly, "the connection is gone at both ends", func() bool {
 		return nodes[0].count() == 0 && nodes[1].count() == 0
 	})
-	if w.Eventually(2*nextLook, func() bool { return nodes[0].count() != 0 }) {
+	if w.Eventually(2*nextRound, func() bool { return nodes[0].count() != 0 }) {
 		t.Error("connected again, though not on the list")
 	}
 }
@@ -214,11 +215,11 @@ func conformSpellings(t *testing.T, w World) {
 	if !nodes[0].connectedTo(withPort) {
 		t.Errorf("added list: %+v, want the entry connected by what was dialled as %s", nodes[0].added(), ip)
 	}
-	if w.Eventually(nextLook, func() bool { return nodes[0].count() != 1 }) {
+	if w.Eventually(nextRound, func() bool { return nodes[0].count() != 1 }) {
 		t.Errorf("%d connections", nodes[0].count())
 	}
-	// The dialled end knows the connection by the other's ephemeral port. The
-	// thread may have dialled anew before anybody looks.
+	// The dialled end knows the connection by the other's ephemeral port. The thread may have redialled before the test
+	// looks.
 	dialledFrom := nodes[1].peers()[0].Addr
 	nodes[1].must("disconnectnode", dialledFrom)
 	eventuallyIn(t, w, shortly, "the connection is gone", func() bool {
@@ -238,7 +239,7 @@ func conformSlots(t *testing.T, w World) {
 		nodes[0].must("addnode", n.Addr, "add")
 	}
 	eventuallyIn(t, w, shortly, "eight are connected", func() bool { return nodes[0].count() == maxAddedConnections })
-	if w.Eventually(nextLook, func() bool { return nodes[0].count() != maxAddedConnections }) {
+	if w.Eventually(nextRound, func() bool { return nodes[0].count() != maxAddedConnections }) {
 		t.Errorf("%d connections, of which the thread should have made 8", nodes[0].count())
 	}
 	if got := len(nodes[0].added()); got != len(nodes)-1 {
@@ -251,8 +252,8 @@ func conformSlots(t *testing.T, w World) {
 	eventuallyIn(t, w, shortly, "onetry has connected the others", func() bool { return nodes[0].count() == len(nodes)-1 })
 }
 
-// conformFreedSlot takes a connected node off the list once the thread has
-// slept and waits for a slot: another gets it at once.
+// conformFreedSlot takes a connected node off the list while the thread waits for a slot. Another node gets the slot at
+// once.
 func conformFreedSlot(t *testing.T, w World, nodes []*rpcClient) {
 	w.Eventually(nextMinute, func() bool { return false })
 	for _, n := range nodes[1:] {
@@ -276,7 +277,8 @@ func conformRestart(t *testing.T, w World) {
 		t.Errorf("added list after the restart: %+v", got)
 	}
 	eventuallyIn(t, w, shortly, "its own connection is gone", func() bool { return nodes[2].count() == 0 })
-	eventuallyIn(t, w, afterASleep, "who had added it has dialled again", func() bool { return nodes[0].connectedTo(nodes[1].Addr) })
+	eventuallyIn(t, w, afterASleep, "the node that had added it has dialled again",
+		func() bool { return nodes[0].connectedTo(nodes[1].Addr) })
 }
 
 func conformInactive(t *testing.T, w World) {
@@ -340,8 +342,7 @@ func conformBranches(t *testing.T, w World) {
 	}
 }
 
-// conformMesh has a pair dialled by one end only, and sends every node one
-// batch, all at the same time.
+// conformMesh sends every node one batch, all at the same time. Only one end of a pair dials.
 func conformMesh(t *testing.T, w World) {
 	const n = 20
 	nodes := startClients(t, w, n)

@@ -15,12 +15,12 @@ const (
 	suitePassword         = "the password of the conformance suite"
 
 	someAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
-	closedPort  = "127.0.0.1:1" // of whichever host asks
+	closedPort  = "127.0.0.1:1" // on the host of the node that dials
 	stranger    = "127.0.0.9"   // an address that is on no list
 )
 
-// ConformanceConf are the lines of bitcoin.conf that the nodes of a World must
-// have: a user that may call everything, and one that is limited.
+// ConformanceConf are the lines of bitcoin.conf that the nodes of a World must have: a user that may call everything,
+// and one that is limited.
 func ConformanceConf() string {
 	return strings.Join([]string{
 		"rpcauth=" + RPCAuth(fullUser, suitePassword, "c0ffee00c0ffee00c0ffee00c0ffee00"),
@@ -30,8 +30,8 @@ func ConformanceConf() string {
 	}, "\n") + "\n"
 }
 
-// rpcClient is a client as plain as can be. It is not package rpc's, so that
-// the two ends of the suite can't share a misunderstanding.
+// rpcClient is a minimal client. It does not use package rpc, so a misreading of bitcoind in package rpc does not hide
+// here.
 type rpcClient struct {
 	Endpoint
 	t    testing.TB
@@ -49,8 +49,7 @@ type rpcAnswer struct {
 	ID     *int            `json:"id"`
 }
 
-// suiteTimeout is what one round trip may take: many onetry calls, each to a
-// real node on a slow machine.
+// suiteTimeout is what one round trip may take: many onetry calls, each to a real node on a slow machine.
 const suiteTimeout = time.Minute
 
 func newRPCClient(t testing.TB, e Endpoint) *rpcClient {
@@ -59,11 +58,11 @@ func newRPCClient(t testing.TB, e Endpoint) *rpcClient {
 	return &rpcClient{Endpoint: e, t: t, http: &http.Client{Transport: transport, Timeout: suiteTimeout}}
 }
 
-// exchange makes an HTTP request and returns status and body. No user is no
-// credentials.
+// exchange makes an HTTP request and returns status and body. Without a user it sends no credentials.
 func (c *rpcClient) exchange(method, path, user, password, body string) (int, []byte) {
 	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), method, strings.TrimSuffix(c.URL, "/")+path, strings.NewReader(body))
+	url := strings.TrimSuffix(c.URL, "/") + path
+	req, err := http.NewRequestWithContext(c.t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -176,28 +175,30 @@ func conformCalls(t *testing.T, w World) {
 		code   int    // 0 is success
 		result string // as JSON; "" is any
 	}{
-		"a new node has no connections":            {"getconnectioncount", nil, 0, "0"},
-		"a new node has no peers":                  {"getpeerinfo", nil, 0, "[]"},
-		"a new node has added nothing":             {"getaddednodeinfo", nil, 0, "[]"},
-		"a new chain has height zero":              {"getblockcount", nil, 0, "0"},
-		"the first block is regtest's":             {"getblockhash", []any{0}, 0, `"` + genesis.hash + `"`},
-		"the tip of a new chain is the first":      {"getbestblockhash", nil, 0, `"` + genesis.hash + `"`},
-		"there is no block above the tip":          {"getblockhash", []any{1000000}, codeInvalidParameter, ""},
-		"a closed port is no error to onetry":      {"addnode", []any{closedPort, "onetry"}, 0, "null"},
-		"what was not added can't be removed":      {"addnode", []any{stranger, "remove"}, codeNotAdded, ""},
-		"an addnode command must be known":         {"addnode", []any{stranger, "frobnicate"}, codeMisc, ""},
-		"addnode wants a command":                  {"addnode", []any{stranger}, codeMisc, ""},
-		"who is not connected can't be":            {"disconnectnode", []any{stranger}, codeNotConnected, ""},
-		"disconnectnode wants an address or an id": {"disconnectnode", nil, codeInvalidParams, ""},
-		"but not both":                             {"disconnectnode", []any{stranger, 0}, codeInvalidParams, ""},
-		"an id must be of a peer":                  {"disconnectnode", []any{"", 4711}, codeNotConnected, ""},
-		"an entry of the list must be there":       {"getaddednodeinfo", []any{stranger}, codeNotAdded, ""},
-		"one can't mine to what is no address":     {"generatetoaddress", []any{1, "nonsense"}, codeInvalidAddress, ""},
-		"a method must be known":                   {"nosuchmethod", nil, codeMethodNotFound, ""},
-		"getnetworkinfo answers":                   {"getnetworkinfo", nil, 0, ""},
-		"getblockchaininfo answers":                {"getblockchaininfo", nil, 0, ""},
-		"the only tip of a new chain is active":    {"getchaintips", nil, 0, `[{"height":0,"hash":"` + genesis.hash + `","branchlen":0,"status":"active"}]`},
-		"a height that is no number is no height":  {"getblockhash", []any{"zero"}, codeType, ""},
+		"a new node has no connections":                {"getconnectioncount", nil, 0, "0"},
+		"a new node has no peers":                      {"getpeerinfo", nil, 0, "[]"},
+		"a new node has added nothing":                 {"getaddednodeinfo", nil, 0, "[]"},
+		"a new chain has height zero":                  {"getblockcount", nil, 0, "0"},
+		"the first block is regtest's":                 {"getblockhash", []any{0}, 0, `"` + genesis.hash + `"`},
+		"the tip of a new chain is the first":          {"getbestblockhash", nil, 0, `"` + genesis.hash + `"`},
+		"there is no block above the tip":              {"getblockhash", []any{1000000}, codeInvalidParameter, ""},
+		"a closed port is no error to onetry":          {"addnode", []any{closedPort, "onetry"}, 0, "null"},
+		"what was not added can't be removed":          {"addnode", []any{stranger, "remove"}, codeNotAdded, ""},
+		"an addnode command must be known":             {"addnode", []any{stranger, "frobnicate"}, codeMisc, ""},
+		"addnode wants a command":                      {"addnode", []any{stranger}, codeMisc, ""},
+		"disconnecting a stranger is an error":         {"disconnectnode", []any{stranger}, codeNotConnected, ""},
+		"disconnectnode wants an address or an id":     {"disconnectnode", nil, codeInvalidParams, ""},
+		"disconnectnode refuses an address with an id": {"disconnectnode", []any{stranger, 0}, codeInvalidParams, ""},
+		"an id must be of a peer":                      {"disconnectnode", []any{"", 4711}, codeNotConnected, ""},
+		"an entry of the list must be there":           {"getaddednodeinfo", []any{stranger}, codeNotAdded, ""},
+		"one can't mine to what is no address":         {"generatetoaddress", []any{1, "nonsense"}, codeInvalidAddress, ""},
+		"a method must be known":                       {"nosuchmethod", nil, codeMethodNotFound, ""},
+		"getnetworkinfo answers":                       {"getnetworkinfo", nil, 0, ""},
+		"getblockchaininfo answers":                    {"getblockchaininfo", nil, 0, ""},
+		"the only tip of a new chain is active": {
+			"getchaintips", nil, 0, `[{"height":0,"hash":"` + genesis.hash + `","branchlen":0,"status":"active"}]`,
+		},
+		"a height that is no number is no height": {"getblockhash", []any{"zero"}, codeType, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := (&rpcClient{Endpoint: node.Endpoint, t: t, http: node.http}).one(tc.method, tc.params...)
@@ -238,33 +239,80 @@ func conformHTTP(t *testing.T, w World) {
 		status                             int
 		has                                string
 	}{
-		"a call is answered":                           {post, "/", fullUser, suitePassword, count, 200, `"result":0`},
-		"no credentials are 401":                       {post, "/", "", "", count, 401, ""},
-		"a wrong password is 401":                      {post, "/", fullUser, "wrong", count, 401, ""},
-		"a wrong user is 401":                          {post, "/", "nobody", suitePassword, count, 401, ""},
-		"what is whitelisted is allowed":               {post, "/", limitedUser, suitePassword, count, 200, `"result":0`},
-		"what is not whitelisted is 403":               {post, "/", limitedUser, suitePassword, peers, 403, ""},
-		"one such call makes a batch 403":              {post, "/", limitedUser, suitePassword, "[" + count + "," + peers + "]", 403, ""},
-		"another path is 404":                          {post, "/nowhere", fullUser, suitePassword, count, 404, ""},
-		"another method is 405":                        {http.MethodGet, "/", fullUser, suitePassword, "", 405, onlyPOST},
-		"an error is 200 in 2.0":                       {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, 200, `"code":-24`},
-		"an error is 500 in 1.x":                       {post, "/", fullUser, suitePassword, `{"id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, 500, `"code":-24`},
-		"a missing method is 400":                      {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1}`, 400, `"code":-32600`},
-		"parameters that are a number are 400":         {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":7}`, 400, `"code":-32600`},
-		"parameters may have names":                    {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"height":0}}`, 200, genesis.hash},
-		"but only known ones":                          {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"depth":0}}`, 200, `"code":-8`},
-		"without an id 2.0 wants no answer":            {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","method":"getblockcount"}`, 204, ""},
-		"a batch of such wants none either":            {post, "/", fullUser, suitePassword, `[{"jsonrpc":"2.0","method":"getblockcount"}]`, 204, ""},
-		"without an id 1.x gets an answer":             {post, "/", fullUser, suitePassword, `{"method":"getblockcount"}`, 200, `{"result":0,"error":null}`},
-		"an id may be anything":                        {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":{"a":[1]},"method":"getblockcount"}`, 200, `"id":{"a":[1]}`},
-		"in a batch, what is no object is an error":    {post, "/", fullUser, suitePassword, "[7," + count + "]", 200, `"code":-32600`},
-		"JSON that is neither is 500":                  {post, "/", fullUser, suitePassword, "7", 500, `"code":-32700`},
-		"an unknown method is 200 in 2.0":              {post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"nosuchmethod"}`, 200, `"code":-32601`},
-		"an unknown method is 404 in 1.x":              {post, "/", fullUser, suitePassword, `{"jsonrpc":"1.0","id":1,"method":"nosuchmethod"}`, 404, `"code":-32601`},
-		"what is no JSON is 500":                       {post, "/", fullUser, suitePassword, "{nonsense", 500, `"code":-32700`},
-		"an empty batch is an empty array":             {post, "/", fullUser, suitePassword, "[]", 200, "[]"},
-		"a batch is 200 whatever becomes of a call":    {post, "/", fullUser, suitePassword, `[{"id":1,"method":"nosuchmethod"},` + count + `]`, 200, `"code":-32601`},
-		"a 1.x answer has an error even if it is null": {post, "/", fullUser, suitePassword, `{"id":1,"method":"getblockcount"}`, 200, `"error":null`},
+		"a call is answered":      {post, "/", fullUser, suitePassword, count, 200, `"result":0`},
+		"no credentials are 401":  {post, "/", "", "", count, 401, ""},
+		"a wrong password is 401": {post, "/", fullUser, "wrong", count, 401, ""},
+		"a wrong user is 401":     {post, "/", "nobody", suitePassword, count, 401, ""},
+		"what is whitelisted is allowed": {
+			post, "/", limitedUser, suitePassword, count, 200, `"result":0`,
+		},
+		"what is not whitelisted is 403": {post, "/", limitedUser, suitePassword, peers, 403, ""},
+		"one call not whitelisted makes a batch 403": {
+			post, "/", limitedUser, suitePassword, "[" + count + "," + peers + "]", 403, "",
+		},
+		"another path is 404": {post, "/nowhere", fullUser, suitePassword, count, 404, ""},
+		"another method is 405": {
+			http.MethodGet, "/", fullUser, suitePassword, "", 405, onlyPOST,
+		},
+		"an error is 200 in 2.0": {
+			post, "/", fullUser, suitePassword,
+			`{"jsonrpc":"2.0","id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, 200, `"code":-24`,
+		},
+		"an error is 500 in 1.x": {
+			post, "/", fullUser, suitePassword, `{"id":1,"method":"addnode","params":["` + stranger + `","remove"]}`,
+			500, `"code":-24`,
+		},
+		"a missing method is 400": {
+			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1}`, 400, `"code":-32600`,
+		},
+		"parameters that are a number are 400": {
+			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":7}`, 400,
+			`"code":-32600`,
+		},
+		"parameters may have names": {
+			post, "/", fullUser, suitePassword,
+			`{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"height":0}}`, 200, genesis.hash,
+		},
+		"an unknown parameter name is an error": {
+			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"depth":0}}`,
+			200, `"code":-8`,
+		},
+		"without an id 2.0 wants no answer": {
+			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","method":"getblockcount"}`, 204, "",
+		},
+		"a batch of 2.0 calls without ids wants no answer": {
+			post, "/", fullUser, suitePassword, `[{"jsonrpc":"2.0","method":"getblockcount"}]`, 204, "",
+		},
+		"without an id 1.x gets an answer": {
+			post, "/", fullUser, suitePassword, `{"method":"getblockcount"}`, 200, `{"result":0,"error":null}`,
+		},
+		"an id may be anything": {
+			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":{"a":[1]},"method":"getblockcount"}`, 200,
+			`"id":{"a":[1]}`,
+		},
+		"in a batch, what is no object is an error": {
+			post, "/", fullUser, suitePassword, "[7," + count + "]", 200, `"code":-32600`,
+		},
+		"JSON that is neither object nor array is 500": {post, "/", fullUser, suitePassword, "7", 500, `"code":-32700`},
+		"an unknown method is 200 in 2.0": {
+			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"nosuchmethod"}`, 200,
+			`"code":-32601`,
+		},
+		"an unknown method is 404 in 1.x": {
+			post, "/", fullUser, suitePassword, `{"jsonrpc":"1.0","id":1,"method":"nosuchmethod"}`, 404,
+			`"code":-32601`,
+		},
+		"what is no JSON is 500": {
+			post, "/", fullUser, suitePassword, "{nonsense", 500, `"code":-32700`,
+		},
+		"an empty batch is an empty array": {post, "/", fullUser, suitePassword, "[]", 200, "[]"},
+		"a batch is 200 whatever becomes of a call": {
+			post, "/", fullUser, suitePassword, `[{"id":1,"method":"nosuchmethod"},` + count + `]`, 200,
+			`"code":-32601`,
+		},
+		"a 1.x answer has an error even if it is null": {
+			post, "/", fullUser, suitePassword, `{"id":1,"method":"getblockcount"}`, 200, `"error":null`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &rpcClient{Endpoint: node.Endpoint, t: t, http: node.http}

@@ -21,10 +21,9 @@ const (
 	Endless
 	// Reset ends the connection before anything is done.
 	Reset
-	// LoseReply does what is asked and resets the connection instead of
-	// answering.
+	// LoseReply executes the call and resets the connection instead of answering.
 	LoseReply
-	// Garbage answers with what is not HTTP.
+	// Garbage answers with bytes that are not HTTP.
 	Garbage
 	// HTML answers with a web page, status 200.
 	HTML
@@ -32,24 +31,22 @@ const (
 	WrongCredentials
 	// Busy answers as a full work queue does, whatever the load.
 	Busy
-	// Unroutable leaves RPC alone: who dials the node as a peer gets no answer
-	// and waits for its connect timeout.
+	// Unroutable leaves RPC alone. A peer that dials the node gets no answer and waits for its connect timeout.
 	Unroutable
 )
 
-// trickleEvery is real time, whatever the clock: it is the client that times.
+// trickleEvery is real time on any clock, because the client measures real time.
 const trickleEvery = 20 * time.Millisecond
 
-// SetFault sets how the node misbehaves from the next request on. It outlasts
-// restarts. Connections that exist are not touched.
+// SetFault sets how the node misbehaves from the next request on. It outlasts restarts. Connections that exist are not
+// touched.
 func (n *Node) SetFault(f Fault) {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
 	n.fault = f
 }
 
-// misbehave answers a request in a fault's way; false if the fault isn't one
-// of answering without looking.
+// misbehave answers a request as the fault says. It returns false if the fault needs the request to be read first.
 func (p *process) misbehave(f Fault, w http.ResponseWriter, r *http.Request) bool {
 	switch f {
 	case Hang:
@@ -99,8 +96,7 @@ func (p *process) await(r *http.Request, tick <-chan time.Time) bool {
 	return false
 }
 
-// abandon says something on the bare connection, or resets it if there is
-// nothing to say.
+// abandon writes the text to the bare connection and closes it. Without a text it resets the connection.
 func abandon(w http.ResponseWriter, text string) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {

@@ -37,8 +37,8 @@ func TestFaultsAsTheClientSeesThem(t *testing.T) {
 				timeout = 2 * time.Second // in which the call has to arrive, however busy the machine is
 			}
 			c := newClient(t, n, timeout)
-			// It must not be a call that the client repeats.
-			_, err := c.GenerateToAddress(t.Context(), 1, someAddress)
+			// The client must not repeat this call, so it is not an idempotent one.
+			err := c.generateToAddress(t.Context(), 1, someAddress)
 			if !errors.Is(err, tc.want) {
 				t.Errorf("error %v, want %v", err, tc.want)
 			}
@@ -46,7 +46,7 @@ func TestFaultsAsTheClientSeesThem(t *testing.T) {
 				t.Errorf("height %d, stats %+v, want %d and one round trip", got, n.Stats(), tc.calls)
 			}
 			n.SetFault(NoFault)
-			if _, err := newClient(t, n, time.Minute).GetBlockCount(t.Context()); err != nil {
+			if _, err := newClient(t, n, time.Minute).getBlockCount(t.Context()); err != nil {
 				t.Errorf("mended, it answers %v", err)
 			}
 		})
@@ -59,7 +59,7 @@ func TestANodeThatHangsCanBeClosed(t *testing.T) {
 	n.SetFault(Hang)
 	c := newClient(t, n, time.Minute)
 	done := make(chan error, 1)
-	go func() { done <- c.AddNode(context.WithoutCancel(t.Context()), nowhere) }()
+	go func() { done <- c.addNode(context.WithoutCancel(t.Context()), nowhere, rpc.Add) }()
 	eventually(t, "the request has arrived", func() bool { return n.Stats().RoundTrips == 1 })
 	net.Close()
 	if err := <-done; err == nil {

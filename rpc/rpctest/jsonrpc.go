@@ -7,8 +7,7 @@ import (
 	"fmt"
 )
 
-// bitcoind: rpc/protocol.h. A copy of what package rpc has, since that package
-// is tested with this one.
+// bitcoind: rpc/protocol.h. A copy of what package rpc has, since that package is tested with this one.
 const (
 	codeMisc             = -1
 	codeType             = -3
@@ -59,8 +58,8 @@ type twoError struct {
 	ID      json.RawMessage `json:"id"`
 }
 
-// parse reads a request (bitcoind: rpc/request.cpp JSONRPCRequest::parse). The
-// call is usable for an answer even if there is an error.
+// parse reads a request (bitcoind: rpc/request.cpp JSONRPCRequest::parse). The call is usable for an answer even if
+// there is an error.
 func (p *process) parse(body []byte) (*call, *rpcError) {
 	invalid := func(why string) *rpcError { return &rpcError{codeInvalidRequest, why} }
 	req := &call{id: nullID}
@@ -103,7 +102,7 @@ func (req *call) readVersion(raw json.RawMessage, flavour Flavour) *rpcError {
 	return nil
 }
 
-// notification reports whether the call wants no answer.
+// notification reports whether the call is one without a reply.
 func (req *call) notification() bool { return req.version2 && req.id == nil }
 
 func (req *call) answer(result any, failure *rpcError) any {
@@ -170,7 +169,7 @@ func (m *method) arguments(req *call) (arguments, *rpcError) {
 	return args, nil
 }
 
-// help is bitcoind's answer to a call made wrongly: how to make it.
+// help is bitcoind's answer to a call with wrong parameters: the right ones.
 func (m *method) help(name string) *rpcError {
 	text := name
 	for i, param := range m.params {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// method is an RPC of the fake: run with the network's lock held, or waits,
-// which locks by itself since it may take time.
+// method is an RPC of the fake. It has run, which is called with the network's lock held, or waits, which may take time
+// and therefore locks by itself.
 type method struct {
 	params   []string
 	required int
@@ -29,12 +29,14 @@ var methods = map[string]*method{
 	"getnetworkinfo":     {run: getNetworkInfo},
 	"getpeerinfo":        {run: getPeerInfo},
 	"setnetworkactive":   {params: []string{"state"}, required: 1, run: setNetworkActive},
-	"stop":               {run: func(p *process, _ arguments) (any, *rpcError) { return p.node.flavour.Name + " stopping", nil }},
-	"waitfornewblock":    {params: []string{"timeout"}, waits: waitForNewBlock},
+	"stop": {
+		run: func(p *process, _ arguments) (any, *rpcError) { return p.node.flavour.Name + " stopping", nil },
+	},
+	"waitfornewblock": {params: []string{"timeout"}, waits: waitForNewBlock},
 }
 
-// addNode is bitcoind's rpc/net.cpp addnode. An onetry to an address that
-// swallows packets keeps its RPC thread for the connect timeout.
+// addNode is bitcoind's rpc/net.cpp addnode. An onetry to an address that drops packets keeps its RPC thread for the
+// connect timeout.
 func addNode(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 	addr, failure := argument[string](args, 0)
 	if failure != nil {
@@ -45,10 +47,10 @@ func addNode(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 		return nil, failure
 	}
 	p.node.net.mu.Lock()
-	var swallowed bool
+	var dropped bool
 	switch command {
 	case "onetry":
-		swallowed = p.dial(addr, false)
+		dropped = p.dial(addr, false)
 	case "add":
 		if !p.add(addr) {
 			failure = &rpcError{codeAlreadyAdded, "Error: Node already added"}
@@ -61,14 +63,13 @@ func addNode(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 		failure = &rpcError{codeMisc, "addnode \"node\" \"command\" ( \"v2transport\" )\n"}
 	}
 	p.node.net.mu.Unlock()
-	if swallowed {
+	if dropped {
 		pause(ctx, p.node.net.clock, p.conf.connectTimeout)
 	}
 	return nil, failure
 }
 
-// disconnectNode finds a connection by the name under which this end knows it,
-// or by id.
+// disconnectNode finds a connection by the name under which this end knows it, or by id.
 func disconnectNode(p *process, args arguments) (any, *rpcError) {
 	addr, failure := argument[string](args, 0)
 	if failure != nil {
@@ -94,7 +95,7 @@ func disconnectNode(p *process, args arguments) (any, *rpcError) {
 	return nil, nil
 }
 
-// regtestAddress knows the forms of addresses, and verifies no checksum.
+// regtestAddress matches the forms of addresses; checksums are not verified.
 var regtestAddress = regexp.MustCompile(`^(bcrt1[02-9ac-hj-np-z]{39,59}|[mn2][1-9A-HJ-NP-Za-km-z]{25,34})$`)
 
 func generateToAddress(p *process, args arguments) (any, *rpcError) {
@@ -136,8 +137,7 @@ func setNetworkActive(p *process, args arguments) (any, *rpcError) {
 	return active, nil
 }
 
-// waitForNewBlock waits for another tip, for at most timeout milliseconds
-// unless that is 0.
+// waitForNewBlock waits for another tip, for at most timeout milliseconds unless that is 0.
 func waitForNewBlock(p *process, ctx context.Context, args arguments) (any, *rpcError) {
 	timeout, failure := argument[int64](args, 0)
 	if failure != nil {

@@ -7,21 +7,20 @@ import (
 	"time"
 )
 
-// P2PPort is where bitcoind listens for peers on regtest, and RPCPort where it
-// serves RPC (bitcoind: kernel/chainparams.cpp, chainparamsbase.cpp).
+// P2PPort is where bitcoind listens for peers on regtest, and RPCPort where it serves RPC (bitcoind:
+// kernel/chainparams.cpp, chainparamsbase.cpp).
 const (
 	P2PPort = 18444
 	RPCPort = 18443
 )
 
-// Network is the world in which nodes find each other by address. An address
-// of which it knows nothing swallows packets, as that of a deleted pod may; one
-// of a node that is down, or another port of a node, refuses them.
+// Network is the world in which nodes find each other by address. An address without a node drops packets, as the
+// address of a deleted pod may. The address of a node that is down, or another port of a node, refuses connections.
 type Network struct {
 	clock Clock
 
-	// mu guards the fields below and all P2P state of all nodes: one lock for
-	// the world, so that nothing is ever seen between two ends.
+	// mu guards the fields below and all P2P state of all nodes: one lock for the world, so that nothing is ever seen
+	// between two ends.
 	mu         sync.Mutex
 	nodes      map[netip.AddrPort]*Node // by P2P address
 	hosts      map[netip.Addr]int       // nodes at each IP
@@ -39,8 +38,8 @@ func NewNetwork(clock Clock) *Network {
 		clock: clock,
 		nodes: map[netip.AddrPort]*Node{},
 		hosts: map[netip.Addr]int{netip.AddrFrom4([4]byte{127, 0, 0, 1}): 1},
-		// A random place in the loopback net, so that test binaries that run
-		// at the same time seldom try each other's addresses.
+		// A random place in the loopback net, so that test binaries that run at the same time seldom try each other's
+		// addresses.
 		nextIP: netip.AddrFrom4([4]byte{127, byte(64 + rand.IntN(160)), byte(rand.IntN(256)), 1}),
 	}
 }
@@ -81,8 +80,8 @@ func (net *Network) Edges() int {
 	return len(pairs)
 }
 
-// Parts counts the groups into which the nodes that are up fall if those that are connected, be it over others, are in one
-// group: 1 if the network is whole.
+// Parts is the number of connected components of the nodes that are up. It is 1 if every node reaches every other one,
+// directly or over other nodes.
 func (net *Network) Parts() int {
 	net.mu.Lock()
 	defer net.mu.Unlock()

@@ -9,27 +9,24 @@ import (
 	"syscall"
 )
 
-// Options describe a node. The zero value is a Core31 at a free loopback
-// address that accepts no credentials.
+// Options describe a node. The zero value is a Core31 at a free loopback address that accepts no credentials.
 type Options struct {
-	// Listen is where RPC is served, "127.0.3.1:18443". Default: the next free
-	// loopback IP, at RPCPort. Port 0 is any free one.
+	// Listen is where RPC is served, "127.0.3.1:18443". Default: the next free loopback IP, at RPCPort. Port 0 is any
+	// free one.
 	Listen string
 	// P2P is where peers find the node. Default: P2PPort of the same IP.
 	P2P string
-	// User and Password work besides those of Conf, and may call everything
-	// unless Conf has an rpcwhitelist.
+	// User and Password work besides those of Conf, and may call everything unless Conf has an rpcwhitelist.
 	User, Password string
-	// Conf is a bitcoin.conf, of which the fake heeds rpcauth, rpcuser,
-	// rpcpassword, rpcwhitelist, rpcwhitelistdefault, rpcthreads,
-	// rpcworkqueue, timeout, maxconnections, maxtipage and addnode.
+	// Conf is a bitcoin.conf, of which the fake obeys rpcauth, rpcuser, rpcpassword, rpcwhitelist, rpcwhitelistdefault,
+	// rpcthreads, rpcworkqueue, timeout, maxconnections, maxtipage and addnode.
 	Conf string
-	// Flavour is whose replies to imitate. Default: Core31.
+	// Flavour is the release whose replies the node imitates. Default: Core31.
 	Flavour Flavour
 }
 
-// Node is a bitcoind with its data directory: what survives a restart. Its
-// methods may be called at any time, from any goroutine.
+// Node is a bitcoind with its data directory: what survives a restart. Its methods may be called at any time, from any
+// goroutine.
 type Node struct {
 	net     *Network
 	rpc     string // "ip:port"
@@ -47,8 +44,7 @@ type Node struct {
 	closed bool
 }
 
-// NewNode starts a node. Its error is what would keep bitcoind from starting:
-// an address in use, a broken rpcauth line.
+// NewNode starts a node. Its error is what would keep bitcoind from starting: an address in use, a broken rpcauth line.
 func (net *Network) NewNode(o Options) (*Node, error) {
 	if o.Flavour == (Flavour{}) {
 		o.Flavour = Core31
@@ -58,7 +54,7 @@ func (net *Network) NewNode(o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.settle(p); err != nil {
+	if err := n.register(p); err != nil {
 		p.abort()
 		return nil, err
 	}
@@ -81,8 +77,8 @@ func (n *Node) launch(listen string) (*process, error) {
 	return nil, errors.New("start node: no free loopback address")
 }
 
-// settle gives the node its addresses and puts it on the map.
-func (n *Node) settle(p *process) error {
+// register gives the node its addresses and puts it on the map.
+func (n *Node) register(p *process) error {
 	at := p.listener.Addr().(*net.TCPAddr).AddrPort()
 	n.rpc, n.p2p = at.String(), netip.AddrPortFrom(at.Addr().Unmap(), P2PPort)
 	if n.options.P2P != "" {
@@ -112,8 +108,8 @@ func (n *Node) URL() string { return "http://" + n.rpc }
 // IP is the address by which peers dial it, if its P2P port is P2PPort.
 func (n *Node) IP() string { return n.p2p.Addr().String() }
 
-// Stop ends the process: its added list and its connections are gone, its
-// addresses refuse connections. It returns once no call is being served.
+// Stop ends the process: its added list and its connections are gone, its addresses refuse connections. It returns once
+// no call is being served.
 func (n *Node) Stop() {
 	n.net.mu.Lock()
 	p := n.proc
@@ -123,8 +119,8 @@ func (n *Node) Stop() {
 	}
 }
 
-// Start starts the process again, at the same addresses, with the chain that
-// it had, and with the configuration last set.
+// Start starts the process again, at the same addresses, with the chain that it had, and with the configuration last
+// set.
 func (n *Node) Start() error {
 	p, err := newProcess(n, n.rpc)
 	if err != nil {
@@ -157,8 +153,7 @@ func (n *Node) SetConf(conf string) {
 	n.conf = conf
 }
 
-// Close stops the node and takes its addresses off the map: a pod deleted.
-// Dials to it are swallowed from now on.
+// Close stops the node and takes its addresses off the map: a pod deleted. From now on its address drops packets.
 func (n *Node) Close() {
 	n.Stop()
 	n.net.mu.Lock()
@@ -171,15 +166,14 @@ func (n *Node) Close() {
 	n.net.hosts[n.p2p.Addr()]--
 }
 
-// SetWarmup makes every method answer -28 with this message, which the node
-// keeps over a restart; "" ends it.
+// SetWarmup makes every method answer -28 with this message, which the node keeps over a restart; "" ends it.
 func (n *Node) SetWarmup(message string) {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
 	n.warmup = message
 }
 
-// Stats counts what it was asked.
+// Stats returns the numbers of requests and calls that the node got.
 func (n *Node) Stats() Stats {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
@@ -198,7 +192,7 @@ func (n *Node) Added() []string {
 
 // Peer is a connection as one end sees it.
 type Peer struct {
-	Node    *Node  // who is at the other end
+	Node    *Node  // the node at the other end
 	Addr    string // as in getpeerinfo
 	Inbound bool
 }
@@ -232,9 +226,8 @@ func (n *Node) Tip() string {
 	return n.chain.tip.hash
 }
 
-// Mine makes blocks on the node's tip, lets them spread, and returns their
-// hashes. It works while the node is down, and then they spread when it is
-// connected again.
+// Mine makes blocks on the node's tip, lets them spread, and returns their hashes. It works while the node is down, and
+// then they spread when it is connected again.
 func (n *Node) Mine(blocks int) []string {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()

@@ -18,8 +18,8 @@ func TestARestartLosesListAndConnectionsButNotTheChain(t *testing.T) {
 	c := newClient(t, n, 0)
 	for range 20 { // each time the client has a connection to the process that is gone
 		for _, call := range []func() error{
-			func() error { return c.OneTry(t.Context(), peer.IP()) },
-			func() error { return c.AddNode(t.Context(), peer.IP()) },
+			func() error { return c.addNode(t.Context(), peer.IP(), rpc.OneTry) },
+			func() error { return c.addNode(t.Context(), peer.IP(), rpc.Add) },
 		} {
 			if err := call(); err != nil {
 				t.Fatal(err)
@@ -49,13 +49,13 @@ func TestCredentialsAreReadAtStart(t *testing.T) {
 	n := mustNode(t, net, Options{Conf: conf("old password")})
 	c := newClient(t, n, 0)
 	n.SetConf(conf(testPassword))
-	if _, err := c.GetBlockCount(t.Context()); !errors.Is(err, rpc.ErrUnauthorized) {
+	if _, err := c.getBlockCount(t.Context()); !errors.Is(err, rpc.ErrUnauthorized) {
 		t.Errorf("before the restart: %v, want ErrUnauthorized", err)
 	}
 	if err := n.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.GetBlockCount(t.Context()); err != nil {
+	if _, err := c.getBlockCount(t.Context()); err != nil {
 		t.Errorf("after the restart: %v", err)
 	}
 }
@@ -65,14 +65,14 @@ func TestStopByRPC(t *testing.T) {
 	t.Cleanup(net.Close)
 	n, peer := newNode(t, net, ""), newNode(t, net, "")
 	c := newClient(t, n, 0)
-	if err := c.OneTry(t.Context(), peer.IP()); err != nil {
+	if err := c.addNode(t.Context(), peer.IP(), rpc.OneTry); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Stop(t.Context()); err != nil {
+	if err := c.stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the node is down", func() bool {
-		_, err := c.GetBlockCount(t.Context())
+		_, err := c.getBlockCount(t.Context())
 		return errors.Is(err, rpc.ErrUnreachable) && errors.Is(err, syscall.ECONNREFUSED)
 	})
 	eventually(t, "its peer has noticed", func() bool { return len(peer.Peers()) == 0 })
@@ -82,7 +82,7 @@ func TestStopByRPC(t *testing.T) {
 	if err := n.Start(); err == nil {
 		t.Error("a running node was started")
 	}
-	if _, err := c.GetBlockCount(t.Context()); err != nil {
+	if _, err := c.getBlockCount(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -115,10 +115,10 @@ func TestStatsCountRoundTripsAndCalls(t *testing.T) {
 	n, other := newNode(t, net, ""), newNode(t, net, "")
 	c := newClient(t, n, 0)
 	if err := c.Batch(t.Context(), rpc.AddNodeCall(other.IP(), rpc.OneTry), rpc.AddNodeCall(other.IP(), rpc.Add),
-		rpc.GetBlockCountCall(new(int64))); err != nil {
+		getBlockCountCall(new(int64))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newClient(t, other, 0).GetBlockCount(t.Context()); err != nil {
+	if _, err := newClient(t, other, 0).getBlockCount(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want := Stats{RoundTrips: 1, Calls: map[string]int{"addnode": 2, "getblockcount": 1}}
@@ -143,8 +143,7 @@ func TestWaitForNewBlock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			done := make(chan error, 1)
 			go func() {
-				_, err := c.RawRequest(t.Context(), "waitfornewblock", 6000)
-				done <- err
+				done <- c.waitForNewBlock(t.Context(), 6000)
 			}()
 			eventually(t, "the call waits", func() bool { return clock.Timers() == 1 })
 			wake()

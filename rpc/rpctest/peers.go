@@ -46,11 +46,9 @@ func (p *process) find(match func(end) bool) *conn {
 	return nil
 }
 
-// dial opens a connection unless there is one of that name or address. It
-// reports whether the address swallowed the attempt, so that whoever dials is
-// to wait for the connect timeout (bitcoind: net.cpp OpenNetworkConnection,
-// ConnectNode).
-func (p *process) dial(name string, slot bool) (swallowed bool) {
+// dial opens a connection unless there is one of that name or address. It reports whether the address dropped the
+// packets; the caller then waits for the connect timeout (bitcoind: net.cpp OpenNetworkConnection, ConnectNode).
+func (p *process) dial(name string, slot bool) (dropped bool) {
 	addr, isAddress := resolve(name)
 	known := p.find(func(e end) bool { return e.name == name || isAddress && e.addr == addr })
 	if !p.active || !isAddress || known != nil {
@@ -69,8 +67,8 @@ func (p *process) dial(name string, slot bool) (swallowed bool) {
 	return false
 }
 
-// hasRoom reports whether an inbound connection would be kept. bitcoind would
-// rather evict an older one; the fake never does.
+// hasRoom reports whether an inbound connection would be kept. bitcoind would rather evict an older one; the fake never
+// does.
 func (p *process) hasRoom() bool {
 	inbound := 0
 	for _, c := range p.conns {
@@ -81,7 +79,7 @@ func (p *process) hasRoom() bool {
 	return p.active && inbound < p.conf.maxInbound
 }
 
-// connect makes a connection, and both ends tell each other their chains.
+// connect makes a connection, and both ends announce their chains to each other.
 func (p *process) connect(to *process, name string, remote netip.AddrPort, slot bool) {
 	c := &conn{
 		from: p, to: to, name: name, remote: remote, slot: slot,
@@ -103,8 +101,7 @@ func (p *process) connect(to *process, name string, remote netip.AddrPort, slot 
 	to.announce(c)
 }
 
-// drop ends a connection. What freed a slot, or lost an added node, may have
-// something to dial.
+// drop ends a connection. The end that dialled it may now have something to dial: it lost a peer, or has a free slot.
 func (c *conn) drop() {
 	for _, p := range []*process{c.from, c.to} {
 		p.conns = slices.DeleteFunc(p.conns, func(other *conn) bool { return other == c })

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// process is one run of a node: what a restart loses.
+// process is one incarnation of a node: all state that a restart loses.
 type process struct {
 	node     *Node
 	conf     *config
@@ -39,8 +39,8 @@ type process struct {
 // idleTimeout is bitcoind's -rpcservertimeout.
 const idleTimeout = 30 * time.Second
 
-// newProcess reads the configuration and takes the port. No peer sees the
-// process before start, no client is answered before serve.
+// newProcess reads the configuration and takes the port. No peer sees the process before start, no client is answered
+// before serve.
 func newProcess(n *Node, listen string) (*process, error) {
 	n.net.mu.Lock()
 	text := n.conf
@@ -50,7 +50,7 @@ func newProcess(n *Node, listen string) (*process, error) {
 		return nil, fmt.Errorf("start node: %w", err)
 	}
 	if o := n.options; o.User != "" || o.Password != "" {
-		conf.access.users = append(conf.access.users, rpcUser{o.User, "", passwordHash(o.Password, "")})
+		conf.auth.users = append(conf.auth.users, rpcUser{o.User, "", passwordHash(o.Password, "")})
 	}
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// workQueue is bitcoind's: so many threads, so many requests waiting for one,
-// and no more (bitcoind: httpserver.cpp WorkQueue).
+// workQueue is bitcoind's: so many threads, so many requests waiting for one, and no more (bitcoind: httpserver.cpp
+// WorkQueue).
 type workQueue struct {
 	mu      sync.Mutex
 	idle    int             // threads
@@ -15,8 +15,8 @@ type workQueue struct {
 	waiting []chan struct{} // first come, first served
 }
 
-// enter waits for a thread; false if the queue was full or the context ended.
-// Whoever got true calls leave.
+// enter waits for a thread. It returns false if the queue was full or the context ended. After true the caller has to
+// call leave.
 func (q *workQueue) enter(ctx context.Context) bool {
 	q.mu.Lock()
 	if q.idle > 0 {
@@ -52,7 +52,7 @@ func (q *workQueue) leave() {
 	q.waiting = q.waiting[1:]
 }
 
-// abandon gives up a place; if the turn came meanwhile, it is passed on.
+// abandon leaves the queue. If the turn came meanwhile, the thread goes to the next request.
 func (q *workQueue) abandon(turn chan struct{}) {
 	q.mu.Lock()
 	i := slices.Index(q.waiting, turn)

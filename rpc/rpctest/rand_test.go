@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// newRand is seeded anew each time, and says with what.
+// newRand has a new seed in each run, and logs it.
 func newRand(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -14,14 +14,13 @@ const (
 	queueFull   = "Work queue depth exceeded"
 	onlyPOST    = "JSONRPC server handles only POST requests"
 	defaultType = "text/html; charset=ISO-8859-1" // libevent's, where bitcoind sets none
-	// wrongPasswordPause deters guessing (bitcoind: httprpc.cpp). It is real
-	// time, whatever the clock: a test that stops the clock tests no password.
+	// wrongPasswordPause deters guessing (bitcoind: httprpc.cpp). It is real time, whatever the clock: a test that
+	// stops the clock tests no password.
 	wrongPasswordPause = 250 * time.Millisecond
 )
 
-// ServeHTTP goes through bitcoind's checks in bitcoind's order: path, queue,
-// method, credentials, whitelist (bitcoind: httpserver.cpp http_request_cb,
-// httprpc.cpp HTTPReq_JSONRPC).
+// ServeHTTP goes through bitcoind's checks in bitcoind's order: path, queue, method, credentials, whitelist (bitcoind:
+// httpserver.cpp http_request_cb, httprpc.cpp HTTPReq_JSONRPC).
 func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.serving.RLock()
 	defer p.serving.RUnlock()
@@ -77,7 +76,7 @@ func (p *process) refused() {
 }
 
 func (p *process) authorize(w http.ResponseWriter, r *http.Request, fault Fault) (string, bool) {
-	user, ok := p.conf.access.user(r)
+	user, ok := p.conf.auth.user(r)
 	if ok && fault != WrongCredentials {
 		return user, true
 	}
@@ -108,14 +107,14 @@ func (p *process) respond(ctx context.Context, user string, body []byte) *reply 
 	case bytes.TrimLeft(body, " \t\r\n")[0] != '{':
 		return refusal(&call{id: nullID}, &rpcError{codeParse, "Top-level object parse error"})
 	}
-	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
+	if p.conf.auth.othersForbidden && p.conf.auth.whitelist[user] == nil {
 		return &reply{status: http.StatusForbidden}
 	}
 	req, failure := p.parse(body)
 	if failure != nil {
 		return refusal(req, failure)
 	}
-	if !p.conf.access.allows(user, req.method) {
+	if !p.conf.auth.allows(user, req.method) {
 		return &reply{status: http.StatusForbidden}
 	}
 	result, failure := p.execute(ctx, req)
@@ -128,19 +127,19 @@ func (p *process) respond(ctx context.Context, user string, body []byte) *reply 
 	return &reply{status: http.StatusOK, body: req.answer(result, failure), stops: req.method == "stop" && failure == nil}
 }
 
-// respondBatch answers with 200 whatever becomes of the calls, unless the user
-// may not make one of them: then none is made.
+// respondBatch answers with 200 whatever becomes of the calls, unless the user may not make one of them: then none is
+// made.
 func (p *process) respondBatch(ctx context.Context, user string, bodies []json.RawMessage) *reply {
-	if p.conf.access.othersForbidden && p.conf.access.whitelist[user] == nil {
+	if p.conf.auth.othersForbidden && p.conf.auth.whitelist[user] == nil {
 		return &reply{status: http.StatusForbidden}
 	}
-	if p.conf.access.whitelist[user] != nil {
+	if p.conf.auth.whitelist[user] != nil {
 		for _, body := range bodies {
 			var named struct{ Method string }
 			if json.Unmarshal(body, &named) != nil {
 				return refusal(&call{id: nullID}, &rpcError{codeInvalidRequest, "Invalid Request object"})
 			}
-			if !p.conf.access.allows(user, named.Method) {
+			if !p.conf.auth.allows(user, named.Method) {
 				return &reply{status: http.StatusForbidden}
 			}
 		}
@@ -164,8 +163,8 @@ func (p *process) respondBatch(ctx context.Context, user string, bodies []json.R
 	return &reply{status: http.StatusOK, body: answers, stops: stops}
 }
 
-// refusal is an error that has an HTTP status of its own: any in the 1.x form,
-// and of 2.0 what was no request (bitcoind: httprpc.cpp JSONErrorReply).
+// refusal is an error that has an HTTP status of its own: any in the 1.x form, and of 2.0 what was no request
+// (bitcoind: httprpc.cpp JSONErrorReply).
 func refusal(req *call, failure *rpcError) *reply {
 	status := http.StatusInternalServerError
 	switch failure.Code {

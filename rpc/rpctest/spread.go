@@ -2,8 +2,7 @@ package rpctest
 
 import "time"
 
-// mine makes blocks on the node's tip. The network's lock is held, here and in
-// all of this file.
+// mine makes blocks on the node's tip. The network's lock is held, here and in all of this file.
 func (n *Node) mine(blocks int) []string {
 	hashes := make([]string, 0, max(blocks, 0))
 	for range blocks {
@@ -18,7 +17,7 @@ func (n *Node) mine(blocks int) []string {
 	return hashes
 }
 
-// tipMoved tells all peers, and who waits for a block.
+// tipMoved announces the tip to all peers and ends every waitfornewblock.
 func (p *process) tipMoved() {
 	close(p.tipChanged)
 	p.tipChanged = make(chan struct{})
@@ -54,8 +53,8 @@ func (p *process) hear(tip *block) {
 	}
 }
 
-// leaveInitialDownload notes that the tip was once recent enough; there is no
-// way back but a restart (bitcoind: validation.cpp IsInitialBlockDownload).
+// leaveInitialDownload notes that the tip was once recent enough; there is no way back but a restart (bitcoind:
+// validation.cpp IsInitialBlockDownload).
 func (p *process) leaveInitialDownload() {
 	age := p.node.net.clock.Now().Sub(time.Unix(p.node.chain.tip.time, 0))
 	p.synced = p.synced || age <= p.conf.maxTipAge

@@ -11,14 +11,14 @@ import (
 
 func connect(t *testing.T, from, to *Node) {
 	t.Helper()
-	if err := newClient(t, from, 0).OneTry(t.Context(), to.IP()); err != nil {
+	if err := newClient(t, from, 0).addNode(t.Context(), to.IP(), rpc.OneTry); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func tips(t *testing.T, n *Node) []rpc.ChainTip {
+func tips(t *testing.T, n *Node) []chainTip {
 	t.Helper()
-	tips, err := newClient(t, n, 0).GetChainTips(t.Context())
+	tips, err := newClient(t, n, 0).getChainTips(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,10 @@ func TestTwoBranchesMeet(t *testing.T) {
 	if a.Tip() != first || b.Tip() != second {
 		t.Fatal("of equal work, the first seen has to stay")
 	}
-	want := []rpc.ChainTip{{Height: 2, Hash: first, Status: "active"}, {Height: 2, Hash: second, BranchLen: 2, Status: "valid-headers"}}
+	want := []chainTip{
+		{Height: 2, Hash: first, Status: "active"},
+		{Height: 2, Hash: second, BranchLen: 2, Status: "valid-headers"},
+	}
 	if diff := cmp.Diff(want, tips(t, a)); diff != "" {
 		t.Errorf("tips of equal work (-want +got):\n%s", diff)
 	}
@@ -43,7 +46,10 @@ func TestTwoBranchesMeet(t *testing.T) {
 	if a.Tip() != b.Tip() || a.Height() != 3 {
 		t.Fatalf("tips %s and %s, height %d, want the longer branch", a.Tip(), b.Tip(), a.Height())
 	}
-	want = []rpc.ChainTip{{Height: 3, Hash: b.Tip(), Status: "active"}, {Height: 2, Hash: first, BranchLen: 2, Status: "valid-fork"}}
+	want = []chainTip{
+		{Height: 3, Hash: b.Tip(), Status: "active"},
+		{Height: 2, Hash: first, BranchLen: 2, Status: "valid-fork"},
+	}
 	if diff := cmp.Diff(want, tips(t, a)); diff != "" {
 		t.Errorf("tips after the reorganisation (-want +got):\n%s", diff)
 	}
@@ -87,7 +93,7 @@ func TestInitialBlockDownload(t *testing.T) {
 		{"a restart with an old tip does", func() { n.Restart() }, true},
 	} {
 		step.do()
-		info, err := c.GetBlockchainInfo(t.Context())
+		info, err := c.getBlockchainInfo(t.Context())
 		if err != nil || info.InitialBlockDownload != step.want {
 			t.Errorf("%s: %t, %v", step.what, info.InitialBlockDownload, err)
 		}

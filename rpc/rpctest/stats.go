@@ -2,12 +2,11 @@ package rpctest
 
 import "maps"
 
-// Stats counts what a node was asked over RPC since it was made, restarts
-// included.
+// Stats counts the requests and calls that a node got over RPC since it was made, restarts included.
 type Stats struct {
 	RoundTrips   int            // HTTP requests, whatever became of them
-	Unauthorized int            // those answered 401
-	Calls        map[string]int // calls that were carried out, by method; those of a batch one by one
+	Unauthorized int            // requests answered with 401
+	Calls        map[string]int // executed calls by method; each call of a batch counts
 }
 
 func (s *Stats) call(method string) {

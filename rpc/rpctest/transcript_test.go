@@ -15,8 +15,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/internal/transcript"
 )
 
-// The users of the recordings, and how they were configured: one may call
-// everything, one is limited, and one belongs to the second node.
+// The users of the recordings, and how they were configured: one may call everything, one is limited, and one belongs
+// to the second node.
 const testPassword = "correct horse battery staple"
 
 var recordedConf = strings.Join([]string{
@@ -33,8 +33,7 @@ const transcripts = "../testdata/transcripts"
 // recordedPeer is where the second node of the recordings listened.
 const recordedPeer = "127.0.0.1:19444"
 
-// stage is the state in which an exchange was recorded: two nodes on one host,
-// of which the first is asked.
+// stage is the state in which an exchange was recorded: two nodes on one host, of which the first is asked.
 type stage struct {
 	t           *testing.T
 	asked, peer *Node
@@ -148,8 +147,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// transcriptCases say in which state each exchange was recorded. The state is
-// all that tells the fake what to answer.
+// transcriptCases say in which state each exchange was recorded. The state is all that tells the fake what to answer.
 var transcriptCases = map[string]struct {
 	file string
 	set  func(*stage)
@@ -187,7 +185,9 @@ var transcriptCases = map[string]struct {
 	"a node that warms up in 1.x":           {file: "warmup-v1", set: warmingUp},
 	"a node that warms up in 2.0":           {file: "warmup-v2", set: warmingUp},
 	"a method that is whitelisted":          {file: "whitelisted-allowed", set: connected},
-	"a request too many for the queue":      {file: "work-queue-full", set: fullQueue, conf: "\nrpcthreads=1\nrpcworkqueue=1"},
+	"a request too many for the queue": {
+		file: "work-queue-full", set: fullQueue, conf: "\nrpcthreads=1\nrpcworkqueue=1",
+	},
 }
 
 func TestTranscripts(t *testing.T) {
@@ -236,8 +236,8 @@ func TestEveryTranscriptIsACase(t *testing.T) {
 	}
 }
 
-// sameBody compares what doesn't depend on hashes, times and counts: texts as
-// they are, JSON by shape, errors and ids by value.
+// sameBody compares what doesn't depend on hashes, times and counts: texts as they are, JSON by shape, errors and ids
+// by value.
 func sameBody(t *testing.T, recorded, got string) {
 	t.Helper()
 	var want, have any

@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// What the fake has no model of is constant in these replies, with the values
-// that Knots 29.5 was recorded with. It is there so that a reply has the size
-// and the shape of a real one.
+// What the fake has no model of is constant in these replies, with the values that Knots 29.5 was recorded with. It is
+// there so that a reply has the size and the shape of a real one.
 
 type addedNodeInfo struct {
 	AddedNode string             `json:"addednode"`
@@ -169,8 +168,7 @@ type peerInfo struct {
 	peerConstants
 }
 
-// peerConstants are the fields of getpeerinfo that nothing depends on. Some
-// are only in Knots.
+// peerConstants are the fields of getpeerinfo that nothing depends on. Some are only in Knots.
 type peerConstants struct {
 	Network        string         `json:"network"`
 	Services       string         `json:"services"`

@@ -1,0 +1,193 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+const (
+	// queryTimeout bounds a query to a node, which answers in milliseconds unless it is starved.
+	queryTimeout = 5 * time.Second
+	// dialTimeout is what each onetry to a dead address costs: our bitcoin.conf sets bitcoind's connect timeout to it.
+	dialTimeout = time.Second
+)
+
+// Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost much. An
+// honest one lists at most the other 99 of a FullMesh, in 170 bytes and 5 values each, and what users added themselves.
+const (
+	maxListed     = 500
+	maxReplyBytes = 64 << 10
+	maxValues     = 4096
+	// maxErrors is how many errors of one batch are shown.
+	maxErrors = 5
+)
+
+// Node is the RPC interface of one node.
+type Node interface {
+	Batch(ctx context.Context, calls ...*rpc.Call) error
+}
+
+// Connect returns a client of the bitcoind at a pod's address, bounded in time and memory.
+func Connect(ip netip.Addr, login Login) (Node, error) {
+	return rpc.NewClient(rpc.Config{
+		URL:      "http://" + netip.AddrPortFrom(ip, api.RPCPort).String(),
+		User:     login.User,
+		Password: login.Password,
+		Timeout:  queryTimeout + maxChanges*dialTimeout,
+
+		MaxBody:   maxReplyBytes,
+		MaxValues: maxValues,
+	})
+}
+
+// query is all that is asked of a node, in one batch.
+type query struct {
+	added   []rpc.AddedNode
+	network rpc.NetworkInfo
+	chain   rpc.BlockchainInfo
+	heights []int64
+	hashes  []string
+}
+
+func newQuery(heights []int64) *query {
+	return &query{heights: heights, hashes: make([]string, len(heights))}
+}
+
+// calls are the calls whose failure is the node's, and those for hashes, which it may refuse one by one.
+func (q *query) calls() (node, hashes []*rpc.Call) {
+	node = []*rpc.Call{rpc.GetAddedNodeInfoCall(&q.added), rpc.GetNetworkInfoCall(&q.network), rpc.GetBlockchainInfoCall(&q.chain)}
+	for i, height := range q.heights {
+		hashes = append(hashes, rpc.GetBlockHashCall(height, &q.hashes[i]))
+	}
+	return node, hashes
+}
+
+// report refuses what no bitcoind says: the rest gets into the status as it is.
+func (q *query) report() (Report, error) {
+	switch {
+	case len(q.added) > maxListed:
+		return Report{}, fmt.Errorf("getaddednodeinfo: %w: a list of %d, of which there may be %d", rpc.ErrBadReply, len(q.added), maxListed)
+	case q.network.Version <= 0 || q.network.Version > math.MaxInt32:
+		return Report{}, fmt.Errorf("getnetworkinfo: %w: version %d", rpc.ErrBadReply, q.network.Version)
+	case q.chain.Blocks < 0 || q.chain.Blocks > math.MaxInt32:
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: height %d", rpc.ErrBadReply, q.chain.Blocks)
+	case !isHash(q.chain.BestBlockHash):
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: the best block's hash is not 64 hexadecimal digits in lower case", rpc.ErrBadReply)
+	}
+	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Tip: q.chain.BestBlockHash, Hashes: map[int64]string{}}
+	r.Peers, r.Foreign = listedPeers(q.added)
+	for i, height := range q.heights {
+		r.Hashes[height] = ""
+		if isHash(q.hashes[i]) {
+			r.Hashes[height] = q.hashes[i]
+		}
+	}
+	return r, nil
+}
+
+func isHash(text string) bool {
+	return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == ""
+}
+
+// listedPeers tells of each address in a node's list of added nodes whether it is connected, and which of them are in entries
+// of the users' own: those with a port, or that we would spell in another way. These are not touched, but bitcoind adds no
+// entry of ours beside one for the same port. What has a zone, a host name or another port is no address of a node.
+func listedPeers(added []rpc.AddedNode) (listed map[netip.Addr]bool, foreign map[netip.Addr]struct{}) {
+	listed = make(map[netip.Addr]bool, len(added))
+	ours := map[netip.Addr]bool{}
+	for _, entry := range added {
+		ip, err := netip.ParseAddr(entry.Address)
+		if withPort, errPort := netip.ParseAddrPort(entry.Address); errPort == nil && withPort.Port() == api.P2PPort {
+			ip, err = withPort.Addr(), nil
+		}
+		if err != nil || ip.Zone() != "" {
+			continue
+		}
+		ip = ip.Unmap()
+		listed[ip] = listed[ip] || entry.Connected
+		ours[ip] = ours[ip] || ip.String() == entry.Address
+	}
+	for ip := range listed {
+		if !ours[ip] {
+			if foreign == nil {
+				foreign = map[netip.Addr]struct{}{}
+			}
+			foreign[ip] = struct{}{}
+		}
+	}
+	return listed, foreign
+}
+
+// exchange sends one batch: the changes, and then the query what they led to.
+func exchange(ctx context.Context, node Node, action Action) (Report, error) {
+	dials := time.Duration(len(action.Dial) + len(action.Redial))
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout+dials*dialTimeout)
+	defer cancel()
+	q := newQuery(action.Hashes)
+	changes := action.calls()
+	own, hashes := q.calls()
+	var batch []*rpc.Call
+	batch = append(append(append(batch, changes...), own...), hashes...)
+	if err := node.Batch(ctx, batch...); err != nil {
+		return Report{}, err
+	}
+	if err := errors.Join(callErrors(changes, harmless), callErrors(own, nil)); err != nil {
+		return Report{}, err
+	}
+	return q.report()
+}
+
+// callErrors joins the errors of calls that are not excused, of many only the first.
+func callErrors(calls []*rpc.Call, excused func(error) bool) error {
+	var failed []error
+	more := 0
+	for _, call := range calls {
+		switch {
+		case call.Err == nil || excused != nil && excused(call.Err):
+		case len(failed) == maxErrors:
+			more++
+		default:
+			failed = append(failed, fmt.Errorf("%s %v: %w", call.Method, call.Params, call.Err))
+		}
+	}
+	if more > 0 {
+		failed = append(failed, fmt.Errorf("and %d more", more))
+	}
+	return errors.Join(failed...)
+}
+
+// harmless are the errors that say that a node is already as we want it.
+func harmless(err error) bool {
+	return errors.Is(err, rpc.ErrAlreadyAdded) || errors.Is(err, rpc.ErrNotAdded) || errors.Is(err, rpc.ErrNotConnected)
+}
+
+// Explain turns the error of a report into what the status says: the same words for the same problem, as every difference
+// costs a write. The error itself goes to the log.
+func (r Report) Explain() (api.NodeReason, string) {
+	address := netip.AddrPortFrom(r.Self.IP, api.RPCPort).String()
+	switch {
+	case errors.Is(r.Err, rpc.ErrWarmingUp):
+		return api.ReasonWarmingUp, "bitcoind is still loading"
+	case errors.Is(r.Err, rpc.ErrUnauthorized), errors.Is(r.Err, rpc.ErrForbidden):
+		return api.ReasonUnauthorized, fmt.Sprintf("bitcoind at %s refuses the controller's RPC user %q", address, r.Login.User)
+	case errors.Is(r.Err, rpc.ErrTimeout):
+		return api.ReasonRPCUnreachable, "no answer in time from bitcoind at " + address +
+			": it is busy or hangs, or the network drops what the controller sends"
+	case errors.Is(r.Err, rpc.ErrUnreachable):
+		return api.ReasonRPCUnreachable, "no answer from bitcoind at " + address +
+			": the controller needs a route to the pods, which it has within the cluster, and no NetworkPolicy of somebody else's in the way"
+	default:
+		return api.ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"
+	}
+}
+
+// Silence is the report of a node that has kept silent for longer than ResponseTimeout since it was first asked.
+func (t Target) Silence() Report { return Report{Self: t.Self, Login: t.Login, Err: rpc.ErrTimeout} }

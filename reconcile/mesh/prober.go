@@ -1,0 +1,376 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// maxExchanges bounds how many nodes are talked to at the same time. It is more than a machine has pods, so that the loss
+	// of one keeps the others waiting once.
+	maxExchanges = 128
+	// ResponseTimeout is for how long a node may keep silent before that is said of it. Nodes answer in milliseconds unless
+	// they are starved.
+	ResponseTimeout = time.Second
+)
+
+// Prober has the exchanges with all nodes of all networks, and keeps what they said. One exchange at a time is under way with
+// a node. What was planned for an earlier target is never sent: each batch is decided by the latest.
+type Prober struct {
+	connect    func(netip.Addr, Login) (Node, error)
+	clock      clock.PassiveClock
+	log        *zap.Logger
+	wake       func(network cache.ObjectName)
+	maxBackoff time.Duration
+	// parallel is the number of workers of a lane.
+	parallel int
+
+	mutex    sync.Mutex
+	networks map[cache.ObjectName]*probedNetwork
+	// lanes are for nodes that answered the last time, and for those that didn't: nodes that hang keep only their like waiting.
+	lanes [2]lane
+}
+
+type lane = workqueue.TypedDelayingInterface[nodeKey]
+
+// nodeKey is one incarnation of a node: a new one doesn't wait for an exchange with the last.
+type nodeKey struct {
+	network cache.ObjectName
+	ordinal int32
+	self    Incarnation
+}
+
+type probedNetwork struct {
+	nodes map[int32]*probed
+	tally Tally
+}
+
+// probed is one node: what is wanted of it, what it said, and what is going on.
+type probed struct {
+	target Target
+	view   View
+	// pending is since when an exchange is due or under way, began since when it is under way; zero if none is.
+	pending, began time.Time
+	// next is when the node is due, as far as it is in a lane.
+	next time.Time
+	// news is since when the node has said something that the network was not woken for; zero if there is nothing.
+	news time.Time
+}
+
+func (n *probed) lane() int {
+	if n.view.Err != nil {
+		return 1
+	}
+	return 0
+}
+
+// Tally is what was done to the nodes of a network.
+type Tally struct {
+	// Added and Removed count entries in the lists of all nodes together.
+	Added, Removed int
+	// Stuck are the dials that were just tried in vain for the maxQuietAttempts-th time.
+	Stuck []StuckDial
+}
+
+// StuckDial is a node that dials another one in vain.
+type StuckDial struct {
+	From int32
+	To   netip.Addr
+}
+
+// Progress is where the exchanges with one node stand.
+type Progress struct {
+	// Pending is since when an exchange is due or under way, Began since when it is under way; zero if none is.
+	Pending, Began time.Time
+	// Next is when the node is asked again if nothing happens; zero for never.
+	Next time.Time
+}
+
+// Config are the parts of a Prober that callers choose. All are required.
+type Config struct {
+	Connect func(netip.Addr, Login) (Node, error)
+	Clock   clock.PassiveClock
+	Log     *zap.Logger
+	// Wake is called when a node of a network has said something new. It must not block.
+	Wake func(network cache.ObjectName)
+	// MaxBackoff bounds the time between two tries.
+	MaxBackoff time.Duration
+}
+
+// NewProber returns a Prober that exchanges nothing before it is Run.
+func NewProber(c Config) *Prober {
+	p := &Prober{
+		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, maxBackoff: c.MaxBackoff,
+		parallel: maxExchanges, networks: map[cache.ObjectName]*probedNetwork{},
+	}
+	for i := range p.lanes {
+		p.lanes[i] = workqueue.NewTypedDelayingQueue[nodeKey]()
+	}
+	return p
+}
+
+// Run exchanges until ctx ends, and returns when no exchange is under way any more. It can be called once.
+func (p *Prober) Run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for which := range p.lanes {
+		for range p.parallel {
+			workers.Go(func() {
+				for p.work(ctx, which) {
+				}
+			})
+		}
+	}
+	<-ctx.Done()
+	for _, lane := range p.lanes {
+		lane.ShutDown()
+	}
+	workers.Wait()
+}
+
+// Publish replaces what is wanted of a network's nodes, by ordinal. Nodes that are not in it are forgotten, and so is what
+// another incarnation said.
+func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	of := p.networks[network]
+	if of == nil {
+		of = &probedNetwork{nodes: map[int32]*probed{}}
+		p.networks[network] = of
+	}
+	maps.DeleteFunc(of.nodes, func(ordinal int32, _ *probed) bool { _, wanted := targets[ordinal]; return !wanted })
+	for ordinal, target := range targets {
+		n := of.nodes[ordinal]
+		if n == nil || n.target.Self != target.Self {
+			n = &probed{}
+			of.nodes[ordinal] = n
+		}
+		n.target = target
+		if n.began.IsZero() {
+			p.schedule(nodeKey{network, ordinal, target.Self}, n)
+		}
+	}
+}
+
+// Forget drops all that is known of a network.
+func (p *Prober) Forget(network cache.ObjectName) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	delete(p.networks, network)
+}
+
+// Views are what the nodes of a network said last, by ordinal, of those that have been published.
+func (p *Prober) Views(network cache.ObjectName) map[int32]View {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	views := map[int32]View{}
+	if of := p.networks[network]; of != nil {
+		for ordinal, n := range of.nodes {
+			views[ordinal] = n.view
+		}
+	}
+	return views
+}
+
+// Progress is where the exchanges with the nodes of a network stand, by ordinal.
+func (p *Prober) Progress(network cache.ObjectName) map[int32]Progress {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	progress := map[int32]Progress{}
+	if of := p.networks[network]; of != nil {
+		for ordinal, n := range of.nodes {
+			progress[ordinal] = Progress{Pending: n.pending, Began: n.began, Next: n.next}
+		}
+	}
+	return progress
+}
+
+// Drain returns what was done to the nodes of a network since the last call.
+func (p *Prober) Drain(network cache.ObjectName) Tally {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	of := p.networks[network]
+	if of == nil {
+		return Tally{}
+	}
+	tally := of.tally
+	of.tally = Tally{}
+	return tally
+}
+
+// schedule puts a node into its lane, for now or for when it is due. It returns whether that is now.
+func (p *Prober) schedule(key nodeKey, n *probed) (due bool) {
+	now := p.clock.Now()
+	action, next := Step(n.target, n.view.Report, n.view.links, now, p.maxBackoff)
+	lane := p.lanes[n.lane()]
+	if action.Query {
+		if n.pending.IsZero() {
+			n.pending = now
+		}
+		n.next = now
+		lane.Add(key)
+		return true
+	}
+	n.pending = time.Time{}
+	if !next.IsZero() && !next.Equal(n.next) {
+		lane.AddAfter(key, next.Sub(now))
+	}
+	n.next = next
+	return false
+}
+
+// work has the exchange that the next node in a lane is due for; false means that the lane was shut down.
+func (p *Prober) work(ctx context.Context, which int) bool {
+	key, shutdown := p.lanes[which].Get()
+	if shutdown {
+		return false
+	}
+	defer p.lanes[which].Done(key)
+	began, ok := p.begin(key, which)
+	if !ok || ctx.Err() != nil {
+		return true
+	}
+	said, err := p.ask(ctx, began.target, began.action)
+	if ctx.Err() != nil {
+		return true // which says nothing about the node
+	}
+	p.end(key, began, began.report(said, err))
+	return true
+}
+
+// started is an exchange that is under way, and what was known when it began. Until it ends nobody else changes the view.
+type started struct {
+	of     *probed
+	target Target
+	view   View
+	action Action
+	at     time.Time
+}
+
+// node is nil if that incarnation is no longer wanted.
+func (p *Prober) node(key nodeKey) *probed {
+	of := p.networks[key.network]
+	if of == nil || of.nodes[key.ordinal] == nil || of.nodes[key.ordinal].target.Self != key.self {
+		return nil
+	}
+	return of.nodes[key.ordinal]
+}
+
+// begin starts the exchange that a node is due for; ok is false if there is none, or another worker has it.
+func (p *Prober) begin(key nodeKey, which int) (began started, ok bool) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	n := p.node(key)
+	if n == nil || !n.began.IsZero() {
+		return started{}, false
+	}
+	now := p.clock.Now()
+	action, _ := Step(n.target, n.view.Report, n.view.links, now, p.maxBackoff)
+	if !action.Query || n.lane() != which {
+		n.next = time.Time{} // of what was scheduled, this was it
+		p.schedule(key, n)
+		return started{}, false
+	}
+	n.began = now
+	return started{of: n, target: n.target, view: n.view, action: action, at: now}, true
+}
+
+func (p *Prober) ask(ctx context.Context, target Target, action Action) (Report, error) {
+	node, err := p.connect(target.Self.IP, target.Login)
+	if err != nil {
+		return Report{}, err
+	}
+	return exchange(ctx, node, action)
+}
+
+// report completes what a node said, or didn't, after what it had said before. Hashes of the same chain are still true.
+func (s started) report(said Report, err error) Report {
+	said.Self, said.Login, said.AskedAt, said.Members = s.target.Self, s.target.Login, s.at, s.target.Members
+	if err != nil {
+		said.Err, said.Failures = err, s.view.Failures+1
+		return said
+	}
+	for height, hash := range s.view.Hashes {
+		if _, asked := said.Hashes[height]; !asked && hash != "" && said.Tip == s.view.Tip {
+			said.Hashes[height] = hash
+		}
+	}
+	return said
+}
+
+// end stores a report, unless the node has become another incarnation meanwhile, and has the network look at it as soon as
+// the node has nothing more to say.
+func (p *Prober) end(key nodeKey, began started, said Report) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	n := p.node(key)
+	if n != began.of {
+		return
+	}
+	of, now := p.networks[key.network], p.clock.Now()
+	n.began, said.EndedAt = time.Time{}, now
+	after := View{Report: said}
+	if said.Err == nil {
+		after.links = n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)
+		of.tally.count(key.ordinal, began.action.Changes, after)
+	} else {
+		p.logFailure(key.network, began.target.Name, n.view.Report, said)
+	}
+	if n.news.IsZero() && (n.target.Await || n.view.differs(after)) {
+		n.news = now
+	}
+	n.view, n.pending = after, time.Time{}
+	if due := p.schedule(key, n); !n.news.IsZero() && (!due || now.Sub(n.news) >= ResponseTimeout) {
+		n.news = time.Time{}
+		p.wake(key.network)
+	}
+}
+
+// differs says whether a network has to be looked at because a node said this after that.
+func (v View) differs(after View) bool {
+	if v.AskedAt.IsZero() || fmt.Sprint(v.Err) != fmt.Sprint(after.Err) || v.Release != after.Release ||
+		v.Height != after.Height || v.Tip != after.Tip || !maps.Equal(v.Hashes, after.Hashes) ||
+		!maps.Equal(v.Peers, after.Peers) || !maps.Equal(v.Foreign, after.Foreign) {
+		return true
+	}
+	for ip, connected := range v.Peers {
+		if connected && v.Members[ip] != after.Members[ip] {
+			return true
+		}
+	}
+	state := func(a, b Link) bool { return a.State == b.State && a.Peer == b.Peer }
+	return !maps.EqualFunc(v.links, after.links, state)
+}
+
+// count takes down what one exchange did.
+func (t *Tally) count(from int32, did Changes, after View) {
+	t.Added += len(did.Dial)
+	t.Removed += len(did.Remove)
+	for _, ip := range did.Redial {
+		if link := after.links[ip]; link.Attempts == maxQuietAttempts {
+			t.Stuck = append(t.Stuck, StuckDial{from, ip})
+		}
+	}
+}
+
+// logFailure says that a node failed, once for each different failure.
+func (p *Prober) logFailure(network cache.ObjectName, node string, before, said Report) {
+	level := zapcore.WarnLevel
+	if before.Err != nil {
+		was, _ := before.Explain()
+		if is, _ := said.Explain(); was == is {
+			level = zapcore.DebugLevel
+		}
+	}
+	p.log.Log(level, "node request failed; retrying", zap.Stringer("network", network), zap.String("node", node),
+		zap.Int("failures", said.Failures), zap.Error(said.Err))
+}

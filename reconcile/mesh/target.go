@@ -1,0 +1,122 @@
+package mesh
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Incarnation is one life of a node's bitcoind, from when its pod became ready. What an earlier one had in memory - its list
+// of peers, and who was connected to it - says nothing about this one. A node that isn't ready has an IP alone, if it has one.
+type Incarnation struct {
+	Pod       types.UID
+	Container string
+	IP        netip.Addr
+	// ReadySince is in Unix seconds: a pod that lost its readiness and has it back may have lost connections, too.
+	ReadySince int64
+}
+
+// Ready says whether the node can be asked and dialled.
+func (i Incarnation) Ready() bool { return i.Pod != "" }
+
+// Login is how a node's bitcoind lets the controller in.
+type Login struct{ User, Password string }
+
+// String and GoString keep a password that is formatted by mistake to itself.
+func (l Login) String() string   { return l.User }
+func (l Login) GoString() string { return l.User }
+
+// Target is what a caller wants of one node. It is immutable and published whole; the latest one counts.
+type Target struct {
+	// Name is the pod's, for the log.
+	Name string
+	Self Incarnation
+	// Login is zero if the node is not to be asked.
+	Login Login
+	// Dial are the wanted neighbours that are ready, Keep the addresses of those that are not: they keep their entries.
+	Dial []Incarnation
+	Keep []netip.Addr
+	// Members are all nodes of the network that have an address.
+	Members map[netip.Addr]Incarnation
+	// FreshAfter has the node asked again, then or at once, if its report is older.
+	FreshAfter time.Time
+	// Hashes are the heights of which the comparison of chains lacks the node's block hash.
+	Hashes []int64
+	// Await wakes the network when the node has answered, even if it says nothing new.
+	Await bool
+	// Prune lets go of what the topology no longer wants. The caller has found every wanted edge confirmed.
+	Prune bool
+}
+
+// wants says whether the topology has the node keep an entry for that address.
+func (t Target) wants(ip netip.Addr) bool {
+	return slices.Contains(t.Keep, ip) || slices.ContainsFunc(t.Dial, func(peer Incarnation) bool { return peer.IP == ip })
+}
+
+// Report is what one incarnation of a node said, whole or not at all. It is immutable.
+type Report struct {
+	Self  Incarnation
+	Login Login
+	// AskedAt is when the exchange began, zero if the node has never been asked; EndedAt is when it ended.
+	AskedAt, EndedAt time.Time
+	// Members are the target's of that moment: whether the report still holds of an edge is a comparison.
+	Members map[netip.Addr]Incarnation
+	// Peers tells of each entry of the node's added-node list whether that connection is up.
+	Peers map[netip.Addr]bool
+	// Foreign are the addresses in Peers whose entries are users' own. They are never removed.
+	Foreign map[netip.Addr]struct{}
+	// Release is bitcoind's version, such as 29.5.0; Height and Tip are of its active chain, Tip being a block hash.
+	Release string
+	Height  int64
+	Tip     string
+	// Hashes are block hashes of the active chain by height, of the heights that were asked for; empty if the node has none.
+	Hashes map[int64]string
+	// Err is why the node said nothing, Failures how many times in a row.
+	Err      error
+	Failures int
+}
+
+// holds says whether the report is still about the same incarnation at that address.
+func (r Report) holds(of Incarnation) bool { return r.Members[of.IP] == of }
+
+// stale says whether a connection of the node has to be asked for again: its other end is another incarnation by now.
+func (r Report) stale(members map[netip.Addr]Incarnation) bool {
+	for ip, connected := range r.Peers {
+		if member, belongs := members[ip]; connected && belongs && !r.holds(member) {
+			return true
+		}
+	}
+	return false
+}
+
+// View is what is known of a node: its last report, and which of its connections have lasted.
+type View struct {
+	Report
+	links Links
+}
+
+// Answered says whether the node told its peers and its chain when it was last asked.
+func (v View) Answered() bool { return !v.AskedAt.IsZero() && v.Err == nil }
+
+// Connected says whether the node is connected to that neighbour by a dial of its own.
+func (v View) Connected(to Incarnation) bool {
+	return to.IP.IsValid() && v.Peers[to.IP] && v.holds(to) && v.links.state(to) != Dialing
+}
+
+// Lasts says whether that connection has been confirmed, too.
+func (v View) Lasts(to Incarnation) bool { return v.Connected(to) && v.links.state(to) == Up }
+
+// Surplus says whether the node lists nodes of the network that the topology doesn't want it to dial.
+func (v View) Surplus(t Target) bool {
+	for ip := range v.Peers {
+		if _, foreign := v.Foreign[ip]; foreign || ip == t.Self.IP {
+			continue
+		}
+		if _, belongs := t.Members[ip]; belongs && !t.wants(ip) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,232 @@
+package reconcile
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+)
+
+// maxReportAge is how old a report may be by which entries are dropped. Within it all nodes have answered, or failed.
+const maxReportAge = 10 * time.Second
+
+// probe reads what the nodes said last, and publishes what is wanted of them now. It doesn't wait for any: what a node says
+// wakes the network.
+func (c *Controller) probe(n *api.Network, o *observation, state *networkState) {
+	key, now := cache.MetaObjectToName(n), c.clock.Now()
+	state.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
+	readViews(o.nodes, c.prober.Views(key))
+	var lacking []chain.Query
+	o.chain, lacking = compare(o.nodes, state, now)
+	targets := o.targets(state.freshAfter)
+	state.prune(o, targets, now)
+	for _, query := range lacking {
+		target := targets[query.Ordinal]
+		target.Hashes = query.Heights
+		targets[query.Ordinal] = target
+	}
+	c.prober.Publish(key, targets)
+	state.unanswering = o.awaitAnswers(c.prober.Progress(key), targets, now)
+	c.reportTally(n, o, c.prober.Drain(key))
+}
+
+// readViews gives nodes what this very incarnation of each said last.
+func readViews(nodes []node, views map[int32]mesh.View) {
+	for i := range nodes {
+		n := &nodes[i]
+		switch view := views[n.ordinal]; {
+		case !n.ready:
+		case n.login == (mesh.Login{}):
+			n.reason, n.message = api.ReasonUnauthorized, errNoPassword
+		case view.Self == n.self:
+			n.view = view
+			if view.Err != nil {
+				n.reason, n.message = view.Explain()
+			}
+		}
+	}
+}
+
+// errNoPassword is why a node is not asked at all.
+const errNoPassword = "the controller has no password for bitcoind, which was derived from another master key"
+
+// compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are asked
+// again before the next audit: one that has just come up gets the chain as soon as it is connected.
+func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, []chain.Query) {
+	var chains []chain.Node
+	for _, n := range nodes {
+		chains = append(chains, chain.Node{
+			Ordinal: n.ordinal, AskedAt: n.view.AskedAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
+		})
+	}
+	verdict, lacking := chain.Compare(chains)
+	state.difference.Settle(chains, &verdict, now)
+	var ordinals []int32
+	var when time.Time
+	if !verdict.Synced() {
+		ordinals, when = state.difference.Recheck(chains, verdict, lacking, now)
+	}
+	state.recheckAt(nodes, ordinals, when)
+	return verdict, lacking
+}
+
+// recheckAt has nodes asked again at that time, or earlier where that was decided before and hasn't happened yet.
+func (state *networkState) recheckAt(nodes []node, ordinals []int32, when time.Time) {
+	before := state.recheck
+	state.recheck = map[int32]time.Time{}
+	for _, ordinal := range ordinals {
+		state.recheck[ordinal] = when
+		if earlier, ok := before[ordinal]; ok && earlier.Before(when) && nodes[ordinal].view.AskedAt.Before(earlier) {
+			state.recheck[ordinal] = earlier
+		}
+	}
+}
+
+// freshAfter is when a node is to be asked again: now, if an audit is under way, else when its chain is to be looked at.
+func (state *networkState) freshAfter(n node) (at time.Time, await bool) {
+	recheck, differs := state.recheck[n.ordinal]
+	if n.view.AskedAt.Before(state.audited) || !differs {
+		return state.audited, differs
+	}
+	return recheck, true
+}
+
+// targets are what is wanted of the nodes that are ready, by ordinal.
+func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32]mesh.Target {
+	members := make(map[netip.Addr]mesh.Incarnation, len(o.nodes))
+	for _, n := range o.nodes {
+		if n.self.IP.IsValid() {
+			members[n.self.IP] = n.self
+		}
+	}
+	targets := make(map[int32]mesh.Target, len(o.nodes))
+	for _, n := range o.nodes {
+		if !n.ready {
+			continue
+		}
+		target := mesh.Target{Name: n.name, Self: n.self, Login: n.login, Members: members}
+		target.FreshAfter, target.Await = freshAfter(n)
+		for _, to := range o.wanted.Dials[n.ordinal] {
+			switch peer := o.nodes[to]; {
+			case peer.ready:
+				target.Dial = append(target.Dial, peer.self)
+			case peer.self.IP.IsValid():
+				target.Keep = append(target.Keep, peer.self.IP)
+			}
+		}
+		targets[n.ordinal] = target
+	}
+	return targets
+}
+
+// prune lets nodes drop what the topology no longer wants as soon as everything that it wants is connected, by dials that
+// have lasted, as all nodes said that have been asked since: a network must not be split because of old reports.
+func (state *networkState) prune(o *observation, targets map[int32]mesh.Target, now time.Time) {
+	surplus := func(n node) bool { target, ready := targets[n.ordinal]; return ready && n.view.Surplus(target) }
+	if !slices.ContainsFunc(o.nodes, surplus) || !o.meshLasts() {
+		state.pruning = time.Time{}
+		return
+	}
+	if state.pruning.IsZero() || now.Sub(state.pruning) > maxReportAge {
+		state.pruning = now
+	}
+	fresh := true
+	for _, n := range o.nodes {
+		fresh = fresh && (!n.ready || n.login == (mesh.Login{}) || !n.view.AskedAt.Before(state.pruning))
+	}
+	for ordinal, target := range targets {
+		target.Prune = fresh
+		if target.Await = true; target.FreshAfter.Before(state.pruning) || o.nodes[ordinal].view.AskedAt.Before(state.pruning) {
+			target.FreshAfter = state.pruning
+		}
+		targets[ordinal] = target
+	}
+}
+
+// meshLasts says whether every edge is connected by a dial that is wanted and has not just been made.
+func (o *observation) meshLasts() bool {
+	holds := func(from, to int32) bool {
+		return o.wanted.Wants(from, to) && o.nodes[from].view.Lasts(o.nodes[to].self)
+	}
+	return !slices.ContainsFunc(o.wanted.Edges, func(e mesh.Edge) bool { return !holds(e.Low, e.High) && !holds(e.High, e.Low) })
+}
+
+// connected says whether either end reports a connection that it made to the other. What one end can't tell, because its
+// RPC fails, the other one may.
+func (o *observation) connected(e mesh.Edge) bool {
+	low, high := o.nodes[e.Low], o.nodes[e.High]
+	return low.view.Connected(high.self) || high.view.Connected(low.self)
+}
+
+// awaitAnswers says of nodes that have never answered, and don't for longer than they should, what is said of nodes that
+// never will. It returns when to do so for those that still have time; and leaves in f until when answers are worth a
+// wait, before a status is written that they would change.
+func (o *observation) awaitAnswers(progress map[int32]mesh.Progress, targets map[int32]mesh.Target, now time.Time) (silent time.Time) {
+	for i := range o.nodes {
+		n := &o.nodes[i]
+		is := progress[n.ordinal]
+		if until := is.Pending.Add(mesh.ResponseTimeout); !is.Pending.IsZero() && until.After(now) {
+			o.answersUntil = later(o.answersUntil, until)
+		}
+		if target, asked := targets[n.ordinal]; asked && n.view.AskedAt.IsZero() && n.reason == "" {
+			n.awaited = true
+			if is.Began.IsZero() {
+				continue
+			}
+			until := is.Began.Add(mesh.ResponseTimeout)
+			if now.Before(until) {
+				silent = sooner(silent, until)
+				continue
+			}
+			n.awaited = false
+			n.reason, n.message = target.Silence().Explain()
+		}
+	}
+	return silent
+}
+
+// sooner is the earlier of two times, later the later one; zero is never for the one, and long ago for the other.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// reportTally says what was done to the nodes since the last pass.
+func (c *Controller) reportTally(n *api.Network, o *observation, did mesh.Tally) {
+	key := cache.MetaObjectToName(n)
+	if did.Added+did.Removed > 0 {
+		c.log.Info("peers changed", name(key), zap.Int("added", did.Added), zap.Int("removed", did.Removed))
+		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh",
+			"nodes added %d peers and removed %d, counted at each node", did.Added, did.Removed)
+	}
+	var stuck []mesh.Edge
+	for _, dial := range did.Stuck {
+		to := slices.IndexFunc(o.nodes, func(n node) bool { return n.self.IP == dial.To })
+		if to < 0 || int(dial.From) >= len(o.nodes) {
+			continue // no longer nodes of the network
+		}
+		if edge := mesh.EdgeOf(dial.From, int32(to)); !slices.Contains(stuck, edge) && !o.connected(edge) {
+			stuck = append(stuck, edge)
+		}
+	}
+	if len(stuck) > 0 {
+		c.log.Warn("pairs of ready nodes not connected; redialing", name(key), zap.Stringers("pairs", stuck))
+	}
+}

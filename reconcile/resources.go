@@ -1,0 +1,186 @@
+package reconcile
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
+)
+
+var (
+	services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
+	configMaps   = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	statefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	secrets      = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+
+	podDisruptionBudgets = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
+	networkPolicies      = schema.GroupVersionResource{
+		Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies",
+	}
+)
+
+// resourceRow is all that the controller has to know of a kind of objects that it watches.
+type resourceRow struct {
+	resource schema.GroupVersionResource
+	kind     string
+	// system objects are in the controller's own namespace; all others are in those of networks.
+	system bool
+	// selects narrows what is listed and watched; nil for all objects.
+	selects func(*metav1.ListOptions)
+	// cached are the fields that the cache keeps besides an object's identity, as unstructuredx.Trim has them; nil for
+	// all.
+	cached [][]string
+	// ignored is a field in which a change is none; empty if there is no such field.
+	ignored string
+	// wakes are the networks that a pass has to look at because something happened to an object. An object of which a
+	// watch missed the end may be empty.
+	wakes func(*caches, *unstructured.Unstructured) []cache.ObjectName
+	// written resources are those that the controller writes, so that it has to see its own writes at once.
+	written bool
+	// build makes the object that a network wants; nil if networks have no such child.
+	build func(*api.Network, inputs) object
+	// policy says what others may not add to the child.
+	policy unstructuredx.Policy
+	// verbs are what manifests/controller/rbac.yaml has to allow, and only is the one object for which it does; empty
+	// for all.
+	verbs []string
+	only  string
+}
+
+// object is one of a Kubernetes API type.
+type object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// inputs are what the content of children depends on besides their network.
+type inputs struct {
+	image           string
+	partition       int32
+	auth            children.Auth
+	systemNamespace string
+}
+
+var (
+	toWatch = []string{"list", "watch"}
+	// toKeep children: get tells whose a name is that the cache doesn't know, create and patch are for server-side
+	// apply.
+	toKeep = []string{"get", "list", "watch", "create", "patch"}
+)
+
+// resourceTable has a row for each watched resource. The children come in the order in which they are created: pods
+// need their configuration, and are shielded from the start. Who adds a child kind adds a row and its builder; what
+// else it takes, in manifests/controller/rbac.yaml and testdata, resources_test.go says.
+var resourceTable = []resourceRow{
+	{
+		resource: api.Resource, kind: api.Kind.Kind, ignored: "status", wakes: wakeNetwork,
+		written: true, verbs: toWatch,
+	},
+	{
+		resource: configMaps, kind: "ConfigMap", selects: selectOurs, cached: [][]string{{"data"}}, wakes: wakeOwner,
+		written: true, verbs: toKeep,
+		build: func(n *api.Network, in inputs) object { return children.ConfigMap(n, in.auth) },
+	},
+	{
+		resource: services, kind: "Service", selects: selectOurs, cached: [][]string{{"spec"}}, wakes: wakeOwner,
+		written: true, verbs: toKeep,
+		build:  func(n *api.Network, _ inputs) object { return children.HeadlessService(n) },
+		policy: children.ServicePolicy,
+	},
+	{
+		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: selectOurs, cached: [][]string{{"spec"}},
+		wakes: wakeOwner, written: true, verbs: toKeep,
+		build:  func(n *api.Network, _ inputs) object { return children.PodDisruptionBudget(n) },
+		policy: children.PodDisruptionBudgetPolicy,
+	},
+	{
+		resource: networkPolicies, kind: "NetworkPolicy", selects: selectOurs, cached: [][]string{{"spec"}},
+		wakes: wakeOwner, written: true, verbs: toKeep,
+		build:  func(n *api.Network, in inputs) object { return children.NetworkPolicy(n, in.systemNamespace) },
+		policy: children.NetworkPolicyPolicy,
+	},
+	{
+		resource: statefulSets, kind: "StatefulSet", selects: selectOurs,
+		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "observedGeneration"}},
+		wakes:  wakeOwner, written: true, verbs: toKeep,
+		build: func(n *api.Network, in inputs) object {
+			return children.StatefulSet(n, in.image, in.partition, in.auth)
+		},
+		policy: children.StatefulSetPolicy,
+	},
+	{
+		// The StatefulSet controller writes the pods.
+		resource: pods, kind: "Pod", selects: selectOurs,
+		cached: [][]string{
+			{"spec", "hostNetwork"}, {"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
+			{"status", "conditions"}, {"status", "containerStatuses"},
+		},
+		wakes: wakeNetworksOfPod, verbs: toWatch,
+	},
+	{
+		// The master key, from which all networks have their credentials. It is never changed.
+		resource: secrets, kind: "Secret", system: true, selects: selectMasterKey, cached: [][]string{{"data"}},
+		wakes: wakeAllNetworks, verbs: []string{"get", "list", "watch"}, only: credentials.KeySecret,
+	},
+}
+
+// policies are the rows', by kind.
+func policies() map[schema.GroupKind]unstructuredx.Policy {
+	all := map[schema.GroupKind]unstructuredx.Policy{}
+	for _, row := range resourceTable {
+		all[schema.GroupKind{Group: row.resource.Group, Kind: row.kind}] = row.policy
+	}
+	return all
+}
+
+// selectOurs selects what the controller has labelled.
+func selectOurs(options *metav1.ListOptions) {
+	options.LabelSelector = children.LabelManagedBy + "=" + children.Manager
+}
+
+func wakeNetwork(_ *caches, network *unstructured.Unstructured) []cache.ObjectName {
+	return []cache.ObjectName{cache.MetaObjectToName(network)}
+}
+
+// wakeOwner is that of its owner reference. A wrong answer, say by an owner of the same name that lived
+// before, costs a pass that finds nothing to do.
+func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
+	owner := metav1.GetControllerOfNoCopy(child)
+	if owner == nil || schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind) != api.Kind {
+		return nil
+	}
+	return []cache.ObjectName{{Namespace: child.GetNamespace(), Name: owner.Name}}
+}
+
+// wakeNetworksOfPod are its own and those of all pods that claim its address: what becomes of it decides whether they
+// are dialled.
+func wakeNetworksOfPod(c *caches, pod *unstructured.Unstructured) []cache.ObjectName {
+	var networks []cache.ObjectName
+	for _, pod := range append(c.podsWithIP(podAddress(pod)), pod) {
+		owner := metav1.GetControllerOfNoCopy(pod)
+		if owner == nil {
+			continue
+		}
+		set, exists, err := c.informers[statefulSets].GetStore().GetByKey(pod.GetNamespace() + "/" + owner.Name)
+		if err != nil || !exists { // the deletion of the StatefulSet has woken the network already
+			continue
+		}
+		networks = append(networks, wakeOwner(c, set.(*unstructured.Unstructured))...)
+	}
+	return networks
+}
+
+func wakeAllNetworks(c *caches, _ *unstructured.Unstructured) []cache.ObjectName {
+	var networks []cache.ObjectName
+	for _, network := range c.informers[api.Resource].GetStore().List() {
+		networks = append(networks, cache.MetaObjectToName(network.(*unstructured.Unstructured)))
+	}
+	return networks
+}

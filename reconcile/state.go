@@ -1,0 +1,90 @@
+package reconcile
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+)
+
+// networkState is what passes over a network leave to the next one. All of it may be lost at any time: then nodes are asked once
+// more, Secrets and events read once more, and a status is written sooner. One worker at a time has a network, so there is no
+// lock. What nodes said is kept by the prober.
+type networkState struct {
+	// audit is when all nodes are to be asked again, whatever happens before; audited is when that was last so.
+	audit, audited time.Time
+	// recheck is when to ask single nodes again whose chains differ, by ordinal.
+	recheck map[int32]time.Time
+	// unanswering is when to say of a node that it has not answered; zero if there is none.
+	unanswering time.Time
+	// pruning is since when nodes are asked whether what the topology no longer wants may go; zero if nothing is to.
+	pruning time.Time
+	pods    map[int32]observedPod
+	// topology and mesh are of the last pass.
+	topology      mesh.Topology
+	mesh          mesh.Mesh
+	revertLimiter revertLimiter
+	// refused is what is known of pods that are missing.
+	refused refusedPods
+	// difference is what the chains had that may have been only a block on its way.
+	difference chain.Difference
+	// published is the last try to make the Secret for applications.
+	published publication
+	// userSecret is what spec.secret held.
+	userSecret userSecret
+	// status is the last write of it, heldSince since when the next one is held back for answers on their way; zero if it isn't.
+	status    write
+	heldSince time.Time
+}
+
+// wanted is the mesh of the network. It is computed only if it may be another than the last time: that of 1,000 nodes takes
+// longer than all else in a pass that finds nothing to do.
+func (state *networkState) wanted(n *api.Network) mesh.Mesh {
+	if t := mesh.TopologyOf(n); t != state.topology || state.mesh.Dials == nil {
+		state.topology, state.mesh = t, t.Mesh()
+	}
+	maps.DeleteFunc(state.pods, func(ordinal int32, _ observedPod) bool { return ordinal >= n.Spec.Nodes })
+	return state.mesh
+}
+
+// auditIfDue has all nodes asked if it is time for that; the next audit is after the given time.
+func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
+	if !now.Before(state.audit) {
+		state.audit, state.audited = now.Add(after), now
+	}
+}
+
+// next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing pods, or to
+// say of a node that it doesn't answer.
+func (state *networkState) next() time.Time {
+	return sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+}
+
+// networkStates are those of all networks.
+type networkStates struct {
+	mutex sync.Mutex
+	all   map[cache.ObjectName]*networkState
+}
+
+// of returns the memory of a network, which is empty if there was none.
+func (m *networkStates) of(network cache.ObjectName) *networkState {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	state := m.all[network]
+	if state == nil {
+		state = &networkState{pods: map[int32]observedPod{}, revertLimiter: newRevertLimiter()}
+		m.all[network] = state
+	}
+	return state
+}
+
+func (m *networkStates) forget(network cache.ObjectName) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	delete(m.all, network)
+}

@@ -1,0 +1,216 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+)
+
+// start is when the clocks of tests begin.
+var start = testworld.Start
+
+// address is where tests put the node with that ordinal.
+func address(ordinal int) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, 0, byte(ordinal + 10)}) }
+
+// readyNodes are nodes that are ready, know each other's incarnations, and have said nothing yet.
+func readyNodes(count int) []node {
+	nodes := make([]node, count)
+	members := map[netip.Addr]mesh.Incarnation{}
+	for i := range nodes {
+		self := mesh.Incarnation{Pod: types.UID(fmt.Sprint("pod-", i)), IP: address(i)}
+		members[self.IP] = self
+		nodes[i] = node{ordinal: int32(i), name: fmt.Sprintf("my-network-sts-%d", i), self: self, ready: true}
+		nodes[i].view.Self, nodes[i].view.Members = self, members
+	}
+	return nodes
+}
+
+// world is one whose nodes are seen as Controller.observe sees them.
+type world struct{ *testworld.World }
+
+func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world {
+	t.Helper()
+	return &world{testworld.New(t, nodes, options...)}
+}
+
+func newCrowd(nodes int) (*world, testworld.Crowd) {
+	w, crowd := testworld.NewCrowd(nodes)
+	return &world{w}, crowd
+}
+
+// observe is what Controller.observe would find.
+func (w *world) observe() []node {
+	nodes := make([]node, w.Network.Spec.Nodes)
+	for i := range nodes {
+		ordinal := int32(i)
+		self, up := w.Up[ordinal]
+		if !up {
+			self = mesh.Incarnation{IP: w.IPs[i]}
+		}
+		nodes[i] = node{ordinal: ordinal, name: children.PodName(w.Network, ordinal), login: w.Login, self: self, ready: up}
+		if !up {
+			nodes[i].reason = api.ReasonPodNotReady
+		}
+	}
+	return nodes
+}
+
+// judged takes the status of what was found for the network's own. It says whether that is another one, to be written.
+func (w *world) judged(o observation) (written bool) {
+	status := statusOf(w.Network, o, w.Clock.Now())
+	written = !equality.Semantic.DeepEqual(status, w.Network.Status)
+	w.Network.Status = status
+	return written
+}
+
+// holds fails the test unless what was found of the nodes is true, and as wanted.
+func (w *world) holds(t testing.TB, o observation) {
+	t.Helper()
+	w.Holds(t, o.wanted, o.connected)
+}
+
+type connect = func(netip.Addr, mesh.Login) (mesh.Node, error)
+
+// watcher is a controller as far as nodes are concerned. Its prober works until the test is over.
+type watcher struct {
+	*Controller
+	logs    *observer.ObservedLogs
+	key     cache.ObjectName
+	connect atomic.Pointer[connect]
+	// woken has an item if the network was woken since it was last empty.
+	woken chan struct{}
+	stop  func()
+}
+
+// controller starts one that knows nothing of the world yet.
+func (w *world) controller(t testing.TB) *watcher {
+	core, logs := observer.New(zap.InfoLevel)
+	c := &watcher{logs: logs, key: cache.MetaObjectToName(w.Network), woken: make(chan struct{}, 1)}
+	c.dial(mesh.Connect)
+	c.Controller = &Controller{
+		options:       Options{Resync: 30 * time.Second},
+		log:           zap.New(core),
+		clock:         w.Clock,
+		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
+		events:        &events.FakeRecorder{},
+		prober: mesh.NewProber(mesh.Config{
+			Connect: func(ip netip.Addr, login mesh.Login) (mesh.Node, error) { return (*c.connect.Load())(ip, login) },
+			Clock:   w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second,
+			Wake: func(cache.ObjectName) {
+				select {
+				case c.woken <- struct{}{}:
+				default:
+				}
+			},
+		}),
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() { c.prober.Run(ctx) })
+	c.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(c.stop)
+	return c
+}
+
+// dial has nodes called in another way from now on.
+func (c *watcher) dial(connect connect) { c.connect.Store(&connect) }
+
+// once is what one pass does about the nodes. It returns what is found out, and when there is something to be done next.
+func (c *watcher) once(w *world) (observation, time.Duration) {
+	state := c.networkStates.of(c.key)
+	o := observation{wanted: state.wanted(w.Network), nodes: w.observe()}
+	c.probe(w.Network, &o, state)
+	return o, c.again(w)
+}
+
+// again is when there is something to be done next, for a pass or for the prober, of nodes that have nothing to say now.
+func (c *watcher) again(w *world) time.Duration {
+	next := c.networkStates.of(c.key).next()
+	for _, is := range c.prober.Progress(c.key) {
+		if is.Pending.IsZero() {
+			next = sooner(next, is.Next)
+		}
+	}
+	return max(next.Sub(w.Clock.Now()), 0)
+}
+
+// busy says whether an exchange with any node but that one is due or under way.
+func (c *watcher) busy(but int32) bool {
+	for ordinal, is := range c.prober.Progress(c.key) {
+		if ordinal != but && !is.Pending.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+const none = -1
+
+// awake forgets that the network was woken, and says whether it was.
+func (c *watcher) awake() bool {
+	select {
+	case <-c.woken:
+		return true
+	default:
+		return false
+	}
+}
+
+// passBut makes passes until no node has anything to say at this time, but for the one that hangs. It returns the last.
+func (c *watcher) passBut(t testing.TB, w *world, but int32) (observation, time.Duration) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		c.awake()
+		o, _ := c.once(w)
+		for c.busy(but) {
+			if time.Now().After(deadline) {
+				t.Fatalf("nodes are asked without end: %+v, %d round trips", c.prober.Progress(c.key), w.Trips())
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+		if !c.awake() {
+			return o, c.again(w)
+		}
+	}
+}
+
+func (c *watcher) pass(t testing.TB, w *world) (observation, time.Duration) {
+	t.Helper()
+	return c.passBut(t, w, none)
+}
+
+// rest makes passes until there is nothing to be done before the next audit.
+func (c *watcher) rest(t testing.TB, w *world) observation {
+	t.Helper()
+	for range 100 {
+		o, again := c.pass(t, w)
+		if state := c.networkStates.of(c.key); w.Clock.Now().Add(again).Equal(state.audit) {
+			return o
+		}
+		w.Advance(again)
+	}
+	t.Fatal("there is always something to be done")
+	return observation{}
+}
+
+func (o observation) unconnected() int32 {
+	total, _ := o.wanted.Count(o.connected)
+	return total.Wanted - total.Connected
+}
