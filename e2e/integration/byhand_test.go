@@ -95,7 +95,8 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 		"what a volume is": {cluster.StatefulSets, "my-network-sts",
 			`[{op: replace, path: ` + volumes + `/1, value: {name: config, emptyDir: {}}}]`},
 		"which pods are spread": {cluster.StatefulSets, "my-network-sts",
-			`[{op: add, value: more, path: /spec/template/spec/topologySpreadConstraints/0/labelSelector/matchLabels/one}]`},
+			`[{op: add, value: more, path: /spec/template/spec` +
+				`/topologySpreadConstraints/0/labelSelector/matchLabels/one}]`},
 		"the name of a volume": {cluster.StatefulSets, "my-network-sts",
 			`[{op: replace, path: ` + volumes + `/1/name, value: other}, {op: replace, path: ` + containers +
 				`/0/volumeMounts/1/name, value: other}, {op: replace, path: ` + containers +

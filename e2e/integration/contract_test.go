@@ -63,7 +63,8 @@ var contractSpecs = map[string]string{
 
 // contractResources are those of what is recorded, owners first.
 var contractResources = []schema.GroupVersionResource{
-	api.Resource, cluster.Secrets, cluster.ConfigMaps, cluster.Services, cluster.Budgets, cluster.Policies, cluster.StatefulSets,
+	api.Resource, cluster.Secrets, cluster.ConfigMaps, cluster.Services, cluster.Budgets,
+	cluster.Policies, cluster.StatefulSets,
 	{Group: "apps", Version: "v1", Resource: "controllerrevisions"}, cluster.Claims, cluster.Pods,
 }
 
@@ -209,7 +210,8 @@ func recordContract(t *testing.T) {
 	}
 	startContract(t, "example.com/bitcoind:1").stop()
 	var text bytes.Buffer
-	text.WriteString("# Recorded by contract_test.go, not to be edited. Keys and passwords are of these networks only.\n")
+	text.WriteString("# Recorded by contract_test.go, not to be edited. " +
+		"Keys and passwords are of these networks only.\n")
 	for _, resource := range contractResources {
 		list, err := kube.Resource(resource).Namespace(contractNamespace).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
