@@ -100,7 +100,8 @@ func TestKubernetesIsOneVersion(t *testing.T) {
 		t.Errorf("only %v need Kubernetes", modules)
 	}
 	// The rest of k8s.io, such as klog and utils, has versions of its own.
-	agree(t, modules, `\bk8s\.io/(?:api|apimachinery|client-go|apiserver|component-base|kubelet) v0\.([1-9]\S*)`, version)
+	agree(t, modules, `\bk8s\.io/(?:api|apimachinery|client-go|apiserver|component-base|kubelet) v0\.([1-9]\S*)`,
+		version)
 	agree(t, []string{"e2e/kube/go.mod"}, `=> k8s\.io/\S+ v0\.(\S+)$`, version)
 	agree(t, []string{"README.md"}, `\bKubernetes 1\.(\d+\.\d+), built`, version)
 }

@@ -1,6 +1,6 @@
 // Package admission is what the apiserver must say to BitcoinNetworks of all kinds, by the schema and the rules of
-// manifests/crd.yaml. It is asked of a real apiserver (e2e/integration) and, in seconds and with nothing installed, of the
-// apiserver's own validation as a library (inprocess).
+// manifests/crd.yaml. It is asked of a real apiserver (e2e/integration) and, in seconds and with nothing installed, of
+// the apiserver's own validation as a library (inprocess).
 package admission
 
 import (
@@ -33,61 +33,113 @@ func Test(t *testing.T, judge Judge) {
 	t.Run("status", func(t *testing.T) { testStatus(t, judge) })
 }
 
-const tooManyNodes = "FullMesh and Star take at most 100 nodes, since bitcoind accepts 114 inbound connections: use Auto or Sparse"
+const tooManyNodes = "FullMesh and Star take at most 100 nodes, since bitcoind accepts 114 inbound connections: " +
+	"use Auto or Sparse"
 
 // What is refused must say so in a sentence that the user understands; nothing of it may reach the controller.
 func testRefused(t *testing.T, judge Judge) {
 	for name, row := range map[string]struct{ object, want string }{
-		"a negative number of nodes":  {"metadata: {name: bad}, spec: {nodes: -1}", "should be greater than or equal to 0"},
-		"too many nodes":              {"metadata: {name: bad}, spec: {nodes: 1001}", "should be less than or equal to"},
-		"no number of nodes":          {"metadata: {name: bad}, spec: {}", "spec.nodes: Required value"},
-		"no spec":                     {"metadata: {name: bad}", "spec: Required value"},
-		"a string of nodes":           {`metadata: {name: bad}, spec: {nodes: "3"}`, "spec.nodes: Invalid value: \"string\": spec.nodes in body must be of type integer"},
-		"a field that doesn't exist":  {"metadata: {name: bad}, spec: {nodes: 1, node: 2}", `unknown field "spec.node"`},
-		"a name that is too long":     {"metadata: {name: " + strings.Repeat("a", 49) + "}, spec: {nodes: 1}", "the name may have at most 48 characters"},
-		"a name with a dot":           {"metadata: {name: a.b}, spec: {nodes: 1}", "the name must start with a letter and hold only lower case letters"},
-		"a name that starts with a 1": {"metadata: {name: 1net}, spec: {nodes: 1}", "the name must start with a letter and hold only lower case letters"},
-		"a name that ends in a dash":  {"metadata: {name: net-}, spec: {nodes: 1}", "must consist of lower case alphanumeric characters"},
+		"a negative number of nodes": {"metadata: {name: bad}, spec: {nodes: -1}",
+			"should be greater than or equal to 0"},
+		"too many nodes": {"metadata: {name: bad}, spec: {nodes: 1001}",
+			"should be less than or equal to"},
+		"no number of nodes": {"metadata: {name: bad}, spec: {}", "spec.nodes: Required value"},
+		"no spec":            {"metadata: {name: bad}", "spec: Required value"},
+		"a string of nodes": {`metadata: {name: bad}, spec: {nodes: "3"}`,
+			"spec.nodes: Invalid value: \"string\": spec.nodes in body must be of type integer"},
+		"a field that doesn't exist": {"metadata: {name: bad}, spec: {nodes: 1, node: 2}",
+			`unknown field "spec.node"`},
+		"a name that is too long": {"metadata: {name: " + strings.Repeat("a", 49) + "}, spec: {nodes: 1}",
+			"the name may have at most 48 characters"},
+		"a name with a dot": {"metadata: {name: a.b}, spec: {nodes: 1}",
+			"the name must start with a letter and hold only lower case letters"},
+		"a name that starts with a 1": {"metadata: {name: 1net}, spec: {nodes: 1}",
+			"the name must start with a letter and hold only lower case letters"},
+		"a name that ends in a dash": {"metadata: {name: net-}, spec: {nodes: 1}",
+			"must consist of lower case alphanumeric characters"},
 
-		"an empty image":        {`metadata: {name: bad}, spec: {nodes: 1, image: ""}`, "image must be the name of an image"},
-		"an image with a space": {`metadata: {name: bad}, spec: {nodes: 1, image: "bitcoin :31"}`, "image must be the name of an image"},
-		"an image with a line":  {`metadata: {name: bad}, spec: {nodes: 1, image: "bitcoin\n"}`, "image must be the name of an image"},
+		"an empty image": {`metadata: {name: bad}, spec: {nodes: 1, image: ""}`,
+			"image must be the name of an image"},
+		"an image with a space": {`metadata: {name: bad}, spec: {nodes: 1, image: "bitcoin :31"}`,
+			"image must be the name of an image"},
+		"an image with a line": {`metadata: {name: bad}, spec: {nodes: 1, image: "bitcoin\n"}`,
+			"image must be the name of an image"},
 
-		"a malformed quantity":            {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: much}}}", `spec.resources.requests[cpu]: Invalid value: "much": must be a quantity that is not negative, such as 2, 500m`},
-		"a malformed limit":               {"metadata: {name: bad}, spec: {nodes: 1, resources: {limits: {memory: 1GB}}}", `spec.resources.limits[memory]: Invalid value: "1GB": must be a quantity that is not negative`},
-		"a fraction without quotes":       {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: 0.5}}}", "spec.resources.requests.cpu in body must be of type integer,string"},
-		"a negative quantity":             {`metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: "-1"}}}`, "must be a quantity that is not negative"},
-		"a negative number":               {`metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: -1}}}`, "must be a quantity that is not negative"},
-		"a request above its limit":       {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}", "a request must not be more than the limit of the same resource"},
-		"resources that Kubernetes lacks": {"metadata: {name: bad}, spec: {nodes: 1, resources: {claims: [{name: a}]}}", `unknown field "spec.resources.claims"`},
+		"a malformed quantity": {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: much}}}",
+			`spec.resources.requests[cpu]: Invalid value: "much": must be a quantity ` +
+				`that is not negative, such as 2, 500m`},
+		"a malformed limit": {"metadata: {name: bad}, spec: {nodes: 1, resources: {limits: {memory: 1GB}}}",
+			`spec.resources.limits[memory]: Invalid value: "1GB": must be a quantity that is not negative`},
+		"a fraction without quotes": {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: 0.5}}}",
+			"spec.resources.requests.cpu in body must be of type integer,string"},
+		"a negative quantity": {`metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: "-1"}}}`,
+			"must be a quantity that is not negative"},
+		"a negative number": {`metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: -1}}}`,
+			"must be a quantity that is not negative"},
+		"a request above its limit": {
+			"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}",
+			"a request must not be more than the limit of the same resource",
+		},
+		"resources that Kubernetes lacks": {"metadata: {name: bad}, spec: {nodes: 1, resources: {claims: [{name: a}]}}",
+			`unknown field "spec.resources.claims"`},
 
-		"an unknown topology":          {"metadata: {name: bad}, spec: {nodes: 1, topology: {type: Tree}}", `supported values: "Auto", "FullMesh", "Ring", "Star", "Sparse"`},
-		"a topology that is a string":  {"metadata: {name: bad}, spec: {nodes: 1, topology: Ring}", "spec.topology in body must be of type object"},
-		"a field that no topology has": {"metadata: {name: bad}, spec: {nodes: 1, topology: {degree: 4}}", `unknown field "spec.topology.degree"`},
-		"a star with too many rays":    {"metadata: {name: bad}, spec: {nodes: 101, topology: {type: Star}}", tooManyNodes},
-		"a full mesh of too many":      {"metadata: {name: bad}, spec: {nodes: 101, topology: {type: FullMesh}}", tooManyNodes},
+		"an unknown topology": {"metadata: {name: bad}, spec: {nodes: 1, topology: {type: Tree}}",
+			`supported values: "Auto", "FullMesh", "Ring", "Star", "Sparse"`},
+		"a topology that is a string": {"metadata: {name: bad}, spec: {nodes: 1, topology: Ring}",
+			"spec.topology in body must be of type object"},
+		"a field that no topology has": {"metadata: {name: bad}, spec: {nodes: 1, topology: {degree: 4}}",
+			`unknown field "spec.topology.degree"`},
+		"a star with too many rays": {"metadata: {name: bad}, spec: {nodes: 101, topology: {type: Star}}",
+			tooManyNodes},
+		"a full mesh of too many": {"metadata: {name: bad}, spec: {nodes: 101, topology: {type: FullMesh}}",
+			tooManyNodes},
 
-		"storage without a size":      {"metadata: {name: bad}, spec: {nodes: 1, storage: {}}", "spec.storage.size: Required value"},
-		"storage of a malformed size": {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: big}}", "must be a quantity greater than zero, such as 500Mi"},
-		"storage of no size":          {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 0}}", "must be a quantity greater than zero"},
-		"storage of less than none":   {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: -1Gi}}", "must be a quantity greater than zero"},
-		"a class that can't be":       {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, storageClassName: Fast_one}}", "storageClassName must be the name of a StorageClass"},
-		"an unknown fate of volumes":  {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, whenDeleted: Recycle}}", `supported values: "Retain", "Delete"`},
-		"another unknown fate":        {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, whenScaled: Recycle}}", `supported values: "Retain", "Delete"`},
+		"storage without a size": {"metadata: {name: bad}, spec: {nodes: 1, storage: {}}",
+			"spec.storage.size: Required value"},
+		"storage of a malformed size": {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: big}}",
+			"must be a quantity greater than zero, such as 500Mi"},
+		"storage of no size": {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 0}}",
+			"must be a quantity greater than zero"},
+		"storage of less than none": {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: -1Gi}}",
+			"must be a quantity greater than zero"},
+		"a class that can't be": {
+			"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, storageClassName: Fast_one}}",
+			"storageClassName must be the name of a StorageClass",
+		},
+		"an unknown fate of volumes": {
+			"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, whenDeleted: Recycle}}",
+			`supported values: "Retain", "Delete"`,
+		},
+		"another unknown fate": {
+			"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, whenScaled: Recycle}}",
+			`supported values: "Retain", "Delete"`,
+		},
 
-		"a secret in another namespace":   {"metadata: {name: bad}, spec: {nodes: 1, secret: other/mine}", "secret must be the name of a Secret in the network's namespace"},
-		"an empty name of a secret":       {`metadata: {name: bad}, spec: {nodes: 1, secret: ""}`, "secret must be the name of a Secret"},
-		"a secret that goes up the path":  {"metadata: {name: bad}, spec: {nodes: 1, secret: ..}", "secret must be the name of a Secret"},
-		"a secret with capitals":          {"metadata: {name: bad}, spec: {nodes: 1, secret: Mine}", "secret must be the name of a Secret"},
-		"a secret with a line feed":       {`metadata: {name: bad}, spec: {nodes: 1, secret: "mine\n"}`, "secret must be the name of a Secret"},
-		"a secret with a name too long":   {"metadata: {name: bad}, spec: {nodes: 1, secret: " + strings.Repeat("a", 254) + "}", "Too long: may not be more than 253"},
-		"generation 0 of credentials":     {"metadata: {name: bad}, spec: {nodes: 1, credentials: {generation: 0}}", "should be greater than or equal to 1"},
-		"a generation that is no integer": {"metadata: {name: bad}, spec: {nodes: 1, credentials: {generation: 1.5}}", "spec.credentials.generation in body must be of type int64"},
-		"a generation in quotes":          {`metadata: {name: bad}, spec: {nodes: 1, credentials: {generation: "2"}}`, "spec.credentials.generation in body must be of type integer"},
+		"a secret in another namespace": {"metadata: {name: bad}, spec: {nodes: 1, secret: other/mine}",
+			"secret must be the name of a Secret in the network's namespace"},
+		"an empty name of a secret": {`metadata: {name: bad}, spec: {nodes: 1, secret: ""}`,
+			"secret must be the name of a Secret"},
+		"a secret that goes up the path": {"metadata: {name: bad}, spec: {nodes: 1, secret: ..}",
+			"secret must be the name of a Secret"},
+		"a secret with capitals": {"metadata: {name: bad}, spec: {nodes: 1, secret: Mine}",
+			"secret must be the name of a Secret"},
+		"a secret with a line feed": {`metadata: {name: bad}, spec: {nodes: 1, secret: "mine\n"}`,
+			"secret must be the name of a Secret"},
+		"a secret with a name too long": {"metadata: {name: bad}, spec: {nodes: 1, secret: " +
+			strings.Repeat("a", 254) + "}", "Too long: may not be more than 253"},
+		"generation 0 of credentials": {"metadata: {name: bad}, spec: {nodes: 1, credentials: {generation: 0}}",
+			"should be greater than or equal to 1"},
+		"a generation that is no integer": {"metadata: {name: bad}, spec: {nodes: 1, credentials: {generation: 1.5}}",
+			"spec.credentials.generation in body must be of type int64"},
+		"a generation in quotes": {`metadata: {name: bad}, spec: {nodes: 1, credentials: {generation: "2"}}`,
+			"spec.credentials.generation in body must be of type integer"},
 
-		"an unknown way to keep others out": {"metadata: {name: bad}, spec: {nodes: 1, networkPolicy: Strict}", `supported values: "Enabled", "Disabled"`},
-		"a network policy that is a bool":   {"metadata: {name: bad}, spec: {nodes: 1, networkPolicy: false}", "spec.networkPolicy in body must be of type string"},
-		"an empty network policy":           {`metadata: {name: bad}, spec: {nodes: 1, networkPolicy: ""}`, `supported values: "Enabled", "Disabled"`},
+		"an unknown way to keep others out": {"metadata: {name: bad}, spec: {nodes: 1, networkPolicy: Strict}",
+			`supported values: "Enabled", "Disabled"`},
+		"a network policy that is a bool": {"metadata: {name: bad}, spec: {nodes: 1, networkPolicy: false}",
+			"spec.networkPolicy in body must be of type string"},
+		"an empty network policy": {`metadata: {name: bad}, spec: {nodes: 1, networkPolicy: ""}`,
+			`supported values: "Enabled", "Disabled"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answered(t, judge.Create(parse(t, row.object)), row.want)
@@ -172,24 +224,35 @@ func testMalformedConfig(t *testing.T, judge Judge) {
 
 func testAccepted(t *testing.T, judge Judge) {
 	for name, object := range map[string]string{
-		"the manifest of the 2019 series":     "metadata: {name: my-network}, spec: {nodes: 4}",
-		"the series' network with a secret":   "metadata: {name: my-network}, spec: {nodes: 3, secret: bitcoin-default-secret}",
-		"a secret with dots in its name":      "metadata: {name: good}, spec: {nodes: 1, secret: a-1.b.c}",
-		"the longest name of a secret":        "metadata: {name: good}, spec: {nodes: 1, secret: " + strings.Repeat("a", 253) + "}",
-		"a later generation of credentials":   "metadata: {name: good}, spec: {nodes: 1, credentials: {generation: 7}}",
-		"credentials of no generation":        "metadata: {name: good}, spec: {nodes: 1, credentials: {}}",
-		"no nodes":                            "metadata: {name: good}, spec: {nodes: 0}",
-		"a name of one letter":                "metadata: {name: a}, spec: {nodes: 1}",
-		"the longest name":                    "metadata: {name: " + strings.Repeat("a", 48) + "}, spec: {nodes: 1}",
-		"an image with a registry and a port": "metadata: {name: good}, spec: {nodes: 1, image: 'localhost:5000/Team/bitcoin_core:v31.0-rc1'}",
-		"an image at an IPv6 address":         "metadata: {name: good}, spec: {nodes: 1, image: '[fd00::1]:5000/bitcoin'}",
-		"an image by its digest":              "metadata: {name: good}, spec: {nodes: 1, image: 'bitcoin@sha256:" + strings.Repeat("0a", 32) + "'}",
-		"quantities in all spellings":         "metadata: {name: good}, spec: {nodes: 1, resources: {requests: {cpu: '0.5', memory: 1e8, ephemeral-storage: 1Gi}, limits: {cpu: 2, memory: 128Mi, example.com/gpu: 1}}}",
-		"a request as large as its limit":     "metadata: {name: good}, spec: {nodes: 1, resources: {requests: {memory: 1024Mi}, limits: {memory: 1Gi}}}",
-		"no resources in particular":          "metadata: {name: good}, spec: {nodes: 1, resources: {}}",
-		"storage of any class":                "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1Gi}}",
-		"storage with all that there is":      "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1.5Gi, storageClassName: fast.local-1, whenDeleted: Delete, whenScaled: Delete}}",
-		"storage provisioned by hand":         "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1073741824, storageClassName: ''}}",
+		"the manifest of the 2019 series": "metadata: {name: my-network}, spec: {nodes: 4}",
+		"the series' network with a secret": "metadata: {name: my-network}, " +
+			"spec: {nodes: 3, secret: bitcoin-default-secret}",
+		"a secret with dots in its name": "metadata: {name: good}, spec: {nodes: 1, secret: a-1.b.c}",
+		"the longest name of a secret": "metadata: {name: good}, spec: {nodes: 1, secret: " +
+			strings.Repeat("a", 253) + "}",
+		"a later generation of credentials": "metadata: {name: good}, spec: {nodes: 1, credentials: {generation: 7}}",
+		"credentials of no generation":      "metadata: {name: good}, spec: {nodes: 1, credentials: {}}",
+		"no nodes":                          "metadata: {name: good}, spec: {nodes: 0}",
+		"a name of one letter":              "metadata: {name: a}, spec: {nodes: 1}",
+		"the longest name":                  "metadata: {name: " + strings.Repeat("a", 48) + "}, spec: {nodes: 1}",
+		"an image with a registry and a port": "metadata: {name: good}, " +
+			"spec: {nodes: 1, image: 'localhost:5000/Team/bitcoin_core:v31.0-rc1'}",
+		"an image at an IPv6 address": "metadata: {name: good}, " +
+			"spec: {nodes: 1, image: '[fd00::1]:5000/bitcoin'}",
+		"an image by its digest": "metadata: {name: good}, spec: {nodes: 1, image: 'bitcoin@sha256:" +
+			strings.Repeat("0a", 32) + "'}",
+		"quantities in all spellings": "metadata: {name: good}, " +
+			"spec: {nodes: 1, resources: {requests: {cpu: '0.5', memory: 1e8, ephemeral-storage: 1Gi}, " +
+			"limits: {cpu: 2, memory: 128Mi, example.com/gpu: 1}}}",
+		"a request as large as its limit": "metadata: {name: good}, " +
+			"spec: {nodes: 1, resources: {requests: {memory: 1024Mi}, limits: {memory: 1Gi}}}",
+		"no resources in particular": "metadata: {name: good}, spec: {nodes: 1, resources: {}}",
+		"storage of any class":       "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1Gi}}",
+		"storage with all that there is": "metadata: {name: good}, " +
+			"spec: {nodes: 1, storage: {size: 1.5Gi, storageClassName: fast.local-1, " +
+			"whenDeleted: Delete, whenScaled: Delete}}",
+		"storage provisioned by hand": "metadata: {name: good}, " +
+			"spec: {nodes: 1, storage: {size: 1073741824, storageClassName: ''}}",
 		"the largest star":                    "metadata: {name: good}, spec: {nodes: 100, topology: {type: Star}}",
 		"the largest full mesh":               "metadata: {name: good}, spec: {nodes: 100, topology: {type: FullMesh}}",
 		"a large ring":                        "metadata: {name: good}, spec: {nodes: 1000, topology: {type: Ring}}",
@@ -220,26 +283,38 @@ func testAccepted(t *testing.T, judge Judge) {
 func testChanged(t *testing.T, judge Judge) {
 	const storage = "nodes: 1, storage: {size: 1Gi, storageClassName: fast}"
 	for name, row := range map[string]struct{ before, after, want string }{
-		"a larger volume":             {storage, "nodes: 1, storage: {size: 2Gi, storageClassName: fast}", "size can't be changed"},
-		"the same size, respelt":      {storage, "nodes: 1, storage: {size: 1024Mi, storageClassName: fast}", "size can't be changed"},
-		"another class":               {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: slow}", "storageClassName can't be changed"},
-		"no class":                    {storage, "nodes: 1, storage: {size: 1Gi}", "storageClassName can't be changed, added or removed"},
-		"a class where none was":      {"nodes: 1, storage: {size: 1Gi}", storage, "storageClassName can't be changed, added or removed"},
-		"storage where none was":      {"nodes: 1", storage, "storage can't be added to a network or taken from it"},
-		"no storage":                  {storage, "nodes: 1", "storage can't be added to a network or taken from it"},
-		"a lower generation":          {"nodes: 1, credentials: {generation: 3}", "nodes: 1, credentials: {generation: 2}", "generation may only rise"},
-		"no generation, which is 1":   {"nodes: 1, credentials: {generation: 3}", "nodes: 1, credentials: {}", "generation may only rise"},
-		"no credentials":              {"nodes: 1, credentials: {generation: 3}", "nodes: 1", "generation may only rise"},
-		"a higher generation":         {"nodes: 1", "nodes: 1, credentials: {generation: 2}", ""},
-		"the generation written out":  {"nodes: 1", "nodes: 1, credentials: {generation: 1}", ""},
-		"a secret comes":              {"nodes: 1", "nodes: 1, secret: mine", ""},
-		"the secret goes":             {"nodes: 1, secret: mine", "nodes: 1", ""},
-		"a star that grows too large": {"nodes: 100, topology: {type: Star}", "nodes: 101, topology: {type: Star}", tooManyNodes},
-		"too many nodes for a star":   {"nodes: 101", "nodes: 101, topology: {type: Star}", tooManyNodes},
-		"another topology":            {"nodes: 100, topology: {type: Star}", "nodes: 101, topology: {type: Ring}", ""},
-		"the network policy":          {"nodes: 1", "nodes: 1, networkPolicy: Disabled", ""},
-		"the volumes' fate":           {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: fast, whenDeleted: Delete, whenScaled: Delete}", ""},
-		"everything but the storage":  {storage, "nodes: 2, image: other, config: txindex=1, resources: {limits: {cpu: 1}}, storage: {size: 1Gi, storageClassName: fast}", ""},
+		"a larger volume": {storage, "nodes: 1, storage: {size: 2Gi, storageClassName: fast}",
+			"size can't be changed"},
+		"the same size, respelt": {storage, "nodes: 1, storage: {size: 1024Mi, storageClassName: fast}",
+			"size can't be changed"},
+		"another class": {storage, "nodes: 1, storage: {size: 1Gi, storageClassName: slow}",
+			"storageClassName can't be changed"},
+		"no class": {storage, "nodes: 1, storage: {size: 1Gi}",
+			"storageClassName can't be changed, added or removed"},
+		"a class where none was": {"nodes: 1, storage: {size: 1Gi}", storage,
+			"storageClassName can't be changed, added or removed"},
+		"storage where none was": {"nodes: 1", storage, "storage can't be added to a network or taken from it"},
+		"no storage":             {storage, "nodes: 1", "storage can't be added to a network or taken from it"},
+		"a lower generation": {"nodes: 1, credentials: {generation: 3}",
+			"nodes: 1, credentials: {generation: 2}", "generation may only rise"},
+		"no generation, which is 1": {"nodes: 1, credentials: {generation: 3}", "nodes: 1, credentials: {}",
+			"generation may only rise"},
+		"no credentials": {"nodes: 1, credentials: {generation: 3}", "nodes: 1",
+			"generation may only rise"},
+		"a higher generation":        {"nodes: 1", "nodes: 1, credentials: {generation: 2}", ""},
+		"the generation written out": {"nodes: 1", "nodes: 1, credentials: {generation: 1}", ""},
+		"a secret comes":             {"nodes: 1", "nodes: 1, secret: mine", ""},
+		"the secret goes":            {"nodes: 1, secret: mine", "nodes: 1", ""},
+		"a star that grows too large": {"nodes: 100, topology: {type: Star}", "nodes: 101, topology: {type: Star}",
+			tooManyNodes},
+		"too many nodes for a star": {"nodes: 101", "nodes: 101, topology: {type: Star}", tooManyNodes},
+		"another topology":          {"nodes: 100, topology: {type: Star}", "nodes: 101, topology: {type: Ring}", ""},
+		"the network policy":        {"nodes: 1", "nodes: 1, networkPolicy: Disabled", ""},
+		"the volumes' fate": {storage,
+			"nodes: 1, storage: {size: 1Gi, storageClassName: fast, whenDeleted: Delete, whenScaled: Delete}", ""},
+		"everything but the storage": {storage,
+			"nodes: 2, image: other, config: txindex=1, resources: {limits: {cpu: 1}}, " +
+				"storage: {size: 1Gi, storageClassName: fast}", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := parse(t, "metadata: {name: living}, spec: {"+row.before+"}")
@@ -266,7 +341,8 @@ func testStatus(t *testing.T, judge Judge) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := parse(t, "metadata: {name: living}, spec: {nodes: 1}")
-			after := parse(t, "metadata: {name: living}, spec: {nodes: 1}, status: {nodes: [{ordinal: 0, "+row.node+"}]}")
+			after := parse(t, "metadata: {name: living}, spec: {nodes: 1}, status: {nodes: [{ordinal: 0, "+row.node+
+				"}]}")
 			answered(t, judge.UpdateStatus(before, after), row.want)
 		})
 	}

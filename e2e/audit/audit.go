@@ -32,15 +32,16 @@ type Request struct {
 	Code            int
 	// Streams is whether it is a watch that begins with what there is, as informers ask instead of a list.
 	Streams bool
-	// Forbidden is whether RBAC didn't allow it. Code 403 alone may mean that something else did not, such as the end of
-	// a namespace.
+	// Forbidden is whether RBAC didn't allow it. Code 403 alone may mean that something else did not, such as the end
+	// of a namespace.
 	Forbidden bool
 	Time      time.Time
 }
 
 // Write is whether the request was to change something that is kept: no event, and no Lease.
 func (r Request) Write() bool {
-	return r.Resource != "events" && r.Resource != "leases" && slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb)
+	return r.Resource != "events" && r.Resource != "leases" &&
+		slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb)
 }
 
 func (r Request) String() string {
@@ -107,7 +108,8 @@ func Read(log io.Reader) ([]Request, error) {
 func (e event) request() Request {
 	r := Request{
 		User: e.User.Username, Verb: e.Verb, Group: e.ObjectRef.APIGroup, Resource: e.ObjectRef.Resource,
-		Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name, Code: e.ResponseStatus.Code, Time: e.RequestReceivedTimestamp,
+		Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name,
+		Code: e.ResponseStatus.Code, Time: e.RequestReceivedTimestamp,
 		Streams:   e.Verb == "watch" && strings.Contains(e.RequestURI, "sendInitialEvents=true"),
 		Forbidden: e.Annotations["authorization.k8s.io/decision"] == "forbid",
 	}
@@ -151,7 +153,8 @@ func grantsOf(rule rbacv1.PolicyRule) []Grant {
 	for _, group := range rule.APIGroups {
 		for _, resource := range rule.Resources {
 			for _, verb := range rule.Verbs {
-				grants = append(grants, Grant{Verb: verb, Group: group, Resource: resource, Names: strings.Join(rule.ResourceNames, ",")})
+				grants = append(grants, Grant{Verb: verb, Group: group, Resource: resource,
+					Names: strings.Join(rule.ResourceNames, ",")})
 			}
 		}
 	}
@@ -160,19 +163,24 @@ func grantsOf(rule rbacv1.PolicyRule) []Grant {
 
 // neverAsked are grants that no request shows to be needed.
 var neverAsked = map[Grant]string{
-	{Verb: "update", Group: "bitcoincontroller.christianb93.github.com", Resource: "bitcoinnetworks/finalizers"}: "looked up by the admission plugin OwnerReferencesPermissionEnforcement, as OpenShift has it",
+	{Verb: "update", Group: "bitcoincontroller.christianb93.github.com",
+		Resource: "bitcoinnetworks/finalizers"}: "looked up by the admission plugin " +
+		"OwnerReferencesPermissionEnforcement, as OpenShift has it",
 }
 
 // Unused are the grants that none of the requests needed.
 func Unused(grants []Grant, requests []Request) []Grant {
-	return slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return neverAsked[g] != "" || g.Used(requests) })
+	return slices.DeleteFunc(slices.Clone(grants),
+		func(g Grant) bool { return neverAsked[g] != "" || g.Used(requests) })
 }
 
-// onPurpose are requests that tests have the controller make in vain, each of one name: the controller must not even try to
-// read a Secret that no test has in spec.secret, such as <name>-rpc.
+// onPurpose are requests that tests have the controller make in vain, each of one name: the controller must not even
+// try to read a Secret that no test has in spec.secret, such as <name>-rpc.
 var onPurpose = map[Grant]string{
-	{Verb: "get", Resource: "secrets", Names: "bitcoin-default-secret"}: "nobody allowed the controller to read it yet, and the status says what to grant",
-	{Verb: "get", Resource: "secrets", Names: "mine"}:                   "its namespace goes, and the Role in it may go first",
+	{Verb: "get", Resource: "secrets", Names: "bitcoin-default-secret"}: "nobody allowed the controller " +
+		"to read it yet, and the status says what to grant",
+	{Verb: "get", Resource: "secrets", Names: "mine"}: "its namespace goes, " +
+		"and the Role in it may go first",
 }
 
 // Refused are the requests that RBAC did not allow, but for those that are refused on purpose.
@@ -186,12 +194,13 @@ func Refused(requests []Request) []Request {
 func (g Grant) Used(requests []Request) bool {
 	return slices.ContainsFunc(requests, func(r Request) bool {
 		named := g.Names == "" || slices.Contains(strings.Split(g.Names, ","), r.Name)
-		return named && !r.Forbidden && r.Group == g.Group && r.Resource == g.Resource && slices.Contains(r.needs(), g.Verb)
+		return named && !r.Forbidden && r.Group == g.Group && r.Resource == g.Resource &&
+			slices.Contains(r.needs(), g.Verb)
 	})
 }
 
-// needs are the verbs that RBAC has to allow for the request. Server-side apply that makes an object needs two; and where
-// an apiserver doesn't know how to stream what there is (before Kubernetes 1.32), informers do with a list.
+// needs are the verbs that RBAC has to allow for the request. Server-side apply that makes an object needs two; and
+// where an apiserver doesn't know how to stream what there is (before Kubernetes 1.32), informers do with a list.
 func (r Request) needs() []string {
 	switch {
 	case r.Verb == "patch" && r.Code == http.StatusCreated:

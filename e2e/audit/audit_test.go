@@ -10,23 +10,38 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// log has lines that are continued by two spaces, which one of the apiserver has not.
 const log = `
-{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseStarted","requestURI":"/api/v1/pods?allowWatchBookmarks=true\u0026sendInitialEvents=true","verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
-{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseComplete","verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
-{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"2","stage":"ResponseComplete","verb":"patch","user":{"username":"me"},"objectRef":{"resource":"things","namespace":"n","name":"a","apiGroup":"g","subresource":"status"},"responseStatus":{"code":201},"requestReceivedTimestamp":"2026-01-02T03:04:06Z","annotations":{"authorization.k8s.io/decision":"allow"}}
-{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"3","stage":"ResponseComplete","verb":"get","user":{"username":"other"},"objectRef":{"resource":"secrets","namespace":"n","name":"a"},"responseStatus":{"code":403},"requestReceivedTimestamp":"2026-01-02T03:04:07Z","annotations":{"authorization.k8s.io/decision":"forbid"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseStarted",
+  "requestURI":"/api/v1/pods?allowWatchBookmarks=true\u0026sendInitialEvents=true","verb":"watch",
+  "user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},"responseStatus":{"code":200},
+  "requestReceivedTimestamp":"2026-01-02T03:04:05.6Z","annotations":{"authorization.k8s.io/decision":"allow"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseComplete",
+  "verb":"watch","user":{"username":"me"},"objectRef":{"resource":"pods","apiVersion":"v1"},
+  "responseStatus":{"code":200},"requestReceivedTimestamp":"2026-01-02T03:04:05.6Z",
+  "annotations":{"authorization.k8s.io/decision":"allow"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"2","stage":"ResponseComplete",
+  "verb":"patch","user":{"username":"me"},"objectRef":{"resource":"things","namespace":"n","name":"a",
+  "apiGroup":"g","subresource":"status"},"responseStatus":{"code":201},
+  "requestReceivedTimestamp":"2026-01-02T03:04:06Z","annotations":{"authorization.k8s.io/decision":"allow"}}
+{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"3","stage":"ResponseComplete",
+  "verb":"get","user":{"username":"other"},"objectRef":{"resource":"secrets","namespace":"n","name":"a"},
+  "responseStatus":{"code":403},"requestReceivedTimestamp":"2026-01-02T03:04:07Z",
+  "annotations":{"authorization.k8s.io/decision":"forbid"}}
 {"kind":"Event","apiVersion":"audit.k8s.io/v1","stage":"a line that is still being wri`
 
 func TestRead(t *testing.T) {
-	got, err := Read(strings.NewReader(strings.TrimSpace(log)))
+	got, err := Read(strings.NewReader(strings.ReplaceAll(strings.TrimSpace(log), "\n  ", "")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	want := []Request{
 		{User: "me", Verb: "watch", Resource: "pods", Code: 200, Streams: true, Time: at.Add(600 * time.Millisecond)},
-		{User: "me", Verb: "patch", Group: "g", Resource: "things/status", Namespace: "n", Name: "a", Code: 201, Time: at.Add(time.Second)},
-		{User: "other", Verb: "get", Resource: "secrets", Namespace: "n", Name: "a", Code: 403, Forbidden: true, Time: at.Add(2 * time.Second)},
+		{User: "me", Verb: "patch", Group: "g", Resource: "things/status", Namespace: "n", Name: "a", Code: 201,
+			Time: at.Add(time.Second)},
+		{User: "other", Verb: "get", Resource: "secrets", Namespace: "n", Name: "a", Code: 403, Forbidden: true,
+			Time: at.Add(2 * time.Second)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -45,36 +60,51 @@ func TestAGrantIsUsedByWhatNeedsIt(t *testing.T) {
 		by   Request
 		want bool
 	}{
-		"the same verb": {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "get", Group: "g", Resource: "things", Code: 404}, true},
-		"another verb":  {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "list", Group: "g", Resource: "things", Code: 200}, false},
-		"another group": {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "get", Resource: "things", Code: 200}, false},
-		"a subresource": {"{apiGroups: [g], resources: [things/status], verbs: [patch]}", Request{Verb: "patch", Group: "g", Resource: "things/status", Code: 200}, true},
+		"the same verb": {"{apiGroups: [g], resources: [things], verbs: [get]}",
+			Request{Verb: "get", Group: "g", Resource: "things", Code: 404}, true},
+		"another verb": {"{apiGroups: [g], resources: [things], verbs: [get]}",
+			Request{Verb: "list", Group: "g", Resource: "things", Code: 200}, false},
+		"another group": {"{apiGroups: [g], resources: [things], verbs: [get]}",
+			Request{Verb: "get", Resource: "things", Code: 200}, false},
+		"a subresource": {"{apiGroups: [g], resources: [things/status], verbs: [patch]}",
+			Request{Verb: "patch", Group: "g", Resource: "things/status", Code: 200}, true},
 		"the resource of a subresource": {
-			"{apiGroups: [g], resources: [things], verbs: [patch]}", Request{Verb: "patch", Group: "g", Resource: "things/status", Code: 200}, false,
+			"{apiGroups: [g], resources: [things], verbs: [patch]}", Request{Verb: "patch", Group: "g",
+				Resource: "things/status", Code: 200}, false,
 		},
-		"create by an apply that created": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
-		"patch by an apply that created":  {"{apiGroups: [g], resources: [things], verbs: [patch]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
-		"create by an apply that changed": {"{apiGroups: [g], resources: [things], verbs: [create]}", Request{Verb: "patch", Group: "g", Resource: "things", Code: 200}, false},
+		"create by an apply that created": {"{apiGroups: [g], resources: [things], verbs: [create]}",
+			Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
+		"patch by an apply that created": {"{apiGroups: [g], resources: [things], verbs: [patch]}",
+			Request{Verb: "patch", Group: "g", Resource: "things", Code: 201}, true},
+		"create by an apply that changed": {"{apiGroups: [g], resources: [things], verbs: [create]}",
+			Request{Verb: "patch", Group: "g", Resource: "things", Code: 200}, false},
 		"list by a watch that begins with what there is": {
-			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200, Streams: true}, true,
+			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g",
+				Resource: "things", Code: 200, Streams: true}, true,
 		},
 		"watch by a watch that begins with what there is": {
-			"{apiGroups: [g], resources: [things], verbs: [watch]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200, Streams: true}, true,
+			"{apiGroups: [g], resources: [things], verbs: [watch]}", Request{Verb: "watch", Group: "g",
+				Resource: "things", Code: 200, Streams: true}, true,
 		},
 		"list by a watch of what comes": {
-			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g", Resource: "things", Code: 200}, false,
+			"{apiGroups: [g], resources: [things], verbs: [list]}", Request{Verb: "watch", Group: "g",
+				Resource: "things", Code: 200}, false,
 		},
 		"the name that is granted": {
-			"{apiGroups: [g], resources: [things], verbs: [get], resourceNames: [a, b]}", Request{Verb: "get", Group: "g", Resource: "things", Name: "b", Code: 200}, true,
+			"{apiGroups: [g], resources: [things], verbs: [get], resourceNames: [a, b]}", Request{Verb: "get",
+				Group: "g", Resource: "things", Name: "b", Code: 200}, true,
 		},
 		"another name": {
-			"{apiGroups: [g], resources: [things], verbs: [get], resourceNames: [a, b]}", Request{Verb: "get", Group: "g", Resource: "things", Name: "c", Code: 200}, false,
+			"{apiGroups: [g], resources: [things], verbs: [get], resourceNames: [a, b]}", Request{Verb: "get",
+				Group: "g", Resource: "things", Name: "c", Code: 200}, false,
 		},
-		"what was forbidden needs more": {"{apiGroups: [g], resources: [things], verbs: [get]}", Request{Verb: "get", Group: "g", Resource: "things", Code: 403, Forbidden: true}, false},
+		"what was forbidden needs more": {"{apiGroups: [g], resources: [things], verbs: [get]}",
+			Request{Verb: "get", Group: "g", Resource: "things", Code: 403, Forbidden: true}, false},
 	} {
 		for _, kind := range []string{"Role", "ClusterRole"} {
 			t.Run(kind+": "+name, func(t *testing.T) {
-				grants, err := Grants(strings.NewReader("kind: ServiceAccount\n---\nkind: " + kind + "\nrules: [" + row.rule + "]"))
+				grants, err := Grants(strings.NewReader("kind: ServiceAccount\n---\nkind: " + kind + "\nrules: [" +
+					row.rule + "]"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -111,7 +141,8 @@ func TestWhichRequestsAreWrites(t *testing.T) {
 }
 
 func TestWhatIsNeitherUsedNorGranted(t *testing.T) {
-	finalizers := Grant{Verb: "update", Group: "bitcoincontroller.christianb93.github.com", Resource: "bitcoinnetworks/finalizers"}
+	finalizers := Grant{Verb: "update", Group: "bitcoincontroller.christianb93.github.com",
+		Resource: "bitcoinnetworks/finalizers"}
 	used, unused := Grant{Verb: "list", Resource: "pods"}, Grant{Verb: "delete", Resource: "pods"}
 	requests := []Request{
 		{Verb: "list", Resource: "pods", Code: 200},
@@ -122,7 +153,8 @@ func TestWhatIsNeitherUsedNorGranted(t *testing.T) {
 		{Verb: "get", Resource: "configmaps", Name: "mine", Code: 403, Forbidden: true},
 		{Verb: "get", Group: "g", Resource: "secrets", Name: "mine", Code: 403, Forbidden: true},
 		{Verb: "get", Resource: "secrets", Name: "mine", Code: 403, Forbidden: true}, // on purpose
-		{Verb: "create", Resource: "pods", Code: 403},                                // by admission, as in a namespace that goes
+		// By admission, as in a namespace that goes.
+		{Verb: "create", Resource: "pods", Code: 403},
 	}
 	if diff := cmp.Diff([]Grant{unused}, Unused([]Grant{finalizers, used, unused}, requests)); diff != "" {
 		t.Errorf("unused: -want +got:\n%s", diff)
@@ -161,7 +193,8 @@ func TestTheRulesOfTheControllerAreNarrow(t *testing.T) {
 			t.Errorf("what a network owned is for garbage collection to delete: %s", grant)
 		case grant.Resource == "secrets" && grant.Verb != "create" && grant.Names == "":
 			t.Errorf("all Secrets, or as good as that: %s", grant)
-		case grant.Group == "rbac.authorization.k8s.io", slices.Contains([]string{"impersonate", "escalate", "bind"}, grant.Verb):
+		case grant.Group == "rbac.authorization.k8s.io", slices.Contains([]string{"impersonate", "escalate", "bind"},
+			grant.Verb):
 			t.Errorf("the way to all other rights: %s", grant)
 		}
 	}

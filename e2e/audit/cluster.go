@@ -10,12 +10,14 @@ import (
 )
 
 // ErrNoLog is that an apiserver writes no audit log, or none that we know of.
-var ErrNoLog = errors.New("the apiserver of this cluster writes no audit log as e2e/kind.yaml has it: make a new one by `e2e/kind.sh down` and `up`")
+var ErrNoLog = errors.New("the apiserver of this cluster writes no audit log as e2e/kind.yaml has it: " +
+	"make a new one by `e2e/kind.sh down` and `up`")
 
-// OfCluster are the requests in the audit log of the cluster that KUBECONFIG names. The kubelet of its control plane serves
-// what is in /var/log.
+// OfCluster are the requests in the audit log of the cluster that KUBECONFIG names. The kubelet of its control plane
+// serves what is in /var/log.
 func OfCluster(ctx context.Context) ([]Request, error) {
-	nodes, err := kubectl(ctx, "get", "nodes", "--selector=node-role.kubernetes.io/control-plane", "-o", "jsonpath={.items[*].metadata.name}")
+	nodes, err := kubectl(ctx, "get", "nodes", "--selector=node-role.kubernetes.io/control-plane", "-o",
+		"jsonpath={.items[*].metadata.name}")
 	if err != nil {
 		return nil, fmt.Errorf("find the control plane: %w", err)
 	}

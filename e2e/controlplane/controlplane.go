@@ -52,8 +52,8 @@ type process struct {
 	exited chan struct{}
 }
 
-// Start runs the control plane with the given binary, which is Kubernetes and etcd in one (e2e/kube), and keeps all of its
-// files in dir. What was started is stopped if it fails.
+// Start runs the control plane with the given binary, which is Kubernetes and etcd in one (e2e/kube), and keeps all of
+// its files in dir. What was started is stopped if it fails.
 func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
 	ports, err := freePorts(4)
 	if err != nil {
@@ -65,7 +65,8 @@ func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
 		func() error { return cp.writeServiceAccountKey() },
 		func() error {
 			return cp.run(binary, "etcd", "--data-dir="+cp.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
-				"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL, "--listen-peer-urls=http://127.0.0.1:"+ports[1])
+				"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
+				"--listen-peer-urls=http://127.0.0.1:"+ports[1])
 		},
 		func() error { return cp.runAPIServer(binary, etcdURL, ports[2]) },
 		func() error { return cp.waitReady(ctx, ports[2]) },
@@ -73,7 +74,8 @@ func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
 		func() error {
 			return cp.run(binary, "kube-controller-manager", "--kubeconfig="+cp.Kubeconfig(), "--secure-port="+ports[3],
 				"--cert-dir="+cp.path("certs"), "--leader-elect=false", "--concurrent-gc-syncs=5",
-				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller,clusterrole-aggregation-controller")
+				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller,"+
+					"clusterrole-aggregation-controller")
 		},
 	}
 	for _, step := range steps {
@@ -93,7 +95,8 @@ func (cp *ControlPlane) runAPIServer(binary, etcdURL, port string) error {
 	if err := os.WriteFile(policy, audit.Policy, 0o600); err != nil {
 		return fmt.Errorf("write audit policy: %w", err)
 	}
-	return cp.run(binary, "kube-apiserver", "--etcd-servers="+etcdURL, "--secure-port="+port, "--bind-address=127.0.0.1",
+	return cp.run(binary, "kube-apiserver", "--etcd-servers="+etcdURL, "--secure-port="+port,
+		"--bind-address=127.0.0.1",
 		"--cert-dir="+cp.path("certs"), "--token-auth-file="+tokens, "--authorization-mode=RBAC",
 		"--service-account-issuer=https://127.0.0.1", "--service-account-key-file="+cp.path("sa.key"),
 		"--service-account-signing-key-file="+cp.path("sa.key"), "--service-cluster-ip-range=10.96.0.0/16",
@@ -135,23 +138,25 @@ func (cp *ControlPlane) run(binary, component string, flags ...string) error {
 func (cp *ControlPlane) waitReady(ctx context.Context, port string) error {
 	certificate := filepath.Join(cp.path("certs"), "apiserver.crt")
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
-		for _, p := range cp.processes {
-			select {
-			case <-p.exited:
-				return false, fmt.Errorf("%s ended, its log is %s", p.name, cp.path(p.name+".log"))
-			default:
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true,
+		func(ctx context.Context) (bool, error) {
+			for _, p := range cp.processes {
+				select {
+				case <-p.exited:
+					return false, fmt.Errorf("%s ended, its log is %s", p.name, cp.path(p.name+".log"))
+				default:
+				}
 			}
-		}
-		cp.Config = &rest.Config{
-			Host:            "https://127.0.0.1:" + port,
-			BearerToken:     adminToken,
-			TLSClientConfig: rest.TLSClientConfig{CAFile: certificate}, // self-signed, made by the apiserver at its start
-			QPS:             -1,
-		}
-		last = readyz(ctx, cp.Config)
-		return last == nil, nil
-	})
+			cp.Config = &rest.Config{
+				Host:        "https://127.0.0.1:" + port,
+				BearerToken: adminToken,
+				// self-signed, made by the apiserver at its start
+				TLSClientConfig: rest.TLSClientConfig{CAFile: certificate},
+				QPS:             -1,
+			}
+			last = readyz(ctx, cp.Config)
+			return last == nil, nil
+		})
 	if err != nil {
 		return errors.Join(fmt.Errorf("wait for the apiserver: %w", err), last)
 	}

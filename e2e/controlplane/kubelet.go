@@ -26,9 +26,9 @@ var (
 	configMapResource = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 )
 
-// Kubelet plays the nodes of a cluster that has none: every pod becomes a fake bitcoind on a loopback address of its own,
-// configured from the ConfigMap that the pod mounts, and reports its status as a kubelet does. Pods are never bound to a
-// Kubernetes node, so the apiserver deletes them at once.
+// Kubelet plays the nodes of a cluster that has none: every pod becomes a fake bitcoind on a loopback address of its
+// own, configured from the ConfigMap that the pod mounts, and reports its status as a kubelet does. Pods are never
+// bound to a Kubernetes node, so the apiserver deletes them at once.
 type Kubelet struct {
 	// World is where the fake nodes find each other.
 	World *rpctest.Network
@@ -43,7 +43,8 @@ type Kubelet struct {
 
 // NewKubelet returns a Kubelet that is yet to be Run. What goes wrong in the background is told to report.
 func NewKubelet(client dynamic.Interface, report func(error)) *Kubelet {
-	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report, nodes: map[types.UID]*rpctest.Node{}, broken: map[string]rpctest.Fault{}}
+	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report,
+		nodes: map[types.UID]*rpctest.Node{}, broken: map[string]rpctest.Fault{}}
 }
 
 // Run plays all pods of all namespaces until ctx ends. Then no fake is left.
@@ -143,7 +144,8 @@ func (k *Kubelet) configuration(ctx context.Context, pod *corev1.Pod) (string, e
 		if volume.ConfigMap == nil {
 			continue
 		}
-		found, err := k.client.Resource(configMapResource).Namespace(pod.Namespace).Get(ctx, volume.ConfigMap.Name, metav1.GetOptions{})
+		found, err := k.client.Resource(configMapResource).Namespace(pod.Namespace).Get(ctx, volume.ConfigMap.Name,
+			metav1.GetOptions{})
 		if err != nil {
 			return "", fmt.Errorf("configure %s: %w", pod.Name, err)
 		}
@@ -159,15 +161,18 @@ func (k *Kubelet) patch(ctx context.Context, pod *corev1.Pod, status corev1.PodS
 	if err != nil {
 		return err
 	}
-	_, err = k.client.Resource(podResource).Namespace(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) { // invalid: the UID is that of its successor
+	_, err = k.client.Resource(podResource).Namespace(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, body,
+		metav1.PatchOptions{}, "status")
+	// invalid: the UID is that of its successor
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) {
 		return fmt.Errorf("report %s: %w", pod.Name, err)
 	}
 	return nil
 }
 
 func status(pod *corev1.Pod, ip string, restarts int32, ready bool) corev1.PodStatus {
-	condition := corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.Now()}
+	condition := corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionFalse,
+		LastTransitionTime: metav1.Now()}
 	if ready {
 		condition.Status = corev1.ConditionTrue
 	}

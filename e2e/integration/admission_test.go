@@ -16,7 +16,7 @@ import (
 )
 
 func TestAdmission(t *testing.T) {
-	admission.Test(t, apiserver{t.Context(), client.Resource(api.Resource).Namespace(newNamespace(t))})
+	admission.Test(t, apiserver{t.Context(), kube.Resource(api.Resource).Namespace(newNamespace(t))})
 }
 
 // apiserver is asked strictly, as kubectl does.
@@ -26,7 +26,8 @@ type apiserver struct {
 }
 
 func (a apiserver) Create(network *unstructured.Unstructured) error {
-	_, err := a.networks.Create(a.ctx, network, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: "Strict"})
+	_, err := a.networks.Create(a.ctx, network,
+		metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: "Strict"})
 	return err
 }
 
@@ -46,8 +47,10 @@ func (a apiserver) update(before, after *unstructured.Unstructured, subresource 
 	after = after.DeepCopy()
 	after.SetUID(created.GetUID()) // of this one, and not of one that may have come in between
 	after.SetResourceVersion(created.GetResourceVersion())
-	_, err = a.networks.Update(a.ctx, after, metav1.UpdateOptions{FieldValidation: "Strict", DryRun: []string{metav1.DryRunAll}}, subresource...)
-	if gone := a.networks.Delete(a.ctx, before.GetName(), metav1.DeleteOptions{}); gone != nil && !apierrors.IsNotFound(gone) {
+	_, err = a.networks.Update(a.ctx, after, metav1.UpdateOptions{FieldValidation: "Strict",
+		DryRun: []string{metav1.DryRunAll}}, subresource...)
+	if gone := a.networks.Delete(a.ctx, before.GetName(), metav1.DeleteOptions{}); gone != nil &&
+		!apierrors.IsNotFound(gone) {
 		return gone
 	}
 	return err

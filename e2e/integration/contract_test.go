@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,19 +63,20 @@ var contractSpecs = map[string]string{
 
 // contractResources are those of what is recorded, owners first.
 var contractResources = []schema.GroupVersionResource{
-	api.Resource, secrets, configMaps, services, budgets, policies, statefulSets,
-	{Group: "apps", Version: "v1", Resource: "controllerrevisions"}, claims, pods,
+	api.Resource, cluster.Secrets, cluster.ConfigMaps, cluster.Services, cluster.Budgets,
+	cluster.Policies, cluster.StatefulSets,
+	{Group: "apps", Version: "v1", Resource: "controllerrevisions"}, cluster.Claims, cluster.Pods,
 }
 
 func TestTheUpgradeContract(t *testing.T) {
-	eventually(t, "the namespace of the last run is gone", func() error {
-		_, err := client.Resource(namespaces).Get(t.Context(), contractNamespace, metav1.GetOptions{})
+	kube.Eventually(t, "the namespace of the last run is gone", func(context.Context) error {
+		_, err := kube.Resource(cluster.Namespaces).Get(t.Context(), contractNamespace, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
 		return fmt.Errorf("it is there: %v", err)
 	})
-	createNamespace(t, metav1.ObjectMeta{Name: contractNamespace})
+	createNamespace(t, "{name: "+contractNamespace+"}")
 	installIn(t, contractNamespace)
 	t.Cleanup(func() { releaseClaims(t) })
 	for _, command := range []string{
@@ -81,9 +84,7 @@ func TestTheUpgradeContract(t *testing.T) {
 		"create rolebinding own --role=own --serviceaccount=" + contractNamespace + ":bitcoin-controller",
 	} {
 		args := append(strings.Fields(command), "--namespace="+contractNamespace)
-		if err := kubectl(t.Context(), args...); err != nil {
-			t.Fatal(err)
-		}
+		kube.Kubectl(t, args...)
 	}
 	own := "{verb: get, resource: secrets, name: own, namespace: " + contractNamespace + "}"
 	if err := untilAllowed(t.Context(), true, contractNamespace, own); err != nil {
@@ -94,7 +95,7 @@ func TestTheUpgradeContract(t *testing.T) {
 		return
 	}
 	recorded := readRecording(t)
-	if err := cluster.Restore(t.Context(), recorded...); err != nil {
+	if err := plane.Restore(t.Context(), recorded...); err != nil {
 		t.Fatal(err)
 	}
 	played(t, recorded)
@@ -104,6 +105,10 @@ func TestTheUpgradeContract(t *testing.T) {
 	untouched(t, recorded, before)
 }
 
+func contractNetwork(name string) network {
+	return network{cluster.Network{Cluster: kube, Namespace: contractNamespace, Name: name}}
+}
+
 // startContract runs a controller until each network is ready and was audited twice.
 func startContract(t *testing.T, nodeImage string) *controller {
 	t.Helper()
@@ -111,10 +116,10 @@ func startContract(t *testing.T, nodeImage string) *controller {
 		o.Namespace, o.SystemNamespace, o.NodeImage = contractNamespace, contractNamespace, nodeImage
 	})
 	for name := range contractSpecs {
-		n := network{namespace: contractNamespace, name: name}
-		n.condition(t, metav1.ConditionTrue, api.ReasonReady)
+		n := contractNetwork(name)
+		n.Ready(t, metav1.ConditionTrue, api.ReasonReady)
 		n.audited(t, 2)
-		n.condition(t, metav1.ConditionTrue, api.ReasonReady)
+		n.Ready(t, metav1.ConditionTrue, api.ReasonReady)
 	}
 	return c
 }
@@ -126,14 +131,14 @@ func played(t *testing.T, recorded []*unstructured.Unstructured) {
 		if object.GetKind() != "Pod" {
 			continue
 		}
-		eventually(t, object.GetName()+" has a bitcoind", func() error {
+		kube.Eventually(t, object.GetName()+" has a bitcoind", func(context.Context) error {
 			node := kubelet.Node(object.GetUID())
 			live, err := liveOf(t, object)
 			if err != nil {
 				return err
 			}
 			pod, err := unstructuredx.Into[corev1.Pod](live)
-			if err == nil && (node == nil || pod.Status.PodIP != node.IP() || !podReady(pod)) {
+			if err == nil && (node == nil || pod.Status.PodIP != node.IP() || !cluster.PodIsReady(pod)) {
 				err = fmt.Errorf("its status is %+v", pod.Status)
 			}
 			return err
@@ -145,7 +150,7 @@ func played(t *testing.T, recorded []*unstructured.Unstructured) {
 func liveOf(t *testing.T, recorded *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	t.Helper()
 	resource, _ := meta.UnsafeGuessKindToResource(recorded.GroupVersionKind())
-	objects := client.Resource(resource).Namespace(contractNamespace)
+	objects := kube.Resource(resource).Namespace(contractNamespace)
 	return objects.Get(t.Context(), recorded.GetName(), metav1.GetOptions{})
 }
 
@@ -183,7 +188,7 @@ func untouched(t *testing.T, recorded []*unstructured.Unstructured, since time.T
 			t.Errorf("pod %s is of another revision", object.GetName())
 		}
 	}
-	list, err := client.Resource(pods).Namespace(contractNamespace).List(t.Context(), metav1.ListOptions{})
+	list, err := kube.Resource(cluster.Pods).Namespace(contractNamespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,13 +206,14 @@ func recordContract(t *testing.T) {
 	own := map[string]string{"BC_RPC_USER": "own-user", "BC_RPC_PASSWORD": "not-a-secret-at-all"}
 	createSecret(t, contractNamespace, "own", own)
 	for name, spec := range contractSpecs {
-		network{namespace: contractNamespace, name: name}.createOf(t, spec)
+		contractNetwork(name).Create(t, spec)
 	}
 	startContract(t, "example.com/bitcoind:1").stop()
 	var text bytes.Buffer
-	text.WriteString("# Recorded by contract_test.go, not to be edited. Keys and passwords are of these networks only.\n")
+	text.WriteString("# Recorded by contract_test.go, not to be edited. " +
+		"Keys and passwords are of these networks only.\n")
 	for _, resource := range contractResources {
-		list, err := client.Resource(resource).Namespace(contractNamespace).List(t.Context(), metav1.ListOptions{})
+		list, err := kube.Resource(resource).Namespace(contractNamespace).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +282,7 @@ func readRecording(t *testing.T) (objects []*unstructured.Unstructured) {
 func releaseClaims(t *testing.T) {
 	t.Helper()
 	ctx := context.Background() // the test's own has ended
-	inNamespace := client.Resource(claims).Namespace(contractNamespace)
+	inNamespace := kube.Resource(cluster.Claims).Namespace(contractNamespace)
 	list, err := inNamespace.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Error(err)

@@ -10,13 +10,11 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
-
-var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 
 const (
 	running    = "controller is running"
@@ -29,7 +27,8 @@ func elects(o *reconcile.Options) { o.Lease = 6 * time.Second }
 // leader is who holds the Lease; nobody, if it was given up.
 func leader(t *testing.T) string {
 	t.Helper()
-	lease, err := client.Resource(leases).Namespace(systemNamespace).Get(t.Context(), "bitcoin-controller", metav1.GetOptions{})
+	lease, err := kube.Resource(cluster.Leases).Namespace(cluster.SystemNamespace).Get(t.Context(),
+		"bitcoin-controller", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,10 +40,10 @@ func leader(t *testing.T) string {
 }
 
 func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
-	first := startControllerWith(t, elects)
+	first := startController(t, elects)
 	first.says(t, running)
 	holder := leader(t)
-	second := startControllerWith(t, elects) // is ready, with caches filled
+	second := startController(t, elects) // is ready, with caches filled
 	second.says(t, standingBy)
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
@@ -63,6 +62,9 @@ func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
 }
 
 func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
+	t.Parallel()
+	const before, after = "example.com/bitcoind:1", "example.com/bitcoind:2"
+	const roll, rotate = "{spec: {image: " + after + "}}", "{spec: {credentials: {generation: 2}}}"
 	for name, row := range map[string]struct {
 		change string // of a network of three nodes that is ready; none: the network is new
 		writes int    // of the first controller
@@ -70,40 +72,44 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 		image  string
 		phase  api.CredentialsPhase // which the second one gets to
 	}{
-		"a new network has one child":               {"", 1, 3, "example.com/bitcoind:1", api.PhaseStable},
-		"a new network has a record besides":        {"", 2, 3, "example.com/bitcoind:1", api.PhaseStable},
-		"a new network has three":                   {"", 3, 3, "example.com/bitcoind:1", api.PhaseStable},
-		"a new network has all":                     {"", 6, 3, "example.com/bitcoind:1", api.PhaseStable},
-		"two nodes more are on their way":           {"{spec: {nodes: 5}}", 1, 5, "example.com/bitcoind:1", api.PhaseStable},
-		"a roll has begun":                          {"{spec: {image: example.com/bitcoind:2}}", 1, 3, "example.com/bitcoind:2", api.PhaseStable},
-		"a roll is somewhere in the middle":         {"{spec: {image: example.com/bitcoind:2}}", 3, 3, "example.com/bitcoind:2", api.PhaseStable},
-		"a rotation is recorded, and not begun":     {"{spec: {credentials: {generation: 2}}}", 1, 3, "example.com/bitcoind:1", api.PhaseAwaitingSecret},
-		"a rotation has got to the StatefulSet":     {"{spec: {credentials: {generation: 2}}}", 3, 3, "example.com/bitcoind:1", api.PhaseAwaitingSecret},
-		"a rotation is somewhere in the first roll": {"{spec: {credentials: {generation: 2}}}", 5, 3, "example.com/bitcoind:1", api.PhaseAwaitingSecret},
+		"a new network has one child":               {"", 1, 3, before, api.PhaseStable},
+		"a new network has a record besides":        {"", 2, 3, before, api.PhaseStable},
+		"a new network has three":                   {"", 3, 3, before, api.PhaseStable},
+		"a new network has all":                     {"", 6, 3, before, api.PhaseStable},
+		"two nodes more are on their way":           {"{spec: {nodes: 5}}", 1, 5, before, api.PhaseStable},
+		"a roll has begun":                          {roll, 1, 3, after, api.PhaseStable},
+		"a roll is somewhere in the middle":         {roll, 3, 3, after, api.PhaseStable},
+		"a rotation is recorded, and not begun":     {rotate, 1, 3, before, api.PhaseAwaitingSecret},
+		"a rotation has got to the StatefulSet":     {rotate, 3, 3, before, api.PhaseAwaitingSecret},
+		"a rotation is somewhere in the first roll": {rotate, 5, 3, before, api.PhaseAwaitingSecret},
 	} {
 		t.Run(name, func(t *testing.T) {
-			first := startControllerWith(t, elects)
+			own := beside(t)
+			system := newSystemNamespace(t)
+			elsewhere := func(o *reconcile.Options) { o.SystemNamespace = system }
+			first := own.startController(t, elects, elsewhere)
 			first.says(t, running)
-			second := startControllerWith(t, elects)
+			second := own.startController(t, elects, elsewhere)
 			second.says(t, standingBy)
 			first.mayFail = true
-			n := network{namespace: newNamespace(t), name: "my-network"}
+			n := own.network()
 			if row.change != "" {
 				n.create(t, 3)
 				n.meshed(t, 3)
 				n.idle(t, first, 2)
 			}
-			before := first.requests(n).writes
+			written := first.requests(n).writes
 			first.cut(row.writes)
 			if row.change == "" {
 				n.create(t, 3)
 			} else {
-				merge(t, api.Resource, n.namespace, n.name, row.change)
+				n.Patch(t, row.change)
 			}
-			if err := first.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease bitcoin-controller/bitcoin-controller") {
+			want := "lost the Lease " + system + "/bitcoin-controller"
+			if err := first.ended(); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("the first one ended with: %v", err)
 			}
-			if writes := first.requests(n).writes - before; writes != row.writes {
+			if writes := first.requests(n).writes - written; writes != row.writes {
 				t.Errorf("the first one made %d writes, want %d", writes, row.writes)
 			}
 			second.says(t, running)
@@ -115,10 +121,11 @@ func TestALeaderThatLosesTheApiserverIsReplacedInTheMiddleOfWork(t *testing.T) {
 }
 
 func TestALeaderWhoseLeaseIsTakenStops(t *testing.T) {
-	c := startControllerWith(t, elects)
+	c := startController(t, elects)
 	c.says(t, running)
 	c.mayFail = true
-	merge(t, leases, systemNamespace, "bitcoin-controller", "{spec: {holderIdentity: somebody-else}}")
+	kube.Patch(t, cluster.Leases, cluster.SystemNamespace, "bitcoin-controller",
+		"{spec: {holderIdentity: somebody-else}}")
 	if err := c.ended(); err == nil || !strings.Contains(err.Error(), "lost the Lease") {
 		t.Errorf("it ended with: %v", err)
 	}

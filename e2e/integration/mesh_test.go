@@ -3,21 +3,21 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
-	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
 func TestTheMeshFollowsEventsWithoutAnAudit(t *testing.T) {
-	startControllerWith(t, func(o *reconcile.Options) { o.Resync = time.Hour })
-	n := newNetwork(t, 3)
+	own := beside(t)
+	own.startController(t, withoutAudits)
+	n := own.newNetwork(t, 3)
 	n.meshed(t, 3)
 
 	t.Run("a bitcoind is restarted in place", func(t *testing.T) {
@@ -29,10 +29,8 @@ func TestTheMeshFollowsEventsWithoutAnAudit(t *testing.T) {
 	})
 	t.Run("a pod is replaced", func(t *testing.T) {
 		pod, _ := n.bitcoind(t, 2)
-		if err := client.Resource(pods).Namespace(n.namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "the old address forgotten", func() error {
+		kube.Delete(t, cluster.Pods, n.Namespace, pod.Name)
+		kube.Eventually(t, "the old address forgotten", func(context.Context) error {
 			_, node, err := n.find(t.Context(), 0)
 			if err == nil && slices.Contains(node.Added(), pod.Status.PodIP) {
 				err = fmt.Errorf("node 0 lists %s", pod.Status.PodIP)
@@ -45,10 +43,10 @@ func TestTheMeshFollowsEventsWithoutAnAudit(t *testing.T) {
 		_, node := n.bitcoind(t, 0)
 		node.Mine(1)
 		// Nothing tells of it but the answers of nodes that are asked for another reason. Then all are.
-		merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 4}}")
+		n.Patch(t, "{spec: {nodes: 4}}")
 		n.meshed(t, 4)
-		eventually(t, "the height of all", func() error {
-			found, err := n.read(t.Context())
+		kube.Eventually(t, "the height of all", func(context.Context) error {
+			found, err := n.Read(t.Context())
 			if err != nil {
 				return err
 			}
@@ -61,15 +59,16 @@ func TestTheMeshFollowsEventsWithoutAnAudit(t *testing.T) {
 		})
 	})
 	t.Run("the network shrinks", func(t *testing.T) {
-		merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+		n.Patch(t, "{spec: {nodes: 2}}")
 		n.meshed(t, 2)
 	})
 }
 
 func TestALeaderChangesInTheMiddleOfAWave(t *testing.T) {
-	first := startController(t)
-	n := newNetwork(t, 12)
-	eventually(t, "the wave has begun", func() error {
+	own := beside(t)
+	first := own.startController(t)
+	n := own.newNetwork(t, 12)
+	kube.Eventually(t, "the wave has begun", func(context.Context) error {
 		for ordinal := range 12 {
 			if _, node, err := n.find(t.Context(), ordinal); err == nil && len(node.Added()) > 0 {
 				return nil
@@ -77,9 +76,9 @@ func TestALeaderChangesInTheMiddleOfAWave(t *testing.T) {
 		}
 		return fmt.Errorf("no node lists another")
 	})
-	second := startController(t) // for a moment there are two
+	second := own.startController(t) // for a moment there are two
 	first.stop()
-	n.condition(t, metav1.ConditionTrue, api.ReasonReady)
+	n.Ready(t, metav1.ConditionTrue, api.ReasonReady)
 	// Node i dials those of i+1 to i+8 modulo 17 that there are.
 	n.lists(t, 8, 8, 8, 8, 7, 6, 5, 4, 3, 3, 3, 3)
 	n.peers(t, slices.Repeat([]int{11}, 12)...)
@@ -88,25 +87,72 @@ func TestALeaderChangesInTheMiddleOfAWave(t *testing.T) {
 	}
 }
 
-func TestANodeThatHangsKeepsNobodyWaiting(t *testing.T) {
-	startController(t)
-	n := newNetwork(t, 3)
-	n.meshed(t, 3)
-	_, bad := n.bitcoind(t, 1)
-	bad.SetFault(rpctest.Hang)
-	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 6}}")
-	eventually(t, "all others meshed while it hangs", func() error {
-		for ordinal := range 6 {
-			_, node, err := n.find(t.Context(), ordinal)
+func TestAReplacedPodIsMeshed(t *testing.T) {
+	own := beside(t)
+	own.startController(t)
+	n := own.newNetwork(t, 4)
+	n.meshed(t, 4)
+	pod, _ := n.bitcoind(t, 2)
+	kube.Delete(t, cluster.Pods, n.Namespace, pod.Name)
+	kube.Eventually(t, "replaced", func(context.Context) error {
+		now, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
+		if err == nil && now.GetUID() == pod.UID {
+			err = fmt.Errorf("still the old pod")
+		}
+		return err
+	})
+	kube.Eventually(t, "the old address forgotten", func(context.Context) error {
+		for i := range 4 {
+			_, node, err := n.find(t.Context(), i)
+			if err == nil && slices.Contains(node.Added(), pod.Status.PodIP) {
+				err = fmt.Errorf("node %d lists %s", i, pod.Status.PodIP)
+			}
 			if err != nil {
 				return err
-			}
-			if others := len(node.Added()); ordinal != 1 && others != 5 {
-				return fmt.Errorf("node %d lists %d others", ordinal, others)
 			}
 		}
 		return nil
 	})
-	bad.SetFault(rpctest.NoFault)
-	n.meshed(t, 6)
+	n.meshed(t, 4)
+}
+
+func TestLeaversAreForgottenBeforeTheyGo(t *testing.T) {
+	own := beside(t)
+	own.startController(t)
+	n := own.newNetwork(t, 3)
+	n.meshed(t, 3)
+	leaver, _ := n.bitcoind(t, 2)
+	n.finalizers(t, 2, "[example.com/not-yet]")
+	defer n.finalizers(t, 2, "null")
+	n.Patch(t, "{spec: {nodes: 2}}")
+	n.meshed(t, 2)
+	if now, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), leaver.Name,
+		metav1.GetOptions{}); err != nil || now.GetUID() != leaver.UID {
+		t.Errorf("the pod was gone before: %v", err)
+	}
+}
+
+func TestABitcoindThatForgotItsPeersIsMeshedAgain(t *testing.T) {
+	own := beside(t)
+	own.startController(t)
+	n := own.newNetwork(t, 3)
+	n.meshed(t, 3)
+
+	pod, node := n.bitcoind(t, 1)
+	if err := kubelet.Restart(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	n.meshed(t, 3)
+
+	// Nobody tells the controller of this one: the audit finds it.
+	if err := node.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	kube.Eventually(t, "peers", func(context.Context) error {
+		if peers := len(node.Peers()); peers < 4 { // two others, each a connection out and one in
+			return fmt.Errorf("%d connections", peers)
+		}
+		return nil
+	})
+	n.meshed(t, 3)
 }

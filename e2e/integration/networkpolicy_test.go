@@ -3,7 +3,7 @@
 package integration
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"testing"
 
@@ -13,28 +13,30 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestTheNetworkPolicyIsSwitchedOffAndOn(t *testing.T) {
-	c := startController(t)
-	n := newNetwork(t, 2)
+	own := beside(t)
+	c := own.startController(t)
+	n := own.newNetwork(t, 2)
 	n.meshed(t, 2)
 	enabled := n.policy(t)
 	if rules := len(enabled.Spec.Ingress); rules != 2 {
 		t.Fatalf("a new network's policy has %d rules: %+v", rules, enabled.Spec)
 	}
 
-	merge(t, api.Resource, n.namespace, n.name, "{spec: {networkPolicy: Disabled}}")
+	n.Patch(t, "{spec: {networkPolicy: Disabled}}")
 	n.policyBecomes(t, []networkingv1.NetworkPolicyIngressRule{{}})
-	n.tells(t, "Normal Updated: updated NetworkPolicy my-network-net")
+	n.Event(t, "Normal Updated: updated NetworkPolicy my-network-net")
 	// What is narrowed by hand is opened again, too.
-	merge(t, policies, n.namespace, "my-network-net", `{spec: {ingress: [{from: [{podSelector: {}}]}]}}`)
-	n.tells(t, "Warning DriftReverted: NetworkPolicy my-network-net was changed by somebody else; put it back")
+	kube.Patch(t, cluster.Policies, n.Namespace, "my-network-net", `{spec: {ingress: [{from: [{podSelector: {}}]}]}}`)
+	n.Event(t, "Warning DriftReverted: NetworkPolicy my-network-net was changed by somebody else; put it back")
 	n.policyBecomes(t, []networkingv1.NetworkPolicyIngressRule{{}})
 
-	merge(t, api.Resource, n.namespace, n.name, "{spec: {networkPolicy: Enabled}}")
+	n.Patch(t, "{spec: {networkPolicy: Enabled}}")
 	n.policyBecomes(t, enabled.Spec.Ingress)
 	if now := n.policy(t); now.UID != enabled.UID {
 		t.Error("the policy was deleted and made anew: in between nobody was kept from the nodes")
@@ -43,23 +45,26 @@ func TestTheNetworkPolicyIsSwitchedOffAndOn(t *testing.T) {
 }
 
 func TestChangesOfTheNetworkPolicyByHandArePutBack(t *testing.T) {
-	startController(t)
-	n := newNetwork(t, 1)
+	own := beside(t)
+	own.startController(t)
+	n := own.newNetwork(t, 1)
 	n.meshed(t, 1)
 	enabled := n.policy(t)
 	for name, patch := range map[string]string{
-		"nobody is admitted":          `{spec: {ingress: []}}`,
-		"everybody is":                `{spec: {ingress: [{}]}}`,
-		"a rule is added":             `{spec: {ingress: [` + asJSON(t, enabled.Spec.Ingress[0]) + `, ` + asJSON(t, enabled.Spec.Ingress[1]) + `, {ports: [{port: 22}]}]}}`,
-		"a rule admits more":          `{spec: {ingress: [{from: [{podSelector: {}, namespaceSelector: {}}]}, ` + asJSON(t, enabled.Spec.Ingress[1]) + `]}}`,
+		"nobody is admitted": `{spec: {ingress: []}}`,
+		"everybody is":       `{spec: {ingress: [{}]}}`,
+		"a rule is added": `{spec: {ingress: [` + cluster.AsJSON(t, enabled.Spec.Ingress[0]) + `, ` +
+			cluster.AsJSON(t, enabled.Spec.Ingress[1]) + `, {ports: [{port: 22}]}]}}`,
+		"a rule admits more": `{spec: {ingress: [{from: [{podSelector: {}, namespaceSelector: {}}]}, ` +
+			cluster.AsJSON(t, enabled.Spec.Ingress[1]) + `]}}`,
 		"the direction is another":    `{spec: {policyTypes: [Egress]}}`,
 		"it is about other pods":      `{spec: {podSelector: {matchLabels: {app.kubernetes.io/name: x}}}}`,
 		"it is about fewer pods":      `{spec: {podSelector: {matchLabels: {one: more}}}}`,
 		"it is no longer marked ours": `{metadata: {labels: {app.kubernetes.io/managed-by: null}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			merge(t, policies, n.namespace, "my-network-net", patch)
-			eventually(t, "put back", func() error {
+			kube.Patch(t, cluster.Policies, n.Namespace, "my-network-net", patch)
+			kube.Eventually(t, "put back", func(context.Context) error {
 				now := n.policy(t)
 				if diff := cmp.Diff(enabled.Spec, now.Spec) + cmp.Diff(enabled.Labels, now.Labels); diff != "" {
 					return fmt.Errorf("-want +got:\n%s", diff)
@@ -69,45 +74,46 @@ func TestChangesOfTheNetworkPolicyByHandArePutBack(t *testing.T) {
 		})
 	}
 	t.Run("it is deleted", func(t *testing.T) {
-		if err := client.Resource(policies).Namespace(n.namespace).Delete(t.Context(), "my-network-net", metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "made anew", func() error {
-			_, err := client.Resource(policies).Namespace(n.namespace).Get(t.Context(), "my-network-net", metav1.GetOptions{})
+		kube.Delete(t, cluster.Policies, n.Namespace, "my-network-net")
+		kube.Eventually(t, "made anew", func(context.Context) error {
+			_, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Get(t.Context(), "my-network-net",
+				metav1.GetOptions{})
 			return err
 		})
 	})
 }
 
 func TestSomebodyElsesNetworkPolicyIsLeftAlone(t *testing.T) {
-	startController(t)
-	n := network{namespace: newNamespace(t), name: "my-network"}
+	own := beside(t)
+	own.startController(t)
+	n := own.network()
 	theirs := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
 		"metadata": map[string]any{"name": "my-network-net"},
 		"spec":     map[string]any{"podSelector": map[string]any{}},
 	}}
-	created, err := client.Resource(policies).Namespace(n.namespace).Create(t.Context(), theirs, metav1.CreateOptions{})
+	created, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Create(t.Context(), theirs,
+		metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.create(t, 1)
-	n.condition(t, metav1.ConditionFalse, api.ReasonNameConflict)
+	n.Ready(t, metav1.ConditionFalse, api.ReasonNameConflict)
 	if now := n.policy(t); now.ResourceVersion != created.GetResourceVersion() {
 		t.Errorf("it was changed: %+v", now)
 	}
-	if _, err := client.Resource(statefulSets).Namespace(n.namespace).Get(t.Context(), "my-network-sts", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	if _, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(t.Context(), "my-network-sts",
+		metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("nodes were started without their policy (%v)", err)
 	}
-	if err := client.Resource(policies).Namespace(n.namespace).Delete(t.Context(), created.GetName(), metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	kube.Delete(t, cluster.Policies, n.Namespace, created.GetName())
 	n.meshed(t, 1)
 }
 
 func (n network) policy(t *testing.T) *networkingv1.NetworkPolicy {
 	t.Helper()
-	u, err := client.Resource(policies).Namespace(n.namespace).Get(t.Context(), n.name+"-net", metav1.GetOptions{})
+	u, err := kube.Resource(cluster.Policies).Namespace(n.Namespace).Get(t.Context(), n.Name+"-net",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,19 +126,10 @@ func (n network) policy(t *testing.T) *networkingv1.NetworkPolicy {
 
 func (n network) policyBecomes(t *testing.T, want []networkingv1.NetworkPolicyIngressRule) {
 	t.Helper()
-	eventually(t, "the policy", func() error {
+	kube.Eventually(t, "the policy", func(context.Context) error {
 		if diff := cmp.Diff(want, n.policy(t).Spec.Ingress); diff != "" {
 			return fmt.Errorf("-want +got:\n%s", diff)
 		}
 		return nil
 	})
-}
-
-func asJSON(t *testing.T, value any) string {
-	t.Helper()
-	text, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }

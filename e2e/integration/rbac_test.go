@@ -5,104 +5,29 @@ package integration
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
-
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
-
-var (
-	roles         = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}
-	accessReviews = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "subjectaccessreviews"}
-)
-
-// installNamespaced installs manifests/namespaced for a new namespace, as its comment says.
-func installNamespaced(t *testing.T) string {
-	t.Helper()
-	namespace := newNamespace(t)
-	installIn(t, namespace)
-	return namespace
-}
-
-// installIn is installNamespaced for a namespace that there is.
-func installIn(t *testing.T, namespace string) {
-	t.Helper()
-	dir := t.TempDir()
-	manifests, err := filepath.Abs("../../manifests/namespaced")
-	if err != nil {
-		t.Fatal(err)
-	}
-	relative, err := filepath.Rel(dir, manifests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := "namespace: " + namespace + "\nresources: [" + relative + "]\n"
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := applyKustomization(t.Context(), dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := granted(t.Context(), namespace); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// granted waits until the rules hold that were installed in the namespace: the apiserver goes by what its caches have.
-func granted(ctx context.Context, namespace string) error {
-	for _, attributes := range []string{ // one of each Role
-		"{verb: list, group: " + api.Group + ", resource: bitcoinnetworks, namespace: " + namespace + "}",
-		"{verb: get, resource: secrets, name: " + masterKey + ", namespace: " + namespace + "}",
-	} {
-		if err := untilAllowed(ctx, true, namespace, attributes); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// untilAllowed waits until the controller that is installed in the namespace is allowed something, or no longer is.
-func untilAllowed(ctx context.Context, want bool, namespace, attributes string) error {
-	review := &unstructured.Unstructured{}
-	text := "{apiVersion: authorization.k8s.io/v1, kind: SubjectAccessReview, spec: {user: '" + audit.Controller(namespace) + "', resourceAttributes: " + attributes + "}}"
-	if err := yaml.Unmarshal([]byte(text), &review.Object); err != nil {
-		return err
-	}
-	return poll(ctx, func() error {
-		answer, err := client.Resource(accessReviews).Create(ctx, review, metav1.CreateOptions{})
-		if err != nil {
-			return err
-		}
-		if allowed, _, err := unstructured.NestedBool(answer.Object, "status", "allowed"); allowed != want || err != nil {
-			return fmt.Errorf("%s in %s is allowed: %v (%v)", attributes, namespace, allowed, err)
-		}
-		return nil
-	})
-}
 
 // TestAControllerOfOneNamespaceStaysThere has only the Roles of that namespace, where it still can do everything.
 func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
 	other := newNetwork(t, 1)
 	namespace := installNamespaced(t)
-	n := network{namespace: namespace, name: "my-network"}
+	n := networkIn(namespace)
 	n.create(t, 3)
 	c := newController(t, token(t, namespace), func(o *reconcile.Options) {
 		elects(o)
 		o.Namespace, o.SystemNamespace = namespace, namespace
 	})
 	n.meshed(t, 3)
-	merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 2}}")
+	n.Patch(t, "{spec: {nodes: 2}}")
 	n.meshed(t, 2)
-	n.tells(t, "Normal Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain")
+	n.Event(t, "Normal Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain")
 	c.stop()
 	requests := requestsOf(t, namespace)
 	for _, request := range requests {
@@ -116,7 +41,7 @@ func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
 	if len(requests) == 0 {
 		t.Error("there is nothing in the audit log")
 	}
-	found, err := other.read(t.Context())
+	found, err := other.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,28 +54,31 @@ func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
 func TestWhoMayViewOrEditANamespaceMayDoSoWithItsNetworks(t *testing.T) {
 	n := newNetwork(t, 1)
 	as := func(role, command string) error {
-		return kubectl(t.Context(), append(strings.Fields(command), "btcnet/my-network", "--namespace="+n.namespace, "--as="+role)...)
+		args := append(strings.Fields(command), "btcnet/my-network", "--namespace="+n.Namespace, "--as="+role)
+		_, err := kube.Run(t.Context(), "", args...)
+		return err
 	}
-	const look, lookAtScale, scale, remove = "get", "get --subresource=scale", "scale --replicas=3", "delete --dry-run=server"
+	const look, lookAtScale = "get", "get --subresource=scale"
+	const scale, remove = "scale --replicas=3", "delete --dry-run=server"
 	for _, role := range []string{"view", "edit", "admin"} {
-		if err := kubectl(t.Context(), "create", "rolebinding", role, "--namespace="+n.namespace, "--clusterrole="+role, "--user="+role); err != nil {
-			t.Fatal(err)
-		}
+		kube.Kubectl(t, "create", "rolebinding", role, "--namespace="+n.Namespace, "--clusterrole="+role,
+			"--user="+role)
 		for _, command := range []string{look, lookAtScale} {
-			eventually(t, role+": "+command, func() error { return as(role, command) })
+			kube.Eventually(t, role+": "+command, func(context.Context) error { return as(role, command) })
 		}
 	}
 	for _, command := range []string{scale, remove} {
-		if err := as("view", command); err == nil || !strings.Contains(err.Error(), "bitcoinnetworks") || !strings.Contains(err.Error(), "is forbidden") {
+		if err := as("view", command); err == nil || !strings.Contains(err.Error(), "bitcoinnetworks") ||
+			!strings.Contains(err.Error(), "is forbidden") {
 			t.Errorf("whoever may only view: %s: %v", command, err)
 		}
 	}
 	for _, role := range []string{"edit", "admin"} {
-		merge(t, api.Resource, n.namespace, n.name, "{spec: {nodes: 1}}")
+		n.Patch(t, "{spec: {nodes: 1}}")
 		for _, command := range []string{scale, remove} {
-			eventually(t, role+": "+command, func() error { return as(role, command) })
+			kube.Eventually(t, role+": "+command, func(context.Context) error { return as(role, command) })
 		}
-		if found, err := n.read(t.Context()); err != nil || found.Spec.Nodes != 3 {
+		if found, err := n.Read(t.Context()); err != nil || found.Spec.Nodes != 3 {
 			t.Errorf("after %s scaled it: %+v, %v", role, found.Spec, err)
 		}
 	}
@@ -159,13 +87,15 @@ func TestWhoMayViewOrEditANamespaceMayDoSoWithItsNetworks(t *testing.T) {
 func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 	namespace := installNamespaced(t)
 	theirs := token(t, namespace)
-	merge(t, roles, namespace, "bitcoin-controller-system",
-		"{rules: [{apiGroups: [''], resources: [secrets], resourceNames: [bitcoin-controller-master-key], verbs: [get, list, watch]}]}")
+	kube.Patch(t, cluster.Roles, namespace, "bitcoin-controller-system",
+		"{rules: [{apiGroups: [''], resources: [secrets], "+
+			"resourceNames: [bitcoin-controller-master-key], verbs: [get, list, watch]}]}")
 	withoutRules := installNamespaced(t)
-	merge(t, roles, withoutRules, "bitcoin-controller", "{rules: []}")
+	kube.Patch(t, cluster.Roles, withoutRules, "bitcoin-controller", "{rules: []}")
 	for from, attributes := range map[string]string{
-		namespace:    "{verb: create, group: coordination.k8s.io, resource: leases, namespace: " + namespace + "}",
-		withoutRules: "{verb: list, group: " + api.Group + ", resource: bitcoinnetworks, namespace: " + withoutRules + "}",
+		namespace: "{verb: create, group: coordination.k8s.io, resource: leases, namespace: " + namespace + "}",
+		withoutRules: "{verb: list, group: " + api.Group + ", resource: bitcoinnetworks, namespace: " + withoutRules +
+			"}",
 	} {
 		if err := untilAllowed(t.Context(), false, from, attributes); err != nil {
 			t.Fatal(err)
@@ -178,7 +108,8 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 	}{
 		"rules of one namespace, and not told so": {
 			theirs, func(*reconcile.Options) {},
-			"install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace",
+			"install the RBAC rules with `kubectl apply -k manifests`, " +
+				"or name the one namespace to work in by --namespace",
 		},
 		"no rules in the one namespace": {
 			token(t, withoutRules), func(o *reconcile.Options) { o.Namespace = withoutRules },
@@ -193,7 +124,7 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 			"not allowed to read Secret bitcoin-controller-master-key in namespace bitcoin-controller",
 		},
 		"no namespace for the Lease": {
-			cluster.Config.BearerToken, func(o *reconcile.Options) { elects(o); o.SystemNamespace = "nowhere" },
+			plane.Config.BearerToken, func(o *reconcile.Options) { elects(o); o.SystemNamespace = "nowhere" },
 			"create the namespace nowhere",
 		},
 		"a token that nobody made": {
@@ -213,7 +144,7 @@ func TestMistakesOfAnInstallationAreSentences(t *testing.T) {
 // requestsOf are those in the audit log of the controller that is installed in the namespace.
 func requestsOf(t *testing.T, namespace string) []audit.Request {
 	t.Helper()
-	requests, err := audit.ReadFile(cluster.AuditLog())
+	requests, err := audit.ReadFile(plane.AuditLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,12 +153,13 @@ func requestsOf(t *testing.T, namespace string) []audit.Request {
 
 // allGranted is an error if the rules that users install kept the controller of any test from what it wanted.
 func allGranted() error {
-	requests, err := audit.ReadFile(cluster.AuditLog())
+	requests, err := audit.ReadFile(plane.AuditLog())
 	if err != nil {
 		return err
 	}
-	if refused := audit.Refused(audit.Of(audit.Controller(systemNamespace), requests)); len(refused) > 0 {
-		return fmt.Errorf("%d requests of the controller were not granted by manifests/controller/rbac.yaml, such as %s", len(refused), refused[0])
+	if refused := audit.Refused(audit.Of(audit.Controller(cluster.SystemNamespace), requests)); len(refused) > 0 {
+		return fmt.Errorf("%d requests of the controller were not granted by manifests/controller/rbac.yaml, "+
+			"such as %s", len(refused), refused[0])
 	}
 	return nil
 }

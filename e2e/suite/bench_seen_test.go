@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
@@ -49,7 +50,7 @@ func watchNetwork(t *testing.T, namespace string) (*seen, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup
 	follow := func(resource schema.GroupVersionResource, note func(*unstructured.Unstructured)) {
-		events, err := client.Resource(resource).Namespace(namespace).Watch(ctx, metav1.ListOptions{})
+		events, err := kube.Resource(resource).Namespace(namespace).Watch(ctx, metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,14 +65,14 @@ func watchNetwork(t *testing.T, namespace string) (*seen, func()) {
 			}
 		})
 	}
-	follow(podResource, s.notePod)
+	follow(cluster.Pods, s.notePod)
 	follow(api.Resource, s.noteNetwork)
 	return s, func() { cancel(); watching.Wait() }
 }
 
 func (s *seen) notePod(u *unstructured.Unstructured) {
 	pod, err := unstructuredx.Into[corev1.Pod](u)
-	if err != nil || !isReady(pod) || pod.DeletionTimestamp != nil {
+	if err != nil || !cluster.PodIsReady(pod) || pod.DeletionTimestamp != nil {
 		return
 	}
 	s.mutex.Lock()
@@ -89,7 +90,8 @@ func (s *seen) noteNetwork(u *unstructured.Unstructured) {
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.statuses = append(s.statuses, statusSeen{time.Now(), meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady)})
+	s.statuses = append(s.statuses, statusSeen{time.Now(),
+		meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady)})
 }
 
 // up is when the last pod of a new network was ready, and when its status was.
@@ -120,7 +122,10 @@ func (s *seen) healed(pod string, before incarnation, harmed time.Time) (ready, 
 	if ready.IsZero() {
 		return ready, meshed, errors.New(pod + " is not ready")
 	}
-	if !slices.ContainsFunc(s.statuses, func(status statusSeen) bool { return !status.ready && status.at.After(harmed) }) {
+	if !slices.ContainsFunc(s.statuses, func(status statusSeen) bool {
+		return !status.ready &&
+			status.at.After(harmed)
+	}) {
 		return ready, meshed, errors.New("the status has not noticed")
 	}
 	meshed, err = s.becameReady(ready)
@@ -174,7 +179,8 @@ func (b *bench) logs(t *testing.T) nodeLogs {
 		t.Fatal(err)
 	}
 	logs := nodeLogs{dialled: map[pair][]time.Time{}}
-	text := kubectl(t, "logs", "--namespace", b.namespace, "--selector=app.kubernetes.io/instance="+b.name, "--tail=-1", "--prefix", "--max-log-requests=100")
+	text := kube.Kubectl(t, "logs", "--namespace", b.Namespace, "--selector=app.kubernetes.io/instance="+b.Name,
+		"--tail=-1", "--prefix", "--max-log-requests=100")
 	for line := range strings.Lines(text) {
 		parts := logLine.FindStringSubmatch(line)
 		if parts == nil {
@@ -184,7 +190,8 @@ func (b *bench) logs(t *testing.T) nodeLogs {
 		if err != nil {
 			continue
 		}
-		if request := logRequest.FindStringSubmatch(parts[3]); request != nil && !netip.MustParseAddr(request[1]).IsLoopback() {
+		if request := logRequest.FindStringSubmatch(parts[3]); request != nil &&
+			!netip.MustParseAddr(request[1]).IsLoopback() {
 			logs.asked = append(logs.asked, at)
 		}
 		if peer := logPeer.FindStringSubmatch(parts[3]); peer != nil {
@@ -198,7 +205,8 @@ func (b *bench) logs(t *testing.T) nodeLogs {
 }
 
 func (l nodeLogs) requests(start, end time.Time) []time.Time {
-	return slices.DeleteFunc(slices.Clone(l.asked), func(at time.Time) bool { return at.Before(start) || at.After(end) })
+	return slices.DeleteFunc(slices.Clone(l.asked),
+		func(at time.Time) bool { return at.Before(start) || at.After(end) })
 }
 
 // pairs are all that the nodes have in their lists, whoever dials.
@@ -234,7 +242,7 @@ func pairsOf(node, nodes int) (pairs []pair) {
 // each has introduced itself, which is some milliseconds after it counts for the controller.
 func (b *bench) connected(t *testing.T, since time.Time, pairs []pair) (logs nodeLogs, last time.Time) {
 	t.Helper()
-	eventually(t, "connected by the logs", func(context.Context) (err error) {
+	kube.Eventually(t, "connected by the logs", func(context.Context) (err error) {
 		logs = b.logs(t)
 		last, err = logs.connected(since, pairs)
 		return err

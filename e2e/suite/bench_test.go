@@ -14,18 +14,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// TestBench measures, and prints tables in Markdown; it fails only if a network doesn't get there at all. Times are what a
-// client sees who watches; where bitcoind's own log is the source, its clock must be this one's, as on a kind cluster.
+// TestBench measures, and prints tables in Markdown; it fails only if a network doesn't get there at all. Times are
+// what a client sees who watches; where bitcoind's own log is the source, its clock must be this one's, as on a kind
+// cluster.
 func TestBench(t *testing.T) {
 	var up, heal, idle table
-	up.row(t, "nodes", "apply to all pods Ready, s", "then to status Ready, s", "then to all connected, s", "RPC round trips a node")
+	up.row(t, "nodes", "apply to all pods Ready, s", "then to status Ready, s", "then to all connected, s",
+		"RPC round trips a node")
 	for _, nodes := range []int{3, 9, 17, 20} {
 		benchUp(t, &up, nodes)
 	}
-	heal.row(t, "3 nodes", "to pod Ready, s", "then to status Ready, s", "then to all connected, s", "RPC round trips of all")
+	heal.row(t, "3 nodes", "to pod Ready, s", "then to status Ready, s", "then to all connected, s",
+		"RPC round trips of all")
 	benchHeal(t, &heal)
 	idle.row(t, "idle", "audits", "RPC round trips an audit and node", "writes of the status")
 	benchIdle(t, &idle)
@@ -67,14 +71,16 @@ func benchUp(t *testing.T, to *table, nodes int) {
 	to.row(t, strconv.Itoa(nodes), spread(ready), spread(meshed), spread(connected), spread(trips))
 }
 
-// benchHeal kills bitcoinds and deletes pods by turns: a bitcoind killed twice in the same pod is made to wait by the kubelet.
+// benchHeal kills bitcoinds and deletes pods by turns: a bitcoind killed twice in the same pod is made to wait by the
+// kubelet.
 func benchHeal(t *testing.T, to *table) {
 	b := startBench(t, 3)
 	var killed, replaced heals
 	for i := range benchHeals {
 		killed.add(t, b, i%3, func() { b.kill(t, i%3) })
 		replaced.add(t, b, i%3, func() {
-			if err := client.Resource(podResource).Namespace(b.namespace).Delete(t.Context(), b.podName(i%3), metav1.DeleteOptions{}); err != nil {
+			if err := kube.Resource(cluster.Pods).Namespace(b.Namespace).Delete(t.Context(), b.PodName(i%3),
+				metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -96,8 +102,8 @@ func (h *heals) add(t *testing.T, b *bench, victim int, harm func()) {
 	harmed := time.Now()
 	harm()
 	var ready, meshed time.Time
-	eventually(t, "healed", func(context.Context) error {
-		ready, meshed, err = b.seen.healed(b.podName(victim), before, harmed)
+	kube.Eventually(t, "healed", func(context.Context) error {
+		ready, meshed, err = b.seen.healed(b.PodName(victim), before, harmed)
 		return err
 	})
 	logs, last := b.connected(t, harmed, pairsOf(victim, b.nodes))
@@ -141,26 +147,28 @@ type bench struct {
 	applied, podsReady, meshed time.Time
 }
 
-// startBench makes a network and returns when it is Ready. Its bitcoinds log each HTTP request, and the addresses of peers.
+// startBench makes a network and returns when it is Ready. Its bitcoinds log each HTTP request, and the addresses of
+// peers.
 func startBench(t *testing.T, nodes int) *bench {
 	t.Helper()
-	b := &bench{network: network{namespace: namespace(t), name: "my-network"}, nodes: nodes}
-	b.seen, b.stop = watchNetwork(t, b.namespace)
+	b := &bench{network: networkIn(namespace(t), "my-network"), nodes: nodes}
+	b.seen, b.stop = watchNetwork(t, b.Namespace)
 	b.applied = time.Now()
-	_, err := client.Resource(api.Resource).Namespace(b.namespace).Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": api.Group + "/v1",
-		"kind":       "BitcoinNetwork",
-		"metadata":   map[string]any{"name": b.name},
-		"spec": map[string]any{
-			"nodes":     int64(nodes),
-			"config":    "debug=http\nlogips=1\nlogtimemicros=1",
-			"resources": map[string]any{"requests": map[string]any{"cpu": "5m", "memory": "32Mi"}},
-		},
-	}}, metav1.CreateOptions{})
+	_, err := kube.Resource(api.Resource).Namespace(b.Namespace).Create(t.Context(),
+		&unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": api.Group + "/v1",
+			"kind":       "BitcoinNetwork",
+			"metadata":   map[string]any{"name": b.Name},
+			"spec": map[string]any{
+				"nodes":     int64(nodes),
+				"config":    "debug=http\nlogips=1\nlogtimemicros=1",
+				"resources": map[string]any{"requests": map[string]any{"cpu": "5m", "memory": "32Mi"}},
+			},
+		}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ready", func(context.Context) error {
+	kube.Eventually(t, "ready", func(context.Context) error {
 		b.podsReady, b.meshed, err = b.seen.up(nodes)
 		return err
 	})
@@ -171,8 +179,8 @@ func startBench(t *testing.T, nodes int) *bench {
 func (b *bench) end(t *testing.T) {
 	t.Helper()
 	b.stop()
-	kubectl(t, "delete", "--namespace", b.namespace, "btcnet/"+b.name)
-	kubectl(t, "wait", "--namespace", b.namespace, "--for=delete", "pod", "--all", "--timeout=120s")
+	kube.Kubectl(t, "delete", "--namespace", b.Namespace, "btcnet/"+b.Name)
+	kube.Kubectl(t, "wait", "--namespace", b.Namespace, "--for=delete", "pod", "--all", "--timeout=120s")
 }
 
 // spread is the median and the worst, for a cell of a table.

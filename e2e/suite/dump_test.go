@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
@@ -77,7 +78,7 @@ func (d dumper) logs() string {
 		file := namespace + "." + pod
 		arguments := []string{"logs", "-n", namespace, pod, "--all-containers", "--tail", "5000"}
 		printed := d.write(file+".log", "kubectl", arguments...)
-		if namespace == systemNamespace {
+		if namespace == cluster.SystemNamespace {
 			controller.WriteString(printed)
 		}
 		restarts := d.output("kubectl", "get", "pod", "-n", namespace, pod,
@@ -92,7 +93,8 @@ func (d dumper) logs() string {
 // nodes writes the journal of nodes that are containers of this machine's engine, as kind's are. Nothing is known of
 // other ones.
 func (d dumper) nodes() {
-	for _, node := range strings.Fields(d.output("kubectl", "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}")) {
+	for _, node := range strings.Fields(d.output("kubectl", "get", "nodes", "-o",
+		"jsonpath={.items[*].metadata.name}")) {
 		if exec.CommandContext(d.ctx, "docker", "inspect", node).Run() != nil {
 			continue
 		}
@@ -119,7 +121,8 @@ func (d dumper) output(command string, arguments ...string) string {
 	cmd.Stderr = &stderr
 	printed, err := cmd.Output()
 	if err != nil {
-		log.Printf("dump: %s %s: %v: %s", command, strings.Join(arguments, " "), err, strings.TrimSpace(stderr.String()))
+		log.Printf("dump: %s %s: %v: %s", command, strings.Join(arguments, " "), err,
+			strings.TrimSpace(stderr.String()))
 	}
 	return string(printed)
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +15,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// TestTheLifeOfANetwork goes through everything that happens to one network, in one order: each step needs those before.
+// TestTheLifeOfANetwork goes through everything that happens to one network, in one order: each step needs those
+// before.
 func TestTheLifeOfANetwork(t *testing.T) {
-	n := network{namespace: namespace(t), name: "my-network"}
+	t.Parallel()
+	n := networkIn(namespace(t), "my-network")
 	for _, step := range []struct {
 		name string
 		do   func(*testing.T, network)
@@ -47,13 +49,15 @@ func TestTheLifeOfANetwork(t *testing.T) {
 func createThree(t *testing.T, n network) {
 	n.apply(t, 3)
 	applied := time.Now()
-	eventually(t, "pods ready", func(ctx context.Context) error { return n.podsReady(ctx, 3) })
+	kube.Eventually(t, "pods ready", func(ctx context.Context) error { return n.podsReady(ctx, 3) })
 	podsReady := time.Since(applied)
-	eventually(t, "network ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
-	t.Logf("measured: apply to pods ready %.1f s, to Ready (all nodes ready, all pairs connected) %.1f s", podsReady.Seconds(), time.Since(applied).Seconds())
-	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
-	kubectl(t, "wait", "--namespace", n.namespace, "btcnet/"+n.name, "--for=condition=Ready", "--timeout="+patience.String())
-	t.Log("\n" + kubectl(t, "get", "--namespace", n.namespace, "btcnet", "-o", "wide"))
+	kube.Eventually(t, "network ready", func(ctx context.Context) error { return n.IsReady(ctx, 3) })
+	t.Logf("measured: apply to pods ready %.1f s, to Ready (all nodes ready, all pairs connected) %.1f s",
+		podsReady.Seconds(), time.Since(applied).Seconds())
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	kube.Kubectl(t, "wait", "--namespace", n.Namespace, "btcnet/"+n.Name, "--for=condition=Ready",
+		"--timeout="+cluster.Patience.String())
+	t.Log("\n" + kube.Kubectl(t, "get", "--namespace", n.Namespace, "btcnet", "-o", "wide"))
 }
 
 func useCLI(t *testing.T, n network) {
@@ -62,10 +66,10 @@ func useCLI(t *testing.T, n network) {
 			t.Errorf("bitcoin-cli %v getblockcount: %q, %v", flags, out, err)
 		}
 	}
-	// Another node's name resolves: its bitcoind answers, if only that the cookie is not its own. A cluster that has just been
-	// made may know no names yet.
-	eventually(t, "node 1 answers by its name", func(ctx context.Context) error {
-		out, err := n.cli(ctx, 0, "-rpcconnect="+n.podName(1)+"."+n.name+"-svc", "getblockcount")
+	// Another node's name resolves: its bitcoind answers, if only that the cookie is not its own. A cluster that has
+	// just been made may know no names yet.
+	kube.Eventually(t, "node 1 answers by its name", func(ctx context.Context) error {
+		out, err := n.cli(ctx, 0, "-rpcconnect="+n.PodName(1)+"."+n.Name+"-svc", "getblockcount")
 		if err == nil || !strings.Contains(err.Error(), "Authorization failed") {
 			return fmt.Errorf("it says %q, %v", out, err)
 		}
@@ -75,87 +79,92 @@ func useCLI(t *testing.T, n network) {
 
 func mineChain(t *testing.T, n network) {
 	n.mine(t, 0, 101)
-	eventually(t, "101 blocks on all nodes", func(ctx context.Context) error {
+	kube.Eventually(t, "101 blocks on all nodes", func(ctx context.Context) error {
 		return all(3, func(i int) error { return n.hasHeight(ctx, i, 101) })
 	})
-	eventually(t, "the status says so", func(ctx context.Context) error {
-		network, err := n.read(ctx)
+	kube.Eventually(t, "the status says so", func(ctx context.Context) error {
+		network, err := n.Read(ctx)
 		if err == nil && (network.Status.Height != 101 || network.Status.Tips != 1) {
 			err = fmt.Errorf("height %d, %d tips", network.Status.Height, network.Status.Tips)
 		}
 		return err
 	})
-	t.Log("\n" + kubectl(t, "get", "--namespace", n.namespace, "btcnet", "-o", "wide"))
+	t.Log("\n" + kube.Kubectl(t, "get", "--namespace", n.Namespace, "btcnet", "-o", "wide"))
 }
 
 func deletePod(t *testing.T, n network) {
-	before, err := n.pod(t.Context(), 0)
+	before, err := n.Pod(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	deleted := time.Now()
-	kubectl(t, "delete", "pod", "--namespace", n.namespace, n.podName(0), "--wait=false")
-	podReady := eventually(t, "replacement ready", func(ctx context.Context) error {
-		pod, err := n.pod(ctx, 0)
+	kube.Kubectl(t, "delete", "pod", "--namespace", n.Namespace, n.PodName(0), "--wait=false")
+	podReady := kube.Eventually(t, "replacement ready", func(ctx context.Context) error {
+		pod, err := n.Pod(ctx, 0)
 		if err != nil {
 			return err
 		}
-		if pod.UID == before.UID || !isReady(pod) {
+		if pod.UID == before.UID || !cluster.PodIsReady(pod) {
 			return errors.New("not replaced yet, or not ready")
 		}
 		return nil
 	})
-	eventually(t, "network ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
-	t.Logf("measured: pod deleted to its replacement ready %.1f s, to healed %.1f s", podReady.Seconds(), time.Since(deleted).Seconds())
-	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
-	eventually(t, "101 blocks on the replacement", func(ctx context.Context) error { return n.hasHeight(ctx, 0, 101) })
-	after, err := n.pod(t.Context(), 0)
+	kube.Eventually(t, "network ready", func(ctx context.Context) error { return n.IsReady(ctx, 3) })
+	t.Logf("measured: pod deleted to its replacement ready %.1f s, to healed %.1f s", podReady.Seconds(),
+		time.Since(deleted).Seconds())
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	kube.Eventually(t, "101 blocks on the replacement",
+		func(ctx context.Context) error { return n.hasHeight(ctx, 0, 101) })
+	after, err := n.Pod(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if after.Status.PodIP == before.Status.PodIP {
-		t.Logf("the replacement has got the old address %s, so that this run did not see one removed", before.Status.PodIP)
+		t.Logf("the replacement has got the old address %s, so that this run did not see one removed",
+			before.Status.PodIP)
 	}
 }
 
 func killBitcoind(t *testing.T, n network) {
-	before, err := n.pod(t.Context(), 1)
+	before, err := n.Pod(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.kill(t, 1)
-	eventually(t, "restart", func(ctx context.Context) error {
-		pod, err := n.pod(ctx, 1)
+	kube.Eventually(t, "restart", func(ctx context.Context) error {
+		pod, err := n.Pod(ctx, 1)
 		if err != nil {
 			return err
 		}
-		if now, then := pod.Status.ContainerStatuses[0], before.Status.ContainerStatuses[0]; now.RestartCount <= then.RestartCount || !isReady(pod) {
-			return fmt.Errorf("restart count %d, ready %v", now.RestartCount, isReady(pod))
+		now, then := pod.Status.ContainerStatuses[0], before.Status.ContainerStatuses[0]
+		if now.RestartCount <= then.RestartCount || !cluster.PodIsReady(pod) {
+			return fmt.Errorf("restart count %d, ready %v", now.RestartCount, cluster.PodIsReady(pod))
 		}
 		return nil
 	})
 	podReady := time.Now()
-	eventually(t, "network ready", func(ctx context.Context) error { return n.isReady(ctx, 3) })
+	kube.Eventually(t, "network ready", func(ctx context.Context) error { return n.IsReady(ctx, 3) })
 	t.Logf("measured: killed bitcoind ready again to healed %.1f s", time.Since(podReady).Seconds())
-	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
-	if after, err := n.pod(t.Context(), 1); err != nil || after.UID != before.UID {
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	if after, err := n.Pod(t.Context(), 1); err != nil || after.UID != before.UID {
 		t.Errorf("the pod was to restart in place, but is another one (%v)", err)
 	}
 }
 
 func scaleUp(t *testing.T, n network) {
-	kubectl(t, "scale", "--namespace", n.namespace, "btcnet/"+n.name, "--replicas=4")
-	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 4) })
-	eventually(t, "101 blocks on the new node", func(ctx context.Context) error { return n.hasHeight(ctx, 3, 101) })
+	kube.Kubectl(t, "scale", "--namespace", n.Namespace, "btcnet/"+n.Name, "--replicas=4")
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 4) })
+	kube.Eventually(t, "101 blocks on the new node",
+		func(ctx context.Context) error { return n.hasHeight(ctx, 3, 101) })
 }
 
 func scaleDown(t *testing.T, n network) {
 	n.apply(t, 2)
-	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
 	for _, ordinal := range []int{2, 3} {
-		eventually(t, "leaver gone", func(ctx context.Context) error {
-			if _, err := n.pod(ctx, ordinal); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%s is still there (%v)", n.podName(ordinal), err)
+		kube.Eventually(t, "leaver gone", func(ctx context.Context) error {
+			if _, err := n.Pod(ctx, ordinal); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s is still there (%v)", n.PodName(ordinal), err)
 			}
 			return nil
 		})
@@ -163,9 +172,10 @@ func scaleDown(t *testing.T, n network) {
 }
 
 func scaleStatefulSet(t *testing.T, n network) {
-	kubectl(t, "scale", "--namespace", n.namespace, "statefulset/"+n.name+"-sts", "--replicas=5")
-	took := eventually(t, "replicas put back", func(ctx context.Context) error {
-		u, err := client.Resource(statefulSetResource).Namespace(n.namespace).Get(ctx, n.name+"-sts", metav1.GetOptions{})
+	kube.Kubectl(t, "scale", "--namespace", n.Namespace, "statefulset/"+n.Name+"-sts", "--replicas=5")
+	took := kube.Eventually(t, "replicas put back", func(ctx context.Context) error {
+		u, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(ctx, n.Name+"-sts",
+			metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -175,20 +185,21 @@ func scaleStatefulSet(t *testing.T, n network) {
 		return nil
 	})
 	t.Logf("measured: replicas changed by hand to put back %.1f s", took.Seconds())
-	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
 }
 
 func deleteChildren(t *testing.T, n network) {
-	for _, child := range []string{"configmap/" + n.name + "-config", "service/" + n.name + "-svc", "statefulset/" + n.name + "-sts"} {
+	for _, child := range []string{"configmap/" + n.Name + "-config", "service/" + n.Name + "-svc",
+		"statefulset/" + n.Name + "-sts"} {
 		uid := func(ctx context.Context) (string, error) {
-			return run(ctx, "", "get", "--namespace", n.namespace, child, "-o", "jsonpath={.metadata.uid}")
+			return kube.Run(ctx, "", "get", "--namespace", n.Namespace, child, "-o", "jsonpath={.metadata.uid}")
 		}
 		before, err := uid(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		kubectl(t, "delete", "--namespace", n.namespace, child)
-		took := eventually(t, child+" is back", func(ctx context.Context) error {
+		kube.Kubectl(t, "delete", "--namespace", n.Namespace, child)
+		took := kube.Eventually(t, child+" is back", func(ctx context.Context) error {
 			now, err := uid(ctx)
 			if err == nil && now == before {
 				err = errors.New("it is still the old one")
@@ -197,7 +208,7 @@ func deleteChildren(t *testing.T, n network) {
 		})
 		t.Logf("measured: %s deleted to back %.1f s", child, took.Seconds())
 	}
-	eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
 }
 
 func addOwnPeer(t *testing.T, n network) {
@@ -207,7 +218,7 @@ func addOwnPeer(t *testing.T, n network) {
 	}
 	// A change that makes the controller look at this node's list and write to it.
 	n.apply(t, 3)
-	eventually(t, "third node known", func(ctx context.Context) error {
+	kube.Eventually(t, "third node known", func(ctx context.Context) error {
 		added, err := n.added(ctx, 0)
 		if err != nil {
 			return err
@@ -228,10 +239,10 @@ func addOwnPeer(t *testing.T, n network) {
 // grace that it has.
 func deleteNetwork(t *testing.T, n network) {
 	n.apply(t, 6)
-	eventually(t, "a new bitcoind has begun", func(ctx context.Context) error {
+	kube.Eventually(t, "a new bitcoind has begun", func(ctx context.Context) error {
 		started := 0
 		for i := 3; i < 6; i++ {
-			if pod, err := n.pod(ctx, i); err == nil && pod.Status.Phase == corev1.PodRunning {
+			if pod, err := n.Pod(ctx, i); err == nil && pod.Status.Phase == corev1.PodRunning {
 				started++
 			}
 		}
@@ -240,9 +251,10 @@ func deleteNetwork(t *testing.T, n network) {
 		}
 		return nil
 	})
-	kubectl(t, "delete", "--namespace", n.namespace, "btcnet/"+n.name)
-	eventually(t, "nothing left", func(ctx context.Context) error {
-		left, err := run(ctx, "", "get", "--namespace", n.namespace, "statefulset,service,configmap,pod", "--selector=app.kubernetes.io/instance="+n.name, "-o", "name")
+	kube.Kubectl(t, "delete", "--namespace", n.Namespace, "btcnet/"+n.Name)
+	kube.Eventually(t, "nothing left", func(ctx context.Context) error {
+		left, err := kube.Run(ctx, "", "get", "--namespace", n.Namespace, "statefulset,service,configmap,pod",
+			"--selector=app.kubernetes.io/instance="+n.Name, "-o", "name")
 		if err == nil && left != "" {
 			err = errors.New(strings.ReplaceAll(left, "\n", " "))
 		}
@@ -250,57 +262,17 @@ func deleteNetwork(t *testing.T, n network) {
 	})
 }
 
-// podsReady is nil if the first pods of the network are ready.
-func (n network) podsReady(ctx context.Context, nodes int) error {
-	return all(nodes, func(i int) error {
-		pod, err := n.pod(ctx, i)
-		if err != nil {
-			return err
-		}
-		if !isReady(pod) {
-			return fmt.Errorf("%s is not ready", pod.Name)
-		}
-		return nil
-	})
-}
-
-func isReady(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// kill ends the bitcoind of a node by SIGKILL. It is not process 1, which would ignore the signal.
-func (n network) kill(t *testing.T, ordinal int) {
-	t.Helper()
-	n.atBitcoind(t, ordinal, `kill -9 "${process#/proc/}"`)
-}
-
-// atBitcoind runs a shell script in the pod of a node, with bitcoind's /proc/PID in $process: the processes of a pod see
-// each other.
-func (n network) atBitcoind(t *testing.T, ordinal int, script string) {
-	t.Helper()
-	out, err := run(t.Context(), "", "exec", "--namespace", n.namespace, n.podName(ordinal), "--", "sh", "-c", `
-for process in /proc/[0-9]*; do
-  read -r command <"$process/comm" && [ "$command" = bitcoind ] || continue
-  echo found
-  `+script+`
-done`)
-	if out = strings.TrimSpace(out); out != "found" { // the shell may go with the container if it killed it: no error of its own
-		t.Fatalf("look for the bitcoind of %s: %q, %v", n.podName(ordinal), out, err)
-	}
-}
-
 func TestTwoNetworksDoNotTouchEachOther(t *testing.T) {
-	one := network{namespace: namespace(t), name: "my-network"}
-	other := network{namespace: namespace(t), name: "my-network"}
+	t.Parallel()
+	one := networkIn(namespace(t), "my-network")
+	other := networkIn(namespace(t), "my-network")
 	one.apply(t, 3)
 	other.apply(t, 3)
 	for _, n := range []network{one, other} {
-		eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+		kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
 	}
 	one.mine(t, 1, 7)
-	eventually(t, "7 blocks in one network", func(ctx context.Context) error {
+	kube.Eventually(t, "7 blocks in one network", func(ctx context.Context) error {
 		return all(3, func(i int) error { return one.hasHeight(ctx, i, 7) })
 	})
 	if err := all(3, func(i int) error { return other.hasHeight(t.Context(), i, 0) }); err != nil {
@@ -327,6 +299,7 @@ func TestTwoNetworksDoNotTouchEachOther(t *testing.T) {
 }
 
 func TestBadInputIsAnsweredInASentence(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t)
 	for name, row := range map[string]struct{ object, want string }{
 		"a negative number of nodes": {
@@ -336,24 +309,28 @@ func TestBadInputIsAnsweredInASentence(t *testing.T) {
 			object: "metadata: {name: bad}, spec: {nodes: 1001}", want: "should be less than or equal to 1000",
 		},
 		"more nodes than a full mesh can have": {
-			object: "metadata: {name: bad}, spec: {nodes: 101, topology: {type: FullMesh}}", want: "FullMesh and Star take at most 100 nodes",
+			object: "metadata: {name: bad}, spec: {nodes: 101, topology: {type: FullMesh}}",
+			want:   "FullMesh and Star take at most 100 nodes",
 		},
 		"a topology that doesn't exist": {
-			object: "metadata: {name: bad}, spec: {nodes: 1, topology: {type: Torus}}", want: `supported values: "Auto", "FullMesh", "Ring", "Star", "Sparse"`,
+			object: "metadata: {name: bad}, spec: {nodes: 1, topology: {type: Torus}}",
+			want:   `supported values: "Auto", "FullMesh", "Ring", "Star", "Sparse"`,
 		},
 		"no number of nodes": {object: "metadata: {name: bad}, spec: {}", want: "spec.nodes: Required value"},
 		"a field that doesn't exist": {
 			object: "metadata: {name: bad}, spec: {nodes: 1, node: 2}", want: `unknown field "spec.node"`,
 		},
 		"a name that is too long for its pods": {
-			object: "metadata: {name: " + strings.Repeat("a", 49) + "}, spec: {nodes: 1}", want: "the name may have at most 48 characters",
+			object: "metadata: {name: " + strings.Repeat("a", 49) +
+				"}, spec: {nodes: 1}", want: "the name may have at most 48 characters",
 		},
 		"a name that makes no DNS label": {
 			object: "metadata: {name: a.b}, spec: {nodes: 1}", want: "the name must start with a letter",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := run(t.Context(), fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, %s}", api.Group, row.object), "apply", "--namespace", ns, "-f", "-")
+			_, err := kube.Run(t.Context(), fmt.Sprintf("{apiVersion: %s/v1, kind: BitcoinNetwork, %s}", api.Group,
+				row.object), "apply", "--namespace", ns, "-f", "-")
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}

@@ -11,26 +11,30 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // TestPodsHaveNothingToMisuse looks at pods from within, as whoever has broken into bitcoind would.
 func TestPodsHaveNothingToMisuse(t *testing.T) {
-	n := network{namespace: namespace(t), name: "my-network"}
+	t.Parallel()
+	n := networkIn(namespace(t), "my-network")
 	n.apply(t, 1)
-	eventually(t, "ready", func(ctx context.Context) error { return n.isReady(ctx, 1) })
-	for _, namespace := range []string{n.namespace, systemNamespace} {
-		if enforced := kubectl(t, "get", "namespace", namespace, "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`); enforced != "restricted" {
+	kube.Eventually(t, "ready", func(ctx context.Context) error { return n.IsReady(ctx, 1) })
+	for _, namespace := range []string{n.Namespace, cluster.SystemNamespace} {
+		if enforced := kube.Kubectl(t, "get", "namespace", namespace, "-o",
+			`jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`); enforced != "restricted" {
 			t.Errorf("namespace %s enforces the profile %q, want restricted", namespace, enforced)
 		}
 	}
-	limit := kubectl(t, "get", "pod", "--namespace", n.namespace, n.podName(0), "-o", "jsonpath={.spec.containers[*].resources.limits.memory}")
+	limit := kube.Kubectl(t, "get", "pod", "--namespace", n.Namespace, n.PodName(0), "-o",
+		"jsonpath={.spec.containers[*].resources.limits.memory}")
 	if limit == "" {
 		t.Error("bitcoind has no memory limit")
 	}
 	sh := func(script string) string {
-		return kubectl(t, "exec", "--namespace", n.namespace, n.podName(0), "--", "sh", "-c", script)
+		return kube.Kubectl(t, "exec", "--namespace", n.Namespace, n.PodName(0), "--", "sh", "-c", script)
 	}
 	checkProcess(t, sh("cat /proc/[0-9]*/status"))
 	for what, script := range map[string]string{
@@ -42,7 +46,8 @@ func TestPodsHaveNothingToMisuse(t *testing.T) {
 			t.Errorf("%s: %s", what, out)
 		}
 	}
-	n.atBitcoind(t, 0, `if true >"$process/cwd/core"; then echo "a core dump can be written to $(readlink "$process/cwd")"; fi`)
+	n.atBitcoind(t, 0, `
+if true >"$process/cwd/core"; then echo "a core dump can be written to $(readlink "$process/cwd")"; fi`)
 }
 
 // checkProcess looks for bitcoind among the status files of all processes.
@@ -50,7 +55,8 @@ func checkProcess(t *testing.T, statuses string) {
 	t.Helper()
 	want := map[string]string{
 		"Uid": "10001 10001 10001 10001", "Gid": "10001 10001 10001 10001",
-		"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapBnd": "0000000000000000",
+		"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000",
+		"CapBnd": "0000000000000000",
 		"CapAmb": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2", // 2: by a filter
 	}
 	_, status, found := strings.Cut(statuses, "Name:\tbitcoind\n")
@@ -70,16 +76,17 @@ func checkProcess(t *testing.T, statuses string) {
 	}
 }
 
-// TestTheControllersPodIsConfined reads what the kubelet was told, for the image of the controller has no shell. Nor is there
-// room for a core dump: kubelets set no limit to its size, so the kernel would write one to the working directory, if the
-// controller left any. It does not when it is aborted: Go's runtime then exits, and no signal of its own ends process 1.
+// TestTheControllersPodIsConfined reads what the kubelet was told, for the image of the controller has no shell. Nor is
+// there room for a core dump: kubelets set no limit to its size, so the kernel would write one to the working
+// directory, if the controller left any. It does not when it is aborted: Go's runtime then exits, and no signal of its
+// own ends process 1.
 func TestTheControllersPodIsConfined(t *testing.T) {
-	list, err := client.Resource(podResource).Namespace(systemNamespace).List(t.Context(), metav1.ListOptions{})
+	list, err := kube.Resource(cluster.Pods).Namespace(cluster.SystemNamespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(list.Items) == 0 {
-		t.Fatal("there is no pod in " + systemNamespace)
+		t.Fatal("there is no pod in " + cluster.SystemNamespace)
 	}
 	for i := range list.Items {
 		pod, err := unstructuredx.Into[corev1.Pod](&list.Items[i])
@@ -104,12 +111,16 @@ func TestTheControllersPodIsConfined(t *testing.T) {
 
 // TestTheControllersPortTellsOnlyOfItsHealth: no metrics and no profiles, which could show more than they should.
 func TestTheControllersPortTellsOnlyOfItsHealth(t *testing.T) {
-	pod := kubectl(t, "get", "pods", "--namespace", systemNamespace, "--selector=app.kubernetes.io/name=bitcoin-controller", "-o", "jsonpath={.items[0].metadata.name}")
+	pod := kube.Kubectl(t, "get", "pods", "--namespace", cluster.SystemNamespace,
+		"--selector=app.kubernetes.io/name=bitcoin-controller", "-o", "jsonpath={.items[0].metadata.name}")
 	for path, found := range map[string]bool{
-		"/healthz": true, "/readyz": true, "/": false, "/metrics": false, "/debug/pprof/heap": false, "/debug/vars": false,
+		"/healthz": true, "/readyz": true, "/": false, "/metrics": false,
+		"/debug/pprof/heap": false, "/debug/vars": false,
 	} {
-		out, err := run(t.Context(), "", "get", "--raw", "/api/v1/namespaces/"+systemNamespace+"/pods/"+pod+":8081/proxy"+path)
-		if found && (err != nil || out != "ok") || !found && (err == nil || !strings.Contains(err.Error(), "(NotFound)")) {
+		out, err := kube.Run(t.Context(), "", "get", "--raw",
+			"/api/v1/namespaces/"+cluster.SystemNamespace+"/pods/"+pod+":8081/proxy"+path)
+		if found && (err != nil || out != "ok") || !found &&
+			(err == nil || !strings.Contains(err.Error(), "(NotFound)")) {
 			t.Errorf("%s: %q, %v", path, out, err)
 		}
 	}
@@ -117,25 +128,29 @@ func TestTheControllersPortTellsOnlyOfItsHealth(t *testing.T) {
 
 // TestAnAddressOfTheClusterIsNotDialled though a pod claims it, until the kubelet puts that right.
 func TestAnAddressOfTheClusterIsNotDialled(t *testing.T) {
-	n := network{namespace: namespace(t), name: "my-network"}
+	t.Parallel()
+	n := networkIn(namespace(t), "my-network")
 	n.apply(t, 2)
-	eventually(t, "ready", func(ctx context.Context) error { return n.isReady(ctx, 2) })
+	kube.Eventually(t, "ready", func(ctx context.Context) error { return n.IsReady(ctx, 2) })
 	for what, ip := range map[string]string{
-		"the apiserver's": kubectl(t, "get", "service", "--namespace=default", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"),
-		"the machine's":   kubectl(t, "get", "pod", "--namespace", n.namespace, n.podName(0), "-o", "jsonpath={.status.hostIP}"),
+		"the apiserver's": kube.Kubectl(t, "get", "service", "--namespace=default", "kubernetes", "-o",
+			"jsonpath={.spec.clusterIP}"),
+		"the machine's": kube.Kubectl(t, "get", "pod", "--namespace", n.Namespace, n.PodName(0), "-o",
+			"jsonpath={.status.hostIP}"),
 	} {
 		forgery := fmt.Sprintf(`{"status": {"podIP": %q, "podIPs": [{"ip": %q}]}}`, ip, ip)
-		eventually(t, what+" refused", func(ctx context.Context) error {
-			_, err := run(ctx, "", "patch", "--namespace", n.namespace, "pod/"+n.podName(1), "--subresource=status", "--type=merge", "--patch", forgery)
+		kube.Eventually(t, what+" refused", func(ctx context.Context) error {
+			_, err := kube.Run(ctx, "", "patch", "--namespace", n.Namespace, "pod/"+n.PodName(1),
+				"--subresource=status", "--type=merge", "--patch", forgery)
 			if err != nil {
 				return err
 			}
-			network, err := n.read(ctx)
+			network, err := n.Read(ctx)
 			if err == nil && network.Status.Nodes[1].Reason != api.ReasonAddressRefused {
 				err = fmt.Errorf("the node is %+v", network.Status.Nodes[1])
 			}
 			return err
 		})
 	}
-	eventually(t, "ready again", func(ctx context.Context) error { return n.isReady(ctx, 2) })
+	kube.Eventually(t, "ready again", func(ctx context.Context) error { return n.IsReady(ctx, 2) })
 }

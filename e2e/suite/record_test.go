@@ -6,8 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,12 +28,13 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// recording is what the cluster shows while the suite runs to everybody but the readers of Secrets: each version of each
-// object, and what all containers print but Kubernetes' own. No password may be in it.
+// recording is what the cluster shows while the suite runs to everybody but the readers of Secrets: each version of
+// each object, and what all containers print but Kubernetes' own. No password may be in it.
 type recording struct {
 	host string
 	http *http.Client
@@ -60,12 +59,13 @@ func record(ctx context.Context, config *rest.Config) (*recording, error) {
 	if err := os.Remove(file.Name()); err != nil { // it goes with the process
 		return nil, err
 	}
-	r := &recording{host: config.Host, http: web, file: file, followed: map[string]bool{}, networks: map[types.UID]string{}, missed: map[string]error{}}
+	r := &recording{host: config.Host, http: web, file: file, followed: map[string]bool{},
+		networks: map[types.UID]string{}, missed: map[string]error{}}
 	resources, err := watchable(config)
 	if err != nil {
 		return nil, err
 	}
-	factory := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
+	factory := dynamicinformer.NewDynamicSharedInformerFactory(kube, 0)
 	for _, resource := range resources {
 		note := func(object any) {
 			if u, ok := object.(*unstructured.Unstructured); ok {
@@ -119,7 +119,7 @@ func (r *recording) note(ctx context.Context, resource schema.GroupVersionResour
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
 		r.networks[u.GetUID()] = u.GetNamespace() + "/" + u.GetName()
-	case podResource:
+	case cluster.Pods:
 		if u.GetNamespace() != "kube-system" {
 			r.followPod(ctx, u)
 		}
@@ -141,7 +141,8 @@ func (r *recording) followPod(ctx context.Context, u *unstructured.Unstructured)
 		r.miss("logs of "+u.GetNamespace()+"/"+u.GetName(), err)
 		return
 	}
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses) {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses,
+		pod.Status.EphemeralContainerStatuses) {
 		if status.State.Running != nil || status.State.Terminated != nil {
 			r.follow(ctx, pod, status.Name, status.ContainerID, false)
 		}
@@ -154,7 +155,8 @@ func (r *recording) followPod(ctx context.Context, u *unstructured.Unstructured)
 func (r *recording) follow(ctx context.Context, pod *corev1.Pod, container, id string, previous bool) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	// A log that has been followed to its end is read once more when the next run has begun: its end may have been missed.
+	// A log that has been followed to its end is read once more when the next run has begun: its end may have been
+	// missed.
 	key := fmt.Sprint(id, previous)
 	if r.followed[key] {
 		return
@@ -173,8 +175,8 @@ func (r *recording) follow(ctx context.Context, pod *corev1.Pod, container, id s
 	}()
 }
 
-// readLog records a log to its end, with lines of any length. It calls begun when the log is there, from its beginning: what
-// broke off before is missed no more, though the end of the log of a container that runs may never come.
+// readLog records a log to its end, with lines of any length. It calls begun when the log is there, from its beginning:
+// what broke off before is missed no more, though the end of the log of a container that runs may never come.
 func (r *recording) readLog(ctx context.Context, source, address string, begun func()) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -219,7 +221,7 @@ func (r *recording) miss(what string, err error) {
 
 // whole waits until all is recorded that was to be, and tells what is not in time.
 func (r *recording) whole(ctx context.Context) (missed error) {
-	_ = wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(context.Context) (bool, error) {
+	_ = wait.PollUntilContextTimeout(ctx, time.Second, cluster.Patience, true, func(context.Context) (bool, error) {
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
 		missed = errors.Join(slices.Collect(maps.Values(r.missed))...)
@@ -233,22 +235,6 @@ func (r *recording) seen() map[types.UID]string {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	return maps.Clone(r.networks)
-}
-
-// secret is something that only readers of Secrets may see.
-type secret struct{ what, user, value string }
-
-// forms are those in which it could appear, by their names.
-func (s secret) forms() map[string]string {
-	forms := map[string]string{
-		"plain":  s.value,
-		"base64": base64.StdEncoding.EncodeToString([]byte(s.value)),
-		"hex":    hex.EncodeToString([]byte(s.value)),
-	}
-	if s.user != "" {
-		forms["the header of a request"] = base64.StdEncoding.EncodeToString([]byte(s.user + ":" + s.value))
-	}
-	return forms
 }
 
 // search returns where the secrets were recorded, each place once, and nothing of the secrets.

@@ -1,5 +1,5 @@
-// Package inprocess holds the CRD to the rules of package admission with the apiserver's own validation as a library: no
-// cluster, no binaries. It is a module of its own, as the controller needs nothing of all that the library brings.
+// Package inprocess holds the CRD to the rules of package admission with the apiserver's own validation as a library:
+// no cluster, no binaries. It is a module of its own, as the controller needs nothing of all that the library brings.
 package inprocess
 
 import (
@@ -45,7 +45,8 @@ func TestCRD(t *testing.T) {
 	apiextensionsv1.SetDefaults_CustomResourceDefinition(crd)
 	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&crd.Spec)
 	var internal apiextensions.CustomResourceDefinition
-	if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(crd, &internal, nil); err != nil {
+	if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(crd,
+		&internal, nil); err != nil {
 		t.Fatal(err)
 	}
 	internal.Status.StoredVersions = []string{crd.Spec.Versions[0].Name}
@@ -86,7 +87,9 @@ func newJudge(path string) (*judge, error) {
 	}
 	version := crd.Spec.Versions[0] // the only one
 	var internal apiextensions.CustomResourceValidation
-	if err := apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(version.Schema, &internal, nil); err != nil {
+	err = apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(
+		version.Schema, &internal, nil)
+	if err != nil {
 		return nil, fmt.Errorf("convert the schema: %w", err)
 	}
 	structural, err := structuralschema.NewStructural(internal.OpenAPIV3Schema)
@@ -150,7 +153,8 @@ func (j *judge) update(strategy rest.RESTUpdateStrategy, before, after *unstruct
 func (j *judge) decode(network *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	network = network.DeepCopy()
 	network.SetNamespace("test")
-	unknown := pruning.PruneWithOptions(network.Object, j.schema, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	unknown := pruning.PruneWithOptions(network.Object, j.schema, true,
+		structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
 	var failed []error
 	for _, path := range unknown {
 		failed = append(failed, fmt.Errorf("unknown field %q", path))
