@@ -18,7 +18,7 @@ func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 		"Normal Created: created Service my-network-svc",
 		"Normal Created: created StatefulSet my-network-sts",
 		"Normal PeersChanged: nodes added",
-		"Normal Ready: 2 nodes are ready, all wanted pairs are connected, all have the same chain",
+		"Normal Ready: 2 nodes ready, all pairs connected, same chain",
 	} {
 		n.Event(t, want)
 	}
@@ -28,7 +28,7 @@ func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 	n.Event(t, "Normal Updated: updated StatefulSet my-network-sts, scaled from 2 to 3 nodes")
 
 	kube.Patch(t, cluster.StatefulSets, n.Namespace, "my-network-sts", "{spec: {replicas: 5}}")
-	n.Event(t, "Warning DriftReverted: StatefulSet my-network-sts was changed by somebody else; put it back")
+	n.Event(t, "Warning DriftReverted: StatefulSet my-network-sts was changed by another writer; reverted")
 	n.meshed(t, 3)
 
 	n.idle(t, c, 3) // of events, too

@@ -33,7 +33,7 @@ func TestTheNetworkPolicyIsSwitchedOffAndOn(t *testing.T) {
 	n.Event(t, "Normal Updated: updated NetworkPolicy my-network-net")
 	// What is narrowed by hand is opened again, too.
 	kube.Patch(t, cluster.Policies, n.Namespace, "my-network-net", `{spec: {ingress: [{from: [{podSelector: {}}]}]}}`)
-	n.Event(t, "Warning DriftReverted: NetworkPolicy my-network-net was changed by somebody else; put it back")
+	n.Event(t, "Warning DriftReverted: NetworkPolicy my-network-net was changed by another writer; reverted")
 	n.policyBecomes(t, []networkingv1.NetworkPolicyIngressRule{{}})
 
 	n.Patch(t, "{spec: {networkPolicy: Enabled}}")

@@ -27,7 +27,7 @@ func TestAControllerOfOneNamespaceStaysThere(t *testing.T) {
 	n.meshed(t, 3)
 	n.Patch(t, "{spec: {nodes: 2}}")
 	n.meshed(t, 2)
-	n.Event(t, "Normal Ready: 3 nodes are ready, all wanted pairs are connected, all have the same chain")
+	n.Event(t, "Normal Ready: 3 nodes ready, all pairs connected, same chain")
 	c.stop()
 	requests := requestsOf(t, namespace)
 	for _, request := range requests {

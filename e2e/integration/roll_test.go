@@ -26,7 +26,7 @@ func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 	before := make([]int, 4) // when the last pod with the old image was seen, in looks
 	first := n.answers(t, "{spec: {image: example.com/bitcoind:2}}")
 	if is := meta.FindStatusCondition(first.Conditions, api.ConditionReconciling); is == nil ||
-		!strings.HasSuffix(is.Message, "0 of 4 pods are updated") {
+		!strings.HasSuffix(is.Message, "0 of 4 pods updated") {
 		t.Errorf("the first answer to another image is %+v", first.Conditions)
 	}
 	looks := 0
@@ -112,7 +112,7 @@ func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 			n.finalizers(t, 2, "[example.com/not-yet]")
 			defer n.finalizers(t, 2, "null")
 			kube.Patch(t, cluster.StatefulSets, n.Namespace, "my-network-sts", patch)
-			n.Event(t, "Warning DriftReverted: StatefulSet my-network-sts was changed by somebody else; put it back")
+			n.Event(t, "Warning DriftReverted: StatefulSet my-network-sts was changed by another writer; reverted")
 			kube.Eventually(t, "the StatefulSet controller sees that it was put back", func(context.Context) error {
 				if diff := cmp.Diff(before, n.kept(t, cluster.StatefulSets, "my-network-sts")); diff != "" {
 					return errors.New(diff)
