@@ -200,7 +200,7 @@ func TestWhatAdmissionAddsIsLeft(t *testing.T) {
 		}
 		return nil
 	})
-	const said = "something in the cluster, such as a webhook, changes what is applied as it is written; it is left so"
+	const said = "admission, such as a webhook, changed what was applied; leaving it"
 	c.says(t, said)
 	n.audited(t, 4)
 	if tries := c.logs.FilterMessage(said).Len(); tries != 1 {

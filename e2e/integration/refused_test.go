@@ -84,10 +84,10 @@ spec: {containers: [{name: a, image: "a:1"}]}
 `)
 	defer kube.Patch(t, cluster.Pods, n.Namespace, "my-network-sts-1", "{metadata: {finalizers: null}}")
 	n.create(t, 2)
-	n.Node(t, 1, api.ReasonPodRefused, "there is a pod of that name, which does not belong to this network: delete it")
-	n.Event(t, "Warning PodRefused: my-network-sts-1 can't be created: there is a pod of that name")
+	n.Node(t, 1, api.ReasonPodRefused, "a pod of that name does not belong to this network: delete it")
+	n.Event(t, "Warning PodRefused: my-network-sts-1 can't be created: a pod of that name")
 	kube.Delete(t, cluster.Pods, n.Namespace, "my-network-sts-1")
-	n.Node(t, 1, api.ReasonPodMissing, "another pod of that name, which is not this network's, is still shutting down")
+	n.Node(t, 1, api.ReasonPodMissing, "another pod of that name, not this network's, is still shutting down")
 	kube.Patch(t, cluster.Pods, n.Namespace, "my-network-sts-1", "{metadata: {finalizers: null}}")
 	n.meshed(t, 2)
 }
