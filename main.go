@@ -1,4 +1,5 @@
-// Command bitcoin-controller keeps private networks of bitcoind in a Kubernetes cluster as BitcoinNetworks declare them.
+// Command bitcoin-controller keeps private networks of bitcoind in a Kubernetes cluster as BitcoinNetworks declare
+// them.
 package main
 
 import (
@@ -67,16 +68,25 @@ func parse(args []string) (settings, error) {
 	s := settings{logLevel: zapcore.InfoLevel}
 	flags := flag.NewFlagSet("bitcoin-controller", flag.ContinueOnError)
 	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "bitcoin-controller keeps private networks of bitcoind as BitcoinNetworks declare them.\n\nUsage: bitcoin-controller [flags]\n\n")
+		fmt.Fprintf(flags.Output(), "bitcoin-controller keeps private networks of bitcoind as BitcoinNetworks "+
+			"declare them.\n\nUsage: bitcoin-controller [flags]\n\n")
 		flags.PrintDefaults()
 	}
-	flags.StringVar(&s.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster to work on, its current context; without it, the cluster in whose pod this runs")
-	flags.StringVar(&s.NodeImage, "node-image", "docker.io/bitcoin/bitcoin:31.0", "`image` of the nodes, with bitcoind and bitcoin-cli on PATH")
+	flags.StringVar(&s.kubeconfig, "kubeconfig", "",
+		"kubeconfig `file` of the cluster to work on, its current context; without it, the cluster in whose pod "+
+			"this runs")
+	flags.StringVar(&s.NodeImage, "node-image", "docker.io/bitcoin/bitcoin:31.0",
+		"`image` of the nodes, with bitcoind and bitcoin-cli on PATH")
 	flags.IntVar(&s.Workers, "workers", 4, "`number` of networks worked on at the same time")
-	flags.DurationVar(&s.Resync, "resync", 30*time.Second, "how often to audit a network when nothing happens, and the longest `time` between retries")
-	flags.StringVar(&s.SystemNamespace, "system-namespace", ownNamespace(), "`namespace` of what belongs to the controller itself; by default the one it runs in")
-	flags.StringVar(&s.Namespace, "namespace", "", "the only `namespace` to work in, for which Roles are enough; without it all, which takes ClusterRoles")
-	leaderElect := flags.Bool("leader-elect", true, "stand by while another controller is at work, as the Lease in --system-namespace says; turn it off (=false) only for one that is certain to be the only one")
+	flags.DurationVar(&s.Resync, "resync", 30*time.Second,
+		"how often to audit a network when nothing happens, and the longest `time` between retries")
+	flags.StringVar(&s.SystemNamespace, "system-namespace", ownNamespace(),
+		"`namespace` of what belongs to the controller itself; by default the one it runs in")
+	flags.StringVar(&s.Namespace, "namespace", "",
+		"the only `namespace` to work in, for which Roles are enough; without it all, which takes ClusterRoles")
+	leaderElect := flags.Bool("leader-elect", true,
+		"stand by while another controller is at work, as the Lease in --system-namespace says; turn it off "+
+			"(=false) only for one that is certain to be the only one")
 	flags.StringVar(&s.healthAddress, "health-address", ":8081", "`address` of /healthz and /readyz; empty for none")
 	flags.TextVar(&s.logLevel, "log-level", s.logLevel, "`level` of the log: debug, info, warn or error")
 	showVersion := flags.Bool("version", false, "print the version and exit")

@@ -27,15 +27,21 @@ func TestParse(t *testing.T) {
 		args []string
 		want string // part of the error; empty: none
 	}{
-		"the defaults are usable":             {},
-		"every flag":                          {args: []string{"--kubeconfig=k", "--node-image=i", "--workers=1", "--resync=1s", "--health-address=", "--log-level=debug", "--system-namespace=s", "--namespace=n", "--leader-elect=false"}},
-		"an argument that is no flag":         {args: []string{"serve"}, want: `unknown argument "serve"`},
-		"an unknown flag":                     {args: []string{"--nodes=3"}, want: "flag provided but not defined"},
-		"no image":                            {args: []string{"--node-image="}, want: "--node-image must not be empty"},
-		"two namespaces":                      {args: []string{"--namespace=a,b"}, want: `--namespace must be the name of one namespace, not "a,b"`},
-		"no namespace of its own":             {args: []string{"--system-namespace="}, want: "--system-namespace must be the name of a namespace"},
-		"nobody to do the work":               {args: []string{"--workers=0"}, want: "--workers must be at least 1, not 0"},
-		"an audit without a pause":            {args: []string{"--resync=0s"}, want: "--resync must be at least 1s, not 0s"},
+		"the defaults are usable": {},
+		"every flag": {args: []string{"--kubeconfig=k", "--node-image=i", "--workers=1",
+			"--resync=1s", "--health-address=", "--log-level=debug", "--system-namespace=s", "--namespace=n", "--leader-elect=false"}},
+		"an argument that is no flag": {args: []string{"serve"}, want: `unknown argument "serve"`},
+		"an unknown flag":             {args: []string{"--nodes=3"}, want: "flag provided but not defined"},
+		"no image": {args: []string{"--node-image="},
+			want: "--node-image must not be empty"},
+		"two namespaces": {args: []string{"--namespace=a,b"},
+			want: `--namespace must be the name of one namespace, not "a,b"`},
+		"no namespace of its own": {args: []string{"--system-namespace="},
+			want: "--system-namespace must be the name of a namespace"},
+		"nobody to do the work": {args: []string{"--workers=0"},
+			want: "--workers must be at least 1, not 0"},
+		"an audit without a pause": {args: []string{"--resync=0s"},
+			want: "--resync must be at least 1s, not 0s"},
 		"a level that doesn't exist":          {args: []string{"--log-level=loud"}, want: `invalid value "loud"`},
 		"a duration without a unit":           {args: []string{"--resync=30"}, want: `invalid value "30"`},
 		"help is no failure, but ends it all": {args: []string{"--help"}, want: flag.ErrHelp.Error()},
@@ -83,7 +89,8 @@ func TestWithoutAClusterTheErrorSaysWhatToDo(t *testing.T) {
 
 func TestToBeStoppedWhileTheClusterIsOutOfReachIsNoFailure(t *testing.T) {
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	nobody := "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}], clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]}"
+	nobody := "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}], " +
+		"clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]}"
 	if err := os.WriteFile(kubeconfig, []byte(nobody), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -132,8 +139,8 @@ func TestGarbageIsCollectedBeforeTheMemoryLimitIsReached(t *testing.T) {
 	t.Error("GOMEMLIMIT is not set")
 }
 
-// TestTheHouse holds the imports to the design: no generated clients anywhere, no controller-runtime, and two leaves that
-// know nothing of the rest.
+// TestTheHouse holds the imports to the design: no generated clients anywhere, no controller-runtime, and two leaves
+// that know nothing of the rest.
 func TestTheHouse(t *testing.T) {
 	banned := []string{
 		"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "k8s.io/client-go/listers",
@@ -160,7 +167,8 @@ func TestTheHouse(t *testing.T) {
 			}
 			for _, leaf := range leaves {
 				inside := strings.HasPrefix(path, leaf+"/")
-				if local, ok := strings.CutPrefix(imported, module+"/"); ok && inside && !strings.HasPrefix(local+"/", leaf+"/") {
+				if local, ok := strings.CutPrefix(imported, module+"/"); ok && inside &&
+					!strings.HasPrefix(local+"/", leaf+"/") {
 					t.Errorf("%s imports %s, but %s/ is a leaf", path, imported, leaf)
 				}
 			}

@@ -28,8 +28,8 @@ type child struct {
 	object   object
 }
 
-// desired are all children of the network, in the order in which they are created. There is at most one of each resource.
-// Only the content depends on the inputs, never which children there are.
+// desired are all children of the network, in the order in which they are created. There is at most one of each
+// resource. Only the content depends on the inputs, never which children there are.
 func desired(n *api.Network, in inputs) []child {
 	var all []child
 	for _, row := range resourceTable {
@@ -44,15 +44,17 @@ func desired(n *api.Network, in inputs) []child {
 type nameConflictError struct{ kind, name string }
 
 func (e nameConflictError) Error() string {
-	return fmt.Sprintf("%s %s exists and does not belong to this network: delete or rename it, or choose another name for the network", e.kind, e.name)
+	return fmt.Sprintf("%s %s exists and does not belong to this network: delete or rename it, or choose another "+
+		"name for the network", e.kind, e.name)
 }
 
-// predecessorError says that the name of a child is still taken by that of a deleted network of the same name. The end of
-// its deletion wakes the network.
+// predecessorError says that the name of a child is still taken by that of a deleted network of the same name. The end
+// of its deletion wakes the network.
 type predecessorError struct{ kind, name string }
 
 func (e predecessorError) Error() string {
-	return fmt.Sprintf("waiting for Kubernetes to delete %s %s of the network that had this name before", e.kind, e.name)
+	return fmt.Sprintf("waiting for Kubernetes to delete %s %s of the network that had this name before", e.kind,
+		e.name)
 }
 
 // applied is what children were brought to; nothing of it is known if none was touched.
@@ -66,10 +68,11 @@ type applied struct {
 	problems secretProblems
 }
 
-// apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them. If
-// the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one touched
-// whose credentials couldn't be recorded.
-func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation, state *networkState) (applied, error) {
+// apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them.
+// If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one
+// touched whose credentials couldn't be recorded.
+func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation,
+	state *networkState) (applied, error) {
 	state.revertLimiter.next = time.Time{}
 	config, err := intoConfigMap(live.of[configMaps])
 	if err != nil {
@@ -98,9 +101,10 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	return o.applied, err
 }
 
-// applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no pod is
-// made anew. rolls says whether the StatefulSet was applied.
-func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, live liveChildren) (rolls bool, err error) {
+// applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no
+// pod is made anew. rolls says whether the StatefulSet was applied.
+func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, live liveChildren) (rolls bool,
+	err error) {
 	var failed []error
 	var configErr error
 	for _, child := range desired(n, in) {
@@ -139,7 +143,8 @@ func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChild
 	return live
 }
 
-func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child, live *unstructured.Unstructured) error {
+func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child,
+	live *unstructured.Unstructured) error {
 	if live != nil && live.GetDeletionTimestamp() != nil {
 		return nil // the end of the deletion wakes the network
 	}
@@ -168,9 +173,11 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	return nil
 }
 
-func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured, scope string, left []unstructuredx.Difference) {
+func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured,
+	scope string, left []unstructuredx.Difference) {
 	kind, object := applied.GetKind(), applied.GetName()
-	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object), zap.String("action", string(change.Action))}
+	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object),
+		zap.String("action", string(change.Action))}
 	c.log.Info("applied", fields...)
 	switch {
 	case change.Action == unstructuredx.Created:
@@ -178,14 +185,16 @@ func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, 
 	case change.Action == unstructuredx.Updated:
 		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", kind, object, scope)
 	case len(left) == 0:
-		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply", "%s %s was changed by another writer; reverted", kind, object)
+		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply",
+			"%s %s was changed by another writer; reverted", kind, object)
 	}
 	if len(left) > 0 {
 		var paths []string
 		for _, difference := range left {
 			paths = append(paths, difference.Path)
 		}
-		c.log.Warn("admission, such as a webhook, changed what was applied; leaving it", append(fields, zap.Strings("fields", paths))...)
+		c.log.Warn("admission, such as a webhook, changed what was applied; leaving it",
+			append(fields, zap.Strings("fields", paths))...)
 	}
 }
 
@@ -203,7 +212,8 @@ func scope(live, intent *unstructured.Unstructured) string {
 		text += fmt.Sprintf(", scaled from %d to %d nodes", was, is)
 	}
 	partition := func(u *unstructured.Unstructured) int {
-		value, _ := strconv.Atoi(u.GetAnnotations()[children.AnnotationPartition]) // 0 in objects that have no such annotation
+		// 0 in objects that have no such annotation
+		value, _ := strconv.Atoi(u.GetAnnotations()[children.AnnotationPartition])
 		return value
 	}
 	switch was, is := partition(live), partition(intent); {
@@ -215,8 +225,9 @@ func scope(live, intent *unstructured.Unstructured) string {
 	return text
 }
 
-// live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache doesn't
-// know is asked of the apiserver: an object of somebody else has no label of ours, and a forced apply would take it over.
+// live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache
+// doesn't know is asked of the apiserver: an object of somebody else has no label of ours, and a forced apply would
+// take it over.
 func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*unstructured.Unstructured, error) {
 	key := cache.MetaObjectToName(child.object)
 	found, err := c.caches.get(child.resource, key)

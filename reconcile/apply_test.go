@@ -18,7 +18,9 @@ import (
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
-	for _, child := range desired(network(3), inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(network(3),
+		inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)),
+			systemNamespace: "bitcoin-controller"}) {
 		goldenIntent(t, "", child)
 	}
 }
@@ -27,14 +29,16 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 	n := network(3)
 	n.Spec.Config = "txindex=1\nfallbackfee=0.0002\n"
 	n.Spec.Resources = corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.5"), corev1.ResourceMemory: resource.MustParse("1024Mi")},
-		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1.5Gi")},
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.5"),
+			corev1.ResourceMemory: resource.MustParse("1024Mi")},
+		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1.5Gi")},
 	}
 	n.Spec.Storage = &api.Storage{
 		Size: resource.MustParse("1024Mi"), StorageClassName: new("fast"),
 		WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 	}
-	for _, child := range desired(n, inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)), systemNamespace: "bitcoin-controller"}) {
+	for _, child := range desired(n, inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)),
+		systemNamespace: "bitcoin-controller"}) {
 		if child.resource == configMaps || child.resource == statefulSets {
 			goldenIntent(t, "full-", child)
 		}
@@ -61,15 +65,19 @@ func TestWhoseAChildIs(t *testing.T) {
 	namesake.UID = "another"
 	other := network(1)
 	other.UID, other.Name = "another", "other-network"
-	stranger := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: n.Name, UID: "another", Controller: new(true)}
+	stranger := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: n.Name, UID: "another",
+		Controller: new(true)}
 	for name, row := range map[string]struct {
 		owners []metav1.OwnerReference
 		want   error // of the StatefulSet; nil: it is the network's
 	}{
 		"the network's": {owners: []metav1.OwnerReference{*metav1.NewControllerRef(n, api.Kind)}},
-		"that of a deleted network of the same name":  {[]metav1.OwnerReference{*metav1.NewControllerRef(namesake, api.Kind)}, predecessorError{"StatefulSet", "my-network-sts"}},
-		"another network's":                           {[]metav1.OwnerReference{*metav1.NewControllerRef(other, api.Kind)}, nameConflictError{"StatefulSet", "my-network-sts"}},
-		"that of another kind's object with the name": {[]metav1.OwnerReference{stranger}, nameConflictError{"StatefulSet", "my-network-sts"}},
+		"that of a deleted network of the same name": {[]metav1.OwnerReference{*metav1.NewControllerRef(namesake,
+			api.Kind)}, predecessorError{"StatefulSet", "my-network-sts"}},
+		"another network's": {[]metav1.OwnerReference{*metav1.NewControllerRef(other,
+			api.Kind)}, nameConflictError{"StatefulSet", "my-network-sts"}},
+		"that of another kind's object with the name": {[]metav1.OwnerReference{stranger},
+			nameConflictError{"StatefulSet", "my-network-sts"}},
 		"nobody's": {nil, nameConflictError{"StatefulSet", "my-network-sts"}},
 	} {
 		t.Run(name, func(t *testing.T) {

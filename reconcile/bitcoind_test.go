@@ -17,8 +17,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-// run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the same
-// loopback interface, where one alone can have 127.0.0.1.
+// run runs the program as the pod of a node with that address does, but for where it listens besides: here all have the
+// same loopback interface, where one alone can have 127.0.0.1.
 func run(t *testing.T, program string, n *api.Network, ip netip.Addr) {
 	t.Helper()
 	dir := t.TempDir()

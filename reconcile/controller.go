@@ -34,18 +34,19 @@ import (
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
-	// SystemNamespace is where the controller runs, and keeps what belongs to no network. Network policies admit its pods.
+	// SystemNamespace is where the controller runs, and keeps what belongs to no network. Network policies admit its
+	// pods.
 	SystemNamespace string
 	// Namespace is the only one whose networks are looked after, and in which anything is looked at; empty for all.
 	Namespace string
-	// Lease is for how long a leader that doesn't renew its Lease is still respected, in whole seconds. None: this is the
-	// only controller, and it needs no Lease.
+	// Lease is for how long a leader that doesn't renew its Lease is still respected, in whole seconds. None: this is
+	// the only controller, and it needs no Lease.
 	Lease time.Duration
 	// Workers is the number of networks worked on at the same time.
 	Workers int
 	// Resync is how often a network is audited when nothing happens: what bitcoind forgot is visible nowhere but in its
-	// answers. It also bounds the backoff after failures, and twice as long applications may still use credentials that a
-	// rotation has replaced.
+	// answers. It also bounds the backoff after failures, and twice as long applications may still use credentials that
+	// a rotation has replaced.
 	Resync time.Duration
 	// APIServer is the address that the apiserver is reached at, which no node can have; zero if that is a name.
 	APIServer netip.Addr
@@ -53,8 +54,8 @@ type Options struct {
 	AllowLoopback bool
 }
 
-// coalesceDelay is how long a network waits after an event for those that come with it: three pods that start together are one
-// change, not nine.
+// coalesceDelay is how long a network waits after an event for those that come with it: three pods that start together
+// are one change, not nine.
 const coalesceDelay = 50 * time.Millisecond
 
 // firstRetry is the backoff after a network's first failure; it doubles up to Options.Resync.
@@ -100,15 +101,16 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		},
 		queue: workqueue.NewTypedRateLimitingQueue(backoff),
 	}
-	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake, MaxBackoff: options.Resync})
+	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake,
+		MaxBackoff: options.Resync})
 	return c, nil
 }
 
 // Ready says whether the caches are filled: the Controller works, or would at once if the leader stopped.
 func (c *Controller) Ready() bool { return c.ready.Load() }
 
-// Run works until ctx ends, while it is the leader, and returns once everything that it started has stopped. It fails at
-// once if the cluster doesn't know BitcoinNetworks or doesn't let us see them, and when it is no longer the leader.
+// Run works until ctx ends, while it is the leader, and returns once everything that it started has stopped. It fails
+// at once if the cluster doesn't know BitcoinNetworks or doesn't let us see them, and when it is no longer the leader.
 func (c *Controller) Run(ctx context.Context) error {
 	defer c.queue.ShutDown()
 	if err := c.preflight(ctx); err != nil {
@@ -151,7 +153,8 @@ func (c *Controller) workAll(ctx context.Context) {
 			}
 		})
 	}
-	c.log.Info("controller is running", zap.Int("workers", c.options.Workers), zap.Duration("resync", c.options.Resync), zap.String("nodeImage", c.options.NodeImage))
+	c.log.Info("controller is running", zap.Int("workers", c.options.Workers), zap.Duration("resync", c.options.Resync),
+		zap.String("nodeImage", c.options.NodeImage))
 	<-ctx.Done()
 	c.queue.ShutDown()
 	workers.Wait()
@@ -163,13 +166,18 @@ func (c *Controller) preflight(ctx context.Context) error {
 		_, err := c.client.Resource(api.Resource).Namespace(c.options.Namespace).List(ctx, metav1.ListOptions{Limit: 1})
 		switch {
 		case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-			return permanentError{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply --server-side -f manifests/crd.yaml`: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("the cluster has no %s: install the CRD with `kubectl apply "+
+				"--server-side -f manifests/crd.yaml`: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err) && c.options.Namespace == "":
-			return permanentError{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k manifests`, or name the one namespace to work in by --namespace: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("not allowed to list %s: install the RBAC rules with `kubectl apply -k "+
+				"manifests`, or name the one namespace to work in by "+
+				"--namespace: %w", api.Resource.GroupResource(), err)}
 		case apierrors.IsForbidden(err):
-			return permanentError{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, those of `kubectl kustomize manifests/namespaced`: %w", api.Resource.GroupResource(), c.options.Namespace, err)}
+			return permanentError{fmt.Errorf("not allowed to list %s in namespace %s: install the RBAC rules there, "+
+				"those of `kubectl kustomize manifests/namespaced`: %w", api.Resource.GroupResource(), c.options.Namespace, err)}
 		case apierrors.IsUnauthorized(err):
-			return permanentError{fmt.Errorf("list %s: the cluster does not accept these credentials: %w", api.Resource.GroupResource(), err)}
+			return permanentError{fmt.Errorf("list %s: the cluster does not accept these credentials: %w",
+				api.Resource.GroupResource(), err)}
 		}
 		return err
 	})
@@ -184,8 +192,8 @@ type permanentError struct{ error }
 
 func (m permanentError) Unwrap() error { return m.error }
 
-// waitForAPIServer calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a node
-// that has just started, is waited for.
+// waitForAPIServer calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a
+// node that has just started, is waited for.
 func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Context) error) error {
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		err := ask(ctx)
@@ -197,8 +205,8 @@ func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Cont
 	})
 }
 
-// work makes one pass over the next network in the queue; false means that the queue was shut down. Only here is the queue
-// told what came of a pass, and only here is its error logged.
+// work makes one pass over the next network in the queue; false means that the queue was shut down. Only here is the
+// queue told what came of a pass, and only here is its error logged.
 func (c *Controller) work(ctx context.Context) bool {
 	key, shutdown := c.queue.Get()
 	if shutdown {
@@ -213,7 +221,8 @@ func (c *Controller) work(ctx context.Context) bool {
 		c.queue.AddAfter(key, again)
 	}
 	if err != nil {
-		c.log.Log(c.warnings.level(key, err), "reconcile failed; retrying", name(key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
+		c.log.Log(c.warnings.level(key, err), "reconcile failed; retrying", name(key),
+			zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		c.queue.AddRateLimited(key)
 		return true
 	}
@@ -228,8 +237,8 @@ type warnings struct {
 	last  map[cache.ObjectName]string
 }
 
-// level is that of a line about a failure: what lasts is told once, however often events have it tried again. The status
-// says so all the time.
+// level is that of a line about a failure: what lasts is told once, however often events have it tried again. The
+// status says so all the time.
 func (c *warnings) level(network cache.ObjectName, failure error) zapcore.Level {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -247,8 +256,8 @@ func (c *warnings) forget(network cache.ObjectName) {
 	delete(c.last, network)
 }
 
-// reconcile is one pass over one network. It returns when to look at the network again if nothing happens; never, if it is
-// gone or going.
+// reconcile is one pass over one network. It returns when to look at the network again if nothing happens; never, if it
+// is gone or going.
 func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again time.Duration, err error) {
 	network, err := c.network(key)
 	if network == nil || err != nil || network.DeletionTimestamp != nil {

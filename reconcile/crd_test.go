@@ -79,7 +79,8 @@ func TestWhatKubectlShows(t *testing.T) {
 	}
 	n := network(3)
 	n.CreationTimestamp = metav1.Unix(1e9, 0)
-	n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "bitcoin:1"}}, time.Unix(1e9, 0))
+	n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced,
+		applied: applied{image: "bitcoin:1"}}, time.Unix(1e9, 0))
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n)
 	if err != nil {
 		t.Fatal(err)

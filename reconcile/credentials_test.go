@@ -30,7 +30,8 @@ import (
 
 func TestConfigurationHoldsNoPassword(t *testing.T) {
 	n := network(3)
-	recorded := api.CredentialsStatus{Accepted: []int64{1, 2}, OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"}}
+	recorded := api.CredentialsStatus{Accepted: []int64{1, 2},
+		OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"}}
 	conf := children.BitcoinConf(n, authOf(testKey.AuthConfig(n.UID, recorded)))
 	var users []string
 	for line := range strings.Lines(conf) {
@@ -42,7 +43,8 @@ func TestConfigurationHoldsNoPassword(t *testing.T) {
 			t.Errorf("somebody else is restricted: %s", line)
 		}
 	}
-	if diff := cmp.Diff([]string{controllerUser, controllerUser, credentials.ApplicationUser, credentials.ApplicationUser, "own"}, users); diff != "" {
+	if diff := cmp.Diff([]string{controllerUser, controllerUser, credentials.ApplicationUser,
+		credentials.ApplicationUser, "own"}, users); diff != "" {
 		t.Errorf("the users (-want +got):\n%s", diff)
 	}
 	if lines := strings.Count(conf, "rpcwhitelist="); lines != 1 {
@@ -65,7 +67,8 @@ func TestTheSecretOfApplications(t *testing.T) {
 		got[key] = string(value)
 	}
 	const host = "my-network-sts-0.my-network-svc.default.svc"
-	want := map[string]string{"username": "application", "password": "hush", "host": host, "port": "18443", "url": "http://application:hush@" + host + ":18443"}
+	want := map[string]string{"username": "application", "password": "hush", "host": host, "port": "18443",
+		"url": "http://application:hush@" + host + ":18443"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -83,10 +86,12 @@ func TestRotationProgress(t *testing.T) {
 			api.PhaseAdding, []int64{1, 2}, 1, "credentials of generation 2 are being added to those of generation 1",
 		},
 		"applications have the old": {
-			api.PhaseAwaitingSecret, []int64{1, 2}, 1, "delete Secret my-network-rpc: the controller makes it anew with credentials of generation 2",
+			api.PhaseAwaitingSecret, []int64{1,
+				2}, 1, "delete Secret my-network-rpc: the controller makes it anew with credentials of generation 2",
 		},
 		"applications get the new": {
-			api.PhaseAwaitingRestart, []int64{1, 2}, 1, "restart what uses Secret my-network-rpc: credentials of generation 1 are soon dropped",
+			api.PhaseAwaitingRestart, []int64{1,
+				2}, 1, "restart what uses Secret my-network-rpc: credentials of generation 1 are soon dropped",
 		},
 		"the old one goes": {
 			api.PhaseDropping, []int64{2}, 1, "credentials of generation 1 are being dropped for those of generation 2",
@@ -94,7 +99,8 @@ func TestRotationProgress(t *testing.T) {
 		"new ones after the key is lost": {api.PhaseAwaitingSecret, []int64{2}, 2, "delete Secret my-network-rpc"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := rotationProgress(network(1), api.CredentialsStatus{Phase: row.phase, Accepted: row.accepted, Generation: row.generation})
+			got := rotationProgress(network(1),
+				api.CredentialsStatus{Phase: row.phase, Accepted: row.accepted, Generation: row.generation})
 			if !strings.HasPrefix(got, row.want) || (row.want == "") != (got == "") {
 				t.Errorf("it says %q, want %q", got, row.want)
 			}
@@ -120,7 +126,8 @@ func TestSecretProblems(t *testing.T) {
 			if err := row.problems.others(); err != nil {
 				others = err.Error()
 			}
-			if diff := cmp.Diff(row.first, row.problems.first(), cmp.AllowUnexported(secretProblem{})); diff != "" || others != row.others {
+			if diff := cmp.Diff(row.first, row.problems.first(), cmp.AllowUnexported(secretProblem{})); diff != "" ||
+				others != row.others {
 				t.Errorf("others %q, want %q; first (-want +got):\n%s", others, row.others, diff)
 			}
 		})
@@ -164,11 +171,13 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 		client: client, caches: unwatched(t), log: zap.NewNop(), events: events.NewFakeRecorder(100),
 		clock:   testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
 		options: Options{SystemNamespace: "system", NodeImage: "image", Resync: 30 * time.Second},
-		applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager, HashAnnotation: children.AnnotationIntentHash},
+		applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager,
+			HashAnnotation: children.AnnotationIntentHash},
 		// The memory is that of a controller which has just started.
 		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
 	}
-	if err := c.caches.informers[secrets].GetStore().Add(keySecret(t, map[string][]byte{masterKeyData: testKey})); err != nil {
+	if err := c.caches.informers[secrets].GetStore().Add(keySecret(t,
+		map[string][]byte{masterKeyData: testKey})); err != nil {
 		t.Fatal(err)
 	}
 	state := c.networkStates.of(cache.MetaObjectToName(n))
@@ -193,7 +202,8 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 	reported := func(recorded api.CredentialsStatus) api.NetworkStatus {
 		n := network(3)
 		return statusOf(n, observation{
-			wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", credentials: recorded},
+			wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image",
+				credentials: recorded},
 		}, time.Unix(1, 0))
 	}
 	busy := apierrors.NewServerTimeout(api.Resource.GroupResource(), "patch", 1)
@@ -208,8 +218,9 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 		recorded   string // empty if nothing is
 		children   int
 	}{
-		"a new network":                         {generation: 1, recorded: first, children: 5},
-		"a rotation begins":                     {status: reported(recordOf()), generation: 2, recorded: adding, children: 5},
+		"a new network": {generation: 1, recorded: first, children: 5},
+		"a rotation begins": {status: reported(recordOf()), generation: 2, recorded: adding,
+			children: 5},
 		"nothing is new":                        {status: reported(recordOf()), generation: 1, children: 5},
 		"the apiserver doesn't take the record": {generation: 1, answer: busy, recorded: first},
 		"a rotation that can't be recorded": {
@@ -229,7 +240,8 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 			nodes := meshed(3)
 			if row.status.Conditions == nil {
 				for i := range nodes {
-					nodes[i] = node{ordinal: int32(i), name: children.PodName(n, int32(i)), reason: api.ReasonPodMissing}
+					nodes[i] = node{ordinal: int32(i), name: children.PodName(n, int32(i)),
+						reason: api.ReasonPodMissing}
 				}
 			}
 			for i := range nodes {
@@ -237,7 +249,8 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 			}
 			writes, err := pass(t, n, nodes, row.answer)
 			_, unrecorded := errors.AsType[notRecordedError](err)
-			if unrecorded != (row.answer != nil) || isStale(err) != (row.answer == changed || row.answer == gone) || !unrecorded && err != nil {
+			if unrecorded != (row.answer != nil) || isStale(err) != (row.answer == changed || row.answer == gone) ||
+				!unrecorded && err != nil {
 				t.Errorf("the error is %v", err)
 			}
 			if row.answer == nil && (n.ResourceVersion == "later") != (row.recorded != "") {
@@ -299,7 +312,8 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 		},
 		"the Secret is to be deleted": {
 			accepted: []int64{1, 2}, published: "1", status: 1, wanted: 2, pods: []int64{1, 2},
-			want: api.CredentialsStatus{Generation: 1, Phase: api.PhaseAwaitingSecret, Accepted: []int64{1, 2}, Published: 1},
+			want: api.CredentialsStatus{Generation: 1, Phase: api.PhaseAwaitingSecret, Accepted: []int64{1, 2},
+				Published: 1},
 		},
 		"the old ones are being dropped": {
 			accepted: []int64{2}, published: "2", status: 1, wanted: 2, pods: []int64{1, 2},
@@ -335,7 +349,8 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 				client: client, caches: unwatched(t), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
 				options: Options{SystemNamespace: "system", Resync: 30 * time.Second},
 			}
-			if err := c.caches.informers[secrets].GetStore().Add(keySecret(t, map[string][]byte{masterKeyData: testKey})); err != nil {
+			if err := c.caches.informers[secrets].GetStore().Add(keySecret(t,
+				map[string][]byte{masterKeyData: testKey})); err != nil {
 				t.Fatal(err)
 			}
 			nodes := meshed(2)
@@ -352,7 +367,8 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 				t.Errorf("the record (-want +got):\n%s", diff)
 			}
 			after := authOf(testKey.AuthConfig(n.UID, next))
-			if children.TemplateHash(children.PodTemplate(n, "image", after)) != set.Annotations[children.AnnotationTemplateHash] {
+			if children.TemplateHash(children.PodTemplate(n, "image",
+				after)) != set.Annotations[children.AnnotationTemplateHash] {
 				t.Errorf("nodes are restarted: %s", cmp.Diff(before, after))
 			}
 		})

@@ -12,7 +12,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// The reasons of events that are no reason of a condition. An event tells of a change: nothing is repeated at every audit.
+// The reasons of events that are no reason of a condition. An event tells of a change: nothing is repeated at every
+// audit.
 const (
 	// EventCreated: a child was created.
 	EventCreated = "Created"
@@ -35,9 +36,10 @@ const (
 // noteLimit is the apiserver's, in bytes.
 const noteLimit = 1024
 
-// event tells the users of a network what happened to it, and to which child if it was one. What happens again to the same
-// child while the network stays as it is, is counted, not repeated: client-go: tools/events, by all but the note.
-func (c *Controller) event(n *api.Network, child runtime.Object, kind, reason, action, format string, arguments ...any) {
+// event tells the users of a network what happened to it, and to which child if it was one. What happens again to the
+// same child while the network stays as it is, is counted, not repeated: client-go: tools/events, by all but the note.
+func (c *Controller) event(n *api.Network, child runtime.Object, kind, reason, action, format string,
+	arguments ...any) {
 	network := &corev1.ObjectReference{
 		APIVersion: api.Kind.GroupVersion().String(), Kind: api.Kind.Kind,
 		Namespace: n.Namespace, Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
@@ -67,14 +69,17 @@ func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 		}
 		return was, is
 	}
-	if was, is := change(api.ConditionStalled); is.Status != "" && (was.Reason != is.Reason || was.Message != is.Message) {
+	if was, is := change(api.ConditionStalled); is.Status != "" &&
+		(was.Reason != is.Reason || was.Message != is.Message) {
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Apply", "%s", is.Message)
 	}
 	switch was, is := change(api.ConditionChainSynced); {
 	case is.Reason == api.ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
-	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1: // some nodes may still be behind
-		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "tips converged at height %d", after.Height)
+	// some nodes may still be behind
+	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1:
+		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "tips converged at height %d",
+			after.Height)
 	}
 	if was, is := change(api.ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
 		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Observe", "%s", is.Message)

@@ -34,22 +34,29 @@ func TestTransitions(t *testing.T) {
 	}
 	diverged := status(2, is(api.ConditionChainSynced, metav1.ConditionFalse, api.ReasonTipsDiverged))
 	stalled := status(1, is(api.ConditionStalled, metav1.ConditionTrue, api.ReasonApplyFailed))
-	ready := status(1, is(api.ConditionReady, metav1.ConditionTrue, api.ReasonReady), is(api.ConditionChainSynced, metav1.ConditionTrue, api.ReasonOneTip))
+	ready := status(1, is(api.ConditionReady, metav1.ConditionTrue, api.ReasonReady),
+		is(api.ConditionChainSynced, metav1.ConditionTrue, api.ReasonOneTip))
 	for name, row := range map[string]struct {
 		before, after api.NetworkStatus
 		want          []string
 	}{
-		"nothing changed":          {before: ready, after: ready},
-		"ready at last":            {after: ready, want: []string{"Normal Ready words"}},
-		"tips diverge":             {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
-		"they still do":            {before: diverged, after: diverged},
-		"they converge":            {before: diverged, after: status(1, is(api.ConditionChainSynced, metav1.ConditionTrue, api.ReasonOneTip)), want: []string{"Normal TipsConverged tips converged at height 7"}},
-		"with some nodes behind":   {before: diverged, after: status(1, is(api.ConditionChainSynced, metav1.ConditionFalse, api.ReasonNodesBehind)), want: []string{"Normal TipsConverged tips converged at height 7"}},
-		"some don't tell any more": {before: diverged, after: status(1, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNodesNotAnswering))},
-		"nobody tells any more":    {before: diverged, after: status(0, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNoNodeAnswers))},
-		"a child is refused":       {before: ready, after: stalled, want: []string{"Warning ApplyFailed words"}},
-		"it is refused once more":  {before: stalled, after: stalled},
-		"it is refused no longer":  {before: stalled, after: status(1)},
+		"nothing changed": {before: ready, after: ready},
+		"ready at last":   {after: ready, want: []string{"Normal Ready words"}},
+		"tips diverge":    {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
+		"they still do":   {before: diverged, after: diverged},
+		"they converge": {before: diverged,
+			after: status(1, is(api.ConditionChainSynced, metav1.ConditionTrue,
+				api.ReasonOneTip)), want: []string{"Normal TipsConverged tips converged at height 7"}},
+		"with some nodes behind": {before: diverged,
+			after: status(1, is(api.ConditionChainSynced, metav1.ConditionFalse,
+				api.ReasonNodesBehind)), want: []string{"Normal TipsConverged tips converged at height 7"}},
+		"some don't tell any more": {before: diverged,
+			after: status(1, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNodesNotAnswering))},
+		"nobody tells any more": {before: diverged,
+			after: status(0, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNoNodeAnswers))},
+		"a child is refused":      {before: ready, after: stalled, want: []string{"Warning ApplyFailed words"}},
+		"it is refused once more": {before: stalled, after: stalled},
+		"it is refused no longer": {before: stalled, after: status(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(2)

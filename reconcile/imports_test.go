@@ -14,17 +14,18 @@ import (
 
 const module = "github.com/bitcoin-controller/bitcoin-controller/"
 
-// TestImportsAreAsDrawn holds the packages to the drawing in ARCHITECTURE.md: what a package may import of this module, but
-// for tests. What isn't here imports nothing of it. A package that is missing here has no room yet: draw it first.
+// TestImportsAreAsDrawn holds the packages to the drawing in ARCHITECTURE.md: what a package may import of this module,
+// but for tests. What isn't here imports nothing of it. A package that is missing here has no room yet: draw it first.
 func TestImportsAreAsDrawn(t *testing.T) {
 	drawn := map[string][]string{
 		".": {"reconcile"},
 		"reconcile": {
 			"reconcile/api", "reconcile/chain", "reconcile/children", "reconcile/credentials", "reconcile/mesh", "unstructuredx",
 		},
-		"reconcile/api":           nil,
-		"reconcile/chain":         nil,
-		"reconcile/children":      {"reconcile/api", "unstructuredx"}, // unstructuredx for the policies of what others may add
+		"reconcile/api":   nil,
+		"reconcile/chain": nil,
+		// unstructuredx for the policies of what others may add
+		"reconcile/children":      {"reconcile/api", "unstructuredx"},
 		"reconcile/credentials":   {"reconcile/api"},
 		"reconcile/mesh":          {"reconcile/api", "rpc"},
 		"rpc":                     nil,
@@ -39,7 +40,8 @@ func TestImportsAreAsDrawn(t *testing.T) {
 		}
 		for _, path := range imports {
 			if !slices.Contains(allowed, path) {
-				t.Errorf("%s imports %s, which is not drawn: a value handed in, or another room, does without", dir, path)
+				t.Errorf("%s imports %s, which is not drawn: a value handed in, or another room, does without", dir,
+					path)
 			}
 		}
 	}
@@ -50,8 +52,8 @@ func TestImportsAreAsDrawn(t *testing.T) {
 	}
 }
 
-// importsOf are the imports of this module's packages by each package below those roots, but for tests and what is made for
-// tests.
+// importsOf are the imports of this module's packages by each package below those roots, but for tests and what is made
+// for tests.
 func importsOf(t *testing.T, top string, roots ...string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}

@@ -27,14 +27,20 @@ func TestAPodWakesTheNetworksOfAllThatClaimItsAddress(t *testing.T) {
 	}{
 		"it appears with an address of its own":    {gone, podOf("liar", "10.0.0.1", "Running"), "liar"},
 		"it appears with an address that is taken": {gone, podOf("liar", "10.0.0.2", "Running"), "honest liar"},
-		"it claims an address that another has":    {podOf("liar", "10.0.0.1", "Running"), podOf("liar", "10.0.0.2", "Running"), "honest liar"},
-		"it no longer does":                        {podOf("liar", "10.0.0.2", "Running"), podOf("liar", "10.0.0.1", "Running"), "honest liar"},
-		"it claims that of a third one":            {podOf("liar", "10.0.0.2", "Running"), podOf("liar", "10.0.0.3", "Running"), "honest liar third"},
-		"it has no address any more":               {podOf("liar", "10.0.0.2", "Running"), podOf("liar", "", "Running"), "honest liar"},
-		"it ends":                                  {podOf("liar", "10.0.0.2", "Running"), podOf("liar", "10.0.0.2", "Failed"), "honest liar"},
-		"it is deleted":                            {podOf("liar", "10.0.0.2", "Running"), gone, "honest liar"},
-		"it is deleted, its address its own":       {podOf("liar", "10.0.0.1", "Running"), gone, "liar"},
-		"nothing happens to it":                    {podOf("liar", "10.0.0.2", "Running"), podOf("liar", "10.0.0.2", "Running"), ""},
+		"it claims an address that another has": {podOf("liar", "10.0.0.1", "Running"),
+			podOf("liar", "10.0.0.2", "Running"), "honest liar"},
+		"it no longer does": {podOf("liar", "10.0.0.2", "Running"),
+			podOf("liar", "10.0.0.1", "Running"), "honest liar"},
+		"it claims that of a third one": {podOf("liar", "10.0.0.2", "Running"),
+			podOf("liar", "10.0.0.3", "Running"), "honest liar third"},
+		"it has no address any more": {podOf("liar", "10.0.0.2", "Running"), podOf("liar", "", "Running"),
+			"honest liar"},
+		"it ends": {podOf("liar", "10.0.0.2", "Running"),
+			podOf("liar", "10.0.0.2", "Failed"), "honest liar"},
+		"it is deleted":                      {podOf("liar", "10.0.0.2", "Running"), gone, "honest liar"},
+		"it is deleted, its address its own": {podOf("liar", "10.0.0.1", "Running"), gone, "liar"},
+		"nothing happens to it": {podOf("liar", "10.0.0.2", "Running"),
+			podOf("liar", "10.0.0.2", "Running"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := unwatched(t)
@@ -76,7 +82,10 @@ func TestAChildThatIsTakenFromItsNetworkWakesIt(t *testing.T) {
 	var woken []cache.ObjectName
 	taken := setOf("owner")
 	taken.SetOwnerReferences(nil)
-	c.handler(rowOf(t, statefulSets), func(key cache.ObjectName) { woken = append(woken, key) }).OnUpdate(setOf("owner"), taken)
+	c.handler(rowOf(t, statefulSets), func(key cache.ObjectName) {
+		woken = append(woken,
+			key)
+	}).OnUpdate(setOf("owner"), taken)
 	if diff := cmp.Diff([]cache.ObjectName{{Namespace: "default", Name: "owner"}}, woken); diff != "" {
 		t.Errorf("woken (-want +got):\n%s", diff)
 	}
@@ -95,7 +104,8 @@ func rowOf(t *testing.T, resource schema.GroupVersionResource) resourceRow {
 // unwatched are caches that hold what a test fills in.
 func unwatched(t *testing.T) *caches {
 	t.Helper()
-	c, err := newCaches(fake.NewSimpleDynamicClient(runtime.NewScheme()), metav1.NamespaceAll, "bitcoin-controller", zap.NewNop())
+	c, err := newCaches(fake.NewSimpleDynamicClient(runtime.NewScheme()), metav1.NamespaceAll, "bitcoin-controller",
+		zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +127,8 @@ func setOf(network string) *unstructured.Unstructured {
 	set.SetNamespace("default")
 	set.SetName(network + "-sts")
 	set.SetUID(types.UID(network + "-sts"))
-	set.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(&metav1.ObjectMeta{Name: network}, api.Kind)})
+	set.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(&metav1.ObjectMeta{Name: network},
+		api.Kind)})
 	return set
 }
 

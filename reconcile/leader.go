@@ -18,14 +18,16 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// lead does work while this process is the leader, and returns once work has. The end of ctx is a clean end: the Lease is
-// given up after the work has stopped, so that whoever stands by goes on at once. Leadership that is lost is an error.
+// lead does work while this process is the leader, and returns once work has. The end of ctx is a clean end: the Lease
+// is given up after the work has stopped, so that whoever stands by goes on at once. Leadership that is lost is an
+// error.
 func (c *Controller) lead(ctx context.Context, work func(context.Context)) error {
 	if c.options.Lease == 0 {
 		work(ctx)
 		return nil
 	}
-	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: children.Manager, Holder: identity()}
+	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: children.Manager,
+		Holder: identity()}
 	if err := c.makeLease(ctx, lock); err != nil {
 		return err
 	}
@@ -55,16 +57,19 @@ func (c *Controller) lead(ctx context.Context, work func(context.Context)) error
 	stop()
 	<-ended
 	if lost {
-		return fmt.Errorf("lost the Lease %s: it was not renewed for %s, so another controller may be at work", lock.Describe(), c.renewDeadline())
+		return fmt.Errorf("lost the Lease %s: it was not renewed for %s, so another controller may be at work",
+			lock.Describe(), c.renewDeadline())
 	}
 	if err := lock.Release(outlasting); err != nil {
-		c.log.Warn("another controller has to wait until the Lease expires", zap.String("lease", lock.Describe()), zap.Error(err))
+		c.log.Warn("another controller has to wait until the Lease expires", zap.String("lease", lock.Describe()),
+			zap.Error(err))
 	}
 	return nil
 }
 
 // elector sends to terms when this process becomes the leader: a context that ends when it is no longer.
-func (c *Controller) elector(lock *unstructuredx.LeaseLock, terms chan<- context.Context) (*leaderelection.LeaderElector, error) {
+func (c *Controller) elector(lock *unstructuredx.LeaseLock,
+	terms chan<- context.Context) (*leaderelection.LeaderElector, error) {
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock:          lock,
 		LeaseDuration: c.options.Lease,
@@ -76,7 +81,8 @@ func (c *Controller) elector(lock *unstructuredx.LeaseLock, terms chan<- context
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(leader string) {
 				if leader != "" && leader != lock.Holder {
-					c.log.Info("standing by: another controller is at work, this one takes over when that one stops", zap.String("lease", lock.Describe()), zap.String("leader", leader))
+					c.log.Info("standing by: another controller is at work, this one takes over when that one stops",
+						zap.String("lease", lock.Describe()), zap.String("leader", leader))
 				}
 			},
 		},
@@ -86,23 +92,28 @@ func (c *Controller) elector(lock *unstructuredx.LeaseLock, terms chan<- context
 // renewDeadline is when a leader stops that can't renew its Lease: well before others may take it.
 func (c *Controller) renewDeadline() time.Duration { return c.options.Lease * 2 / 3 }
 
-// makeLease makes a Lease that nobody holds, unless there is one. The elector would do so itself, but log for ever that it
-// can't.
+// makeLease makes a Lease that nobody holds, unless there is one. The elector would do so itself, but log for ever that
+// it can't.
 func (c *Controller) makeLease(ctx context.Context, lock *unstructuredx.LeaseLock) error {
 	return c.waitForAPIServer(ctx, func(ctx context.Context) error {
 		_, _, err := lock.Get(ctx)
 		if apierrors.IsNotFound(err) {
 			now := metav1.Now()
-			err = lock.Create(ctx, resourcelock.LeaderElectionRecord{LeaseDurationSeconds: 1, AcquireTime: now, RenewTime: now})
+			err = lock.Create(ctx, resourcelock.LeaderElectionRecord{LeaseDurationSeconds: 1, AcquireTime: now,
+				RenewTime: now})
 		}
 		const instead = "or, if this is the only controller, run it with --leader-elect=false"
 		switch {
 		case apierrors.IsAlreadyExists(err): // another controller was faster
 			return nil
 		case apierrors.IsNotFound(err):
-			return permanentError{fmt.Errorf("no place for the Lease by which controllers agree on who works: create the namespace %s, name another one by --system-namespace, %s: %w", lock.Namespace, instead, err)}
+			return permanentError{fmt.Errorf("no place for the Lease by which controllers agree on who works: "+
+				"create the namespace %s, name another one by --system-namespace, "+
+				"%s: %w", lock.Namespace, instead, err)}
 		case apierrors.IsForbidden(err):
-			return permanentError{fmt.Errorf("not allowed the Lease by which controllers agree on who works: install the RBAC rules of manifests/, name the namespace where they are by --system-namespace, %s: %w", instead, err)}
+			return permanentError{fmt.Errorf("not allowed the Lease by which controllers agree on who works: "+
+				"install the RBAC rules of manifests/, name the namespace where they are by --system-namespace, "+
+				"%s: %w", instead, err)}
 		}
 		return err
 	})

@@ -37,7 +37,8 @@ var testKey = func() (key credentials.Key) {
 
 // recordOf is the record of a network that has never rotated.
 func recordOf() api.CredentialsStatus {
-	return api.CredentialsStatus{Generation: 1, Phase: api.PhaseStable, KeyFingerprint: testKey.Fingerprint(), Accepted: []int64{1}, Published: 1}
+	return api.CredentialsStatus{Generation: 1, Phase: api.PhaseStable, KeyFingerprint: testKey.Fingerprint(),
+		Accepted: []int64{1}, Published: 1}
 }
 
 // authConfigOf is that of a network that has never rotated.
@@ -74,6 +75,9 @@ func golden(t *testing.T, name, got string) {
 }
 
 // rollsAll is what a change of the golden files means for those who run networks.
-const rollsAll = "What is rendered of a pod template or a bitcoin.conf is an API: a release that changes it restarts the nodes of " +
-	"all networks. If it has to, `go test ./reconcile -update` writes the golden files anew, e2e/integration/contract_test.go " +
-	"says how its recording is, and the first line of the release in CHANGELOG.md says that it rolls every network, and why."
+const rollsAll = "What is rendered of a pod template or a bitcoin.conf is an API: a release that changes it " +
+	"restarts the nodes of " +
+	"all networks. If it has to, `go test ./reconcile -update` writes the golden files anew, " +
+	"e2e/integration/contract_test.go " +
+	"says how its recording is, and the first line of the release in CHANGELOG.md says that it rolls every network, " +
+	"and why."

@@ -60,10 +60,12 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 			looks := 0
 			client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
 				looks++
-				return row.raced && looks == 1, nil, apierrors.NewNotFound(secrets.GroupResource(), credentials.KeySecret)
+				return row.raced && looks == 1, nil, apierrors.NewNotFound(secrets.GroupResource(),
+					credentials.KeySecret)
 			})
 			core, logs := observer.New(zap.DebugLevel)
-			c := &Controller{client: client, caches: unwatched(t), options: Options{SystemNamespace: "system"}, log: zap.New(core)}
+			c := &Controller{client: client, caches: unwatched(t), options: Options{SystemNamespace: "system"},
+				log: zap.New(core)}
 			if row.cached != nil {
 				if err := c.caches.informers[secrets].GetStore().Add(keySecret(t, row.cached)); err != nil {
 					t.Fatal(err)

@@ -58,7 +58,8 @@ func TestABrokenPairIsTriedWithBackoff(t *testing.T) {
 	if asked, most := now[0]-before[0], 1+2*onetries+audits; asked > most {
 		t.Errorf("node 0: %d round trips, at most %d are of use", asked, most)
 	}
-	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || fmt.Sprint(lines[0].ContextMap()["pairs"]) != "[0-1]" {
+	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 ||
+		fmt.Sprint(lines[0].ContextMap()["pairs"]) != "[0-1]" {
 		t.Errorf("warnings: %v", lines)
 	}
 
@@ -127,7 +128,8 @@ func TestANodeThatFailsIsAskedWithBackoff(t *testing.T) {
 			if asked, most := now[2]-before[2], 8+2*audits; asked > most {
 				t.Errorf("node 2: %d round trips in %d audits, want at most %d", asked, audits, most)
 			}
-			if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-2" {
+			if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 ||
+				lines[0].ContextMap()["node"] != "my-network-sts-2" {
 				t.Errorf("warnings: %v", lines)
 			}
 			w.Fakes[2].SetFault(rpctest.NoFault)
@@ -202,7 +204,8 @@ func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
 				return client, err
 			})
 			o, _ := c.pass(t, w)
-			if n := o.nodes[1]; n.reason != api.ReasonRPCFailed || n.message == "" || n.view.Tip != "" || n.view.Release != "" {
+			if n := o.nodes[1]; n.reason != api.ReasonRPCFailed || n.message == "" || n.view.Tip != "" ||
+				n.view.Release != "" {
 				t.Errorf("it lies, and is %.300s", fmt.Sprintf("%+v", n))
 			}
 			if o.nodes[0].view.Tip == "" || o.chain.Tip != o.nodes[0].view.Tip {
@@ -254,8 +257,8 @@ func TestAControllerThatStopsInTheMiddleIsFollowedByAnother(t *testing.T) {
 	}
 }
 
-// restartAfter stops a controller after so many round trips, and has another one start, while the first may still wait for
-// answers.
+// restartAfter stops a controller after so many round trips, and has another one start, while the first may still wait
+// for answers.
 func (w *world) restartAfter(t *testing.T, after int) {
 	t.Helper()
 	first, second := w.controller(t), w.controller(t)
@@ -300,7 +303,8 @@ func TestABitcoindThatIsRestartedDuringAnAuditIsMeshedAtItsEvent(t *testing.T) {
 		c.pass(t, w)
 		w.Ready(1)
 		if o, _ := c.pass(t, w); w.Net.Edges() != 6 {
-			t.Errorf("restarted at %d: %d pairs connected, the status says %d are not", after, w.Net.Edges(), o.unconnected())
+			t.Errorf("restarted at %d: %d pairs connected, the status says %d are not", after, w.Net.Edges(),
+				o.unconnected())
 		}
 		w.holds(t, c.rest(t, w))
 	}

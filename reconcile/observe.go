@@ -27,8 +27,8 @@ import (
 type node struct {
 	ordinal int32
 	name    string
-	// self is the node's present incarnation. Its IP is the zero Addr if there is no pod, or none with an address that we may
-	// dial; the rest is zero if the node isn't ready.
+	// self is the node's present incarnation. Its IP is the zero Addr if there is no pod, or none with an address that
+	// we may dial; the rest is zero if the node isn't ready.
 	self mesh.Incarnation
 	// accepts and fingerprint are what the pod was made with: the generations of credentials, and of which key; nil and
 	// empty if it doesn't tell.
@@ -40,8 +40,8 @@ type node struct {
 	ready bool
 	// revision is that of the pod template which the pod was made from; empty if there is no pod.
 	revision string
-	// downSince is since when the pod is not ready, of one that shuts down from the end of its grace period on; zero if it
-	// is, or if there is none.
+	// downSince is since when the pod is not ready, of one that shuts down from the end of its grace period on; zero if
+	// it is, or if there is none.
 	downSince time.Time
 	// view is what this incarnation said last.
 	view mesh.View
@@ -61,13 +61,14 @@ func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
 	return unstructuredx.Into[api.Network](cached)
 }
 
-// observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet that
-// belongs to this very network, nil if there is none: anybody may give a pod a name.
+// observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet
+// that belongs to this very network, nil if there is none: anybody may give a pod a name.
 func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, state *networkState) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
-		nodes[i] = node{ordinal: ordinal, name: children.PodName(n, ordinal), reason: api.ReasonPodMissing, message: "pod not created yet"}
+		nodes[i] = node{ordinal: ordinal, name: children.PodName(n, ordinal), reason: api.ReasonPodMissing,
+			message: "pod not created yet"}
 	}
 	if parent == nil {
 		return nodes, nil
@@ -91,8 +92,8 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 	return nodes, nil
 }
 
-// observed is the node as its pod has it. A pod that has not changed since the last pass is not converted again: a thousand
-// of them take longer than all else in a pass.
+// observed is the node as its pod has it. A pod that has not changed since the last pass is not converted again: a
+// thousand of them take longer than all else in a pass.
 func (state *networkState) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
 	before, version := state.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
 	if before.podVersion == version {
@@ -161,27 +162,30 @@ func (n *node) refuse(message string) {
 	n.reason, n.message = api.ReasonAddressRefused, message
 }
 
-// ended says whether a pod is over, be it evicted. Its address is no longer its own then, though its status still has it.
+// ended says whether a pod is over, be it evicted. Its address is no longer its own then, though its status still has
+// it.
 func ended(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// addressProblem says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a pod's address by
-// what is cached is dialled: that of another Service, or of a machine where no other node runs. It takes somebody who
-// listens there at the port of bitcoind's RPC, and what comes is this network's own password, which is of no use elsewhere.
+// addressProblem says what shows that an address is not a pod's own; "" if nothing does. What can't be told from a
+// pod's address by what is cached is dialled: that of another Service, or of a machine where no other node runs. It
+// takes somebody who listens there at the port of bitcoind's RPC, and what comes is this network's own password, which
+// is of no use elsewhere.
 func (c *caches) addressProblem(pod metav1.Object, ip, apiServer netip.Addr) string {
 	if !ip.IsValid() {
 		return ""
 	}
-	// Its own machine's address proves nothing: where each pod has a machine to itself, as on AWS Fargate, both are one. And
-	// whoever forges its status could forge that, too, but not what others say.
+	// Its own machine's address proves nothing: where each pod has a machine to itself, as on AWS Fargate, both are
+	// one. And whoever forges its status could forge that, too, but not what others say.
 	if ip == apiServer || firstOtherPod(pod, c.podsOnHost(ip)) != "" {
 		return notOfPodNetwork(ip.String())
 	}
-	// Which one lies can't be told: whoever may write the status of one pod could have us take another network's node for
-	// this one's.
+	// Which one lies can't be told: whoever may write the status of one pod could have us take another network's node
+	// for this one's.
 	if rival := firstOtherPod(pod, c.podsWithIP(ip)); rival != "" {
-		return fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is deleted", rival, ip)
+		return fmt.Sprintf("pod %s has the address %s, too: neither is dialled until one of them has another or is "+
+			"deleted", rival, ip)
 	}
 	return ""
 }
@@ -194,7 +198,8 @@ func notOfPodNetwork(ip string) string {
 func firstOtherPod(pod metav1.Object, among []*unstructured.Unstructured) string {
 	first := ""
 	for _, other := range among {
-		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.GetUID() && (first == "" || name < first) {
+		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.GetUID() &&
+			(first == "" || name < first) {
 			first = name
 		}
 	}
@@ -250,8 +255,8 @@ func notReadyMessage(pod *corev1.Pod) string {
 	return "bitcoind does not answer yet"
 }
 
-// containerMessage says what keeps a container from coming up, "" if nothing does. One that ends again and again has the same words
-// whether it has just ended, waits to be started or has been: each difference would cost a write.
+// containerMessage says what keeps a container from coming up, "" if nothing does. One that ends again and again has
+// the same words whether it has just ended, waits to be started or has been: each difference would cost a write.
 func containerMessage(status corev1.ContainerStatus) string {
 	waiting := status.State.Waiting
 	if status.Ready || status.Started != nil && *status.Started {
@@ -262,7 +267,8 @@ func containerMessage(status corev1.ContainerStatus) string {
 	}
 	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
 		if end := state.Terminated; end != nil {
-			text := fmt.Sprintf("%s has ended (%s, exit code %d) and is started again", status.Name, end.Reason, end.ExitCode)
+			text := fmt.Sprintf("%s has ended (%s, exit code %d) and is started again", status.Name, end.Reason,
+				end.ExitCode)
 			if words := lastLogLine(end.Message); words != "" {
 				text += ": " + words
 			}
@@ -281,8 +287,8 @@ const maxLogBytes = 300
 // logTime is what bitcoind begins a line with.
 var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ (\[error\] )?`)
 
-// lastLogLine are the errors among the lines that a container's log ended with, else its last line, all as one line that
-// anybody may print. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
+// lastLogLine are the errors among the lines that a container's log ended with, else its last line, all as one line
+// that anybody may print. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
 func lastLogLine(log string) string {
 	var failed []string
 	last := ""

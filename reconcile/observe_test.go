@@ -21,9 +21,11 @@ import (
 func TestObservePod(t *testing.T) {
 	readyAt := func(ip string) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "1"}, Status: corev1.PodStatus{
-			PodIP:             ip,
-			Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Unix(7, 0)}},
-			ContainerStatuses: []corev1.ContainerStatus{{Name: "sidecar", ContainerID: "s"}, {Name: "bitcoind", ContainerID: "b"}, {Name: "other", ContainerID: "o"}},
+			PodIP: ip,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue,
+				LastTransitionTime: metav1.Unix(7, 0)}},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "sidecar", ContainerID: "s"},
+				{Name: "bitcoind", ContainerID: "b"}, {Name: "other", ContainerID: "o"}},
 		}}
 	}
 	ready := func(ip string) node {
@@ -46,12 +48,16 @@ func TestObservePod(t *testing.T) {
 			want: ready("fd00:10:244::7"),
 		},
 		"a pod that shuts down isn't dialled, but keeps its place in the lists": {
-			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
-			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(1, 0), reason: api.ReasonPodTerminating, message: "pod is shutting down"},
+			pod: with(readyAt("10.244.0.7"),
+				func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }),
+			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(1, 0),
+				reason: api.ReasonPodTerminating, message: "pod is shutting down"},
 		},
 		"neither is a pod that isn't ready": {
-			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
-			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(7, 0), reason: api.ReasonPodNotReady, message: "bitcoind does not answer yet"},
+			pod: with(readyAt("10.244.0.7"),
+				func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }),
+			want: node{self: mesh.Incarnation{IP: netip.MustParseAddr("10.244.0.7")}, downSince: time.Unix(7, 0),
+				reason: api.ReasonPodNotReady, message: "bitcoind does not answer yet"},
 		},
 		"a pod without an address says what it waits for": {
 			pod: &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
@@ -61,13 +67,15 @@ func TestObservePod(t *testing.T) {
 		},
 		"a pod that finds no room says so": {
 			pod: &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
-				{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes are available"},
+				{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable",
+					Message: "0/1 nodes are available"},
 			}}},
 			want: node{reason: api.ReasonPodNotReady, message: "Unschedulable: 0/1 nodes are available"},
 		},
 		"a loopback address is refused": {
-			pod:  readyAt("127.0.0.1"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "127.0.0.1" is not one of the pod network`},
+			pod: readyAt("127.0.0.1"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "127.0.0.1" is not one of the pod network`},
 		},
 		"unless tests allow it": {
 			pod:      readyAt("127.0.0.1"),
@@ -75,62 +83,75 @@ func TestObservePod(t *testing.T) {
 			want:     ready("127.0.0.1"),
 		},
 		"the address of cloud metadata is refused": {
-			pod:  readyAt("169.254.169.254"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "169.254.169.254" is not one of the pod network`},
+			pod: readyAt("169.254.169.254"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "169.254.169.254" is not one of the pod network`},
 		},
 		"so is a host name": {
-			pod:  readyAt("example.com"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "example.com" is not one of the pod network`},
+			pod: readyAt("example.com"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "example.com" is not one of the pod network`},
 		},
 		"and a loopback address dressed up as IPv6": {
-			pod:  readyAt("::ffff:127.0.0.1"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "::ffff:127.0.0.1" is not one of the pod network`},
+			pod: readyAt("::ffff:127.0.0.1"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "::ffff:127.0.0.1" is not one of the pod network`},
 		},
 		"and everybody's": {
-			pod:  readyAt("0.0.0.0"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "0.0.0.0" is not one of the pod network`},
+			pod: readyAt("0.0.0.0"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "0.0.0.0" is not one of the pod network`},
 		},
 		"and everybody's in IPv6": {
-			pod:  readyAt("::"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "::" is not one of the pod network`},
+			pod: readyAt("::"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "::" is not one of the pod network`},
 		},
 		"and a loopback address in IPv6": {
-			pod:  readyAt("::1"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "::1" is not one of the pod network`},
+			pod: readyAt("::1"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "::1" is not one of the pod network`},
 		},
 		"and one of the link": {
-			pod:  readyAt("fe80::1"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "fe80::1" is not one of the pod network`},
+			pod: readyAt("fe80::1"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "fe80::1" is not one of the pod network`},
 		},
 		"and one of an interface": {
-			pod:  readyAt("fd00::1%eth0"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "fd00::1%eth0" is not one of the pod network`},
+			pod: readyAt("fd00::1%eth0"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "fd00::1%eth0" is not one of the pod network`},
 		},
 		"and a group's": {
-			pod:  readyAt("224.0.0.1"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "224.0.0.1" is not one of the pod network`},
+			pod: readyAt("224.0.0.1"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "224.0.0.1" is not one of the pod network`},
 		},
 		"and a group's in IPv6": {
-			pod:  readyAt("ff02::1"),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "ff02::1" is not one of the pod network`},
+			pod: readyAt("ff02::1"),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "ff02::1" is not one of the pod network`},
 		},
 		"a pod that has its machine's address, as where each has a machine to itself, is dialled": {
 			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Status.HostIP = "10.0.0.1" }),
 			want: ready("10.0.0.1"),
 		},
 		"a pod that has ended has no address any more": {
-			pod:  with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
-			want: node{reason: api.ReasonPodNotReady, message: "pod has ended and will be replaced", downSince: time.Unix(7, 0)},
+			pod: with(readyAt("10.244.0.7"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }),
+			want: node{reason: api.ReasonPodNotReady, message: "pod has ended and will be replaced",
+				downSince: time.Unix(7, 0)},
 		},
 		"and that of a pod on the host network": {
-			pod:  with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
-			want: node{reason: api.ReasonAddressRefused, message: `the pod's address "10.0.0.1" is not one of the pod network`},
+			pod: with(readyAt("10.0.0.1"), func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
+			want: node{reason: api.ReasonAddressRefused,
+				message: `the pod's address "10.0.0.1" is not one of the pod network`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := node{reason: api.ReasonPodMissing}
 			observePod(&got, row.pod, row.loopback)
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, mesh.View{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, mesh.View{}),
+				cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -143,29 +164,39 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
 	}
 	ended := func(code int32, reason, message string) corev1.ContainerState {
-		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason,
+			Message: message}}
 	}
 	misconfigured := ended(1, "Error", "Error: Prune mode is incompatible with -txindex.\n")
-	const sameWords = "bitcoind has ended (Error, exit code 1) and is started again: Error: Prune mode is incompatible with -txindex."
+	const sameWords = "bitcoind has ended (Error, exit code 1) and is started again: Error: Prune mode is " +
+		"incompatible with -txindex."
 	for name, row := range map[string]struct {
 		now, last corev1.ContainerState
 		started   bool
 		want      string
 	}{
-		"it is loading":                                          {now: running, want: "bitcoind does not answer yet"},
-		"an image is being pulled":                               {now: waiting("ContainerCreating", ""), want: "ContainerCreating: the image is being pulled or a volume mounted; kubectl describe pod says more"},
-		"there is no such image":                                 {now: waiting("ErrImagePull", "no such image"), want: "ErrImagePull: no such image"},
-		"bitcoind doesn't like its lines":                        {now: misconfigured, want: sameWords},
-		"it waits to be started again":                           {now: waiting("CrashLoopBackOff", "back-off 40s restarting failed container=bitcoind pod=x(0815)"), last: misconfigured, want: sameWords},
-		"it has been started again":                              {now: running, last: misconfigured, want: sameWords},
-		"it has come up since":                                   {now: running, last: misconfigured, started: true, want: "bitcoind does not answer yet"},
-		"its configuration has gone meanwhile":                   {now: waiting("CreateContainerConfigError", "no such ConfigMap"), last: misconfigured, want: "CreateContainerConfigError: no such ConfigMap"},
-		"there was too little memory":                            {now: waiting("CrashLoopBackOff", "back-off 10s"), last: ended(137, "OOMKilled", ""), want: "bitcoind has ended (OOMKilled, exit code 137) and is started again"},
+		"it is loading": {now: running, want: "bitcoind does not answer yet"},
+		"an image is being pulled": {now: waiting("ContainerCreating", ""),
+			want: "ContainerCreating: the image is being pulled or a volume mounted; kubectl describe pod says more"},
+		"there is no such image": {now: waiting("ErrImagePull", "no such image"),
+			want: "ErrImagePull: no such image"},
+		"bitcoind doesn't like its lines": {now: misconfigured, want: sameWords},
+		"it waits to be started again": {now: waiting("CrashLoopBackOff",
+			"back-off 40s restarting failed container=bitcoind pod=x(0815)"), last: misconfigured, want: sameWords},
+		"it has been started again": {now: running, last: misconfigured, want: sameWords},
+		"it has come up since": {now: running, last: misconfigured, started: true,
+			want: "bitcoind does not answer yet"},
+		"its configuration has gone meanwhile": {now: waiting("CreateContainerConfigError",
+			"no such ConfigMap"), last: misconfigured, want: "CreateContainerConfigError: no such ConfigMap"},
+		"there was too little memory": {now: waiting("CrashLoopBackOff", "back-off 10s"),
+			last: ended(137, "OOMKilled", ""), want: "bitcoind has ended (OOMKilled, exit code 137) and is " +
+				"started again"},
 		"it has only just been bound to a node, nothing is told": {want: "bitcoind does not answer yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
-				{Name: "sidecar", Ready: true, State: running, LastTerminationState: ended(2, "Error", "not bitcoind's")},
+				{Name: "sidecar", Ready: true, State: running,
+					LastTerminationState: ended(2, "Error", "not bitcoind's")},
 				{Name: children.Container, State: row.now, LastTerminationState: row.last, Started: &row.started},
 			}}}
 			if got := notReadyMessage(pod); got != row.want {
@@ -177,16 +208,23 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 
 func TestLastWords(t *testing.T) {
 	for name, row := range map[string]struct{ log, want string }{
-		"none":                        {"", ""},
-		"an error":                    {"Error: Unknown -blockfilterindex value nonsense.\n", "Error: Unknown -blockfilterindex value nonsense."},
-		"no error":                    {"one\ntwo\n\n", "two"},
-		"an error before the end":     {"d-1\n2026-11-22T17:37:10Z Error: no room\n2026-11-22T17:37:10Z Shutdown: In progress...\n2026-11-22T17:37:10Z Shutdown: done\n", "Error: no room"},
-		"the same one, logged twice":  {"2026-11-22T17:37:10.123456Z [error] Error: no room\nError: no room\n", "Error: no room"},
-		"one that the log level told": {"2026-11-22T17:37:10Z [error] Unable to bind\nError: Failed to listen on any port.\n2026-11-22T17:37:10Z Shutdown: done", "Unable to bind; Error: Failed to listen on any port."},
-		"an assertion":                {"2026-11-22T17:37:10Z msghand thread start\nbitcoind: net.cpp:1: Assertion `x' failed.\n", "bitcoind: net.cpp:1: Assertion `x' failed."},
-		"colours, bells and worse":    {"Error:\a \x1b[31mred\x1b[0m \u202e\xff\n", "Error:   [31mred [0m"},
-		"far too many":                {"Error: " + strings.Repeat("é", 400), "..." + strings.Repeat("é", maxLogBytes/2)},
-		"too many, cut in the middle": {"Error: " + strings.Repeat("é", 400) + "x", "..." + strings.Repeat("é", maxLogBytes/2-1) + "x"},
+		"none": {"", ""},
+		"an error": {"Error: Unknown -blockfilterindex value nonsense.\n",
+			"Error: Unknown -blockfilterindex value nonsense."},
+		"no error": {"one\ntwo\n\n", "two"},
+		"an error before the end": {"d-1\n2026-11-22T17:37:10Z Error: no room\n2026-11-22T17:37:10Z Shutdown: In " +
+			"progress...\n2026-11-22T17:37:10Z Shutdown: done\n", "Error: no room"},
+		"the same one, logged twice": {"2026-11-22T17:37:10.123456Z [error] Error: no room\nError: no room\n",
+			"Error: no room"},
+		"one that the log level told": {"2026-11-22T17:37:10Z [error] Unable to bind\nError: Failed to listen on " +
+			"any port.\n2026-11-22T17:37:10Z Shutdown: done", "Unable to bind; Error: Failed to listen on any port."},
+		"an assertion": {"2026-11-22T17:37:10Z msghand thread start\nbitcoind: net.cpp:1: Assertion " +
+			"`x' failed.\n", "bitcoind: net.cpp:1: Assertion `x' failed."},
+		"colours, bells and worse": {"Error:\a \x1b[31mred\x1b[0m \u202e\xff\n", "Error:   [31mred [0m"},
+		"far too many": {"Error: " + strings.Repeat("é", 400),
+			"..." + strings.Repeat("é", maxLogBytes/2)},
+		"too many, cut in the middle": {"Error: " + strings.Repeat("é", 400) + "x",
+			"..." + strings.Repeat("é", maxLogBytes/2-1) + "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := lastLogLine(row.log); got != row.want {
@@ -232,13 +270,19 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 	}
 	fill(t, c, pods, pod("honest", "10.244.0.2", "172.18.0.2"), pod("other", "fd00:10:244::2", "FD00:0:0::18:3"))
 	for name, row := range map[string]struct{ ip, machine, want string }{
-		"it is nobody else's":                 {"10.244.0.3", "172.18.0.2", ""},
-		"there is none":                       {"", "172.18.0.2", ""},
-		"another pod has it, too":             {"10.244.0.2", "172.18.0.2", "pod default/honest-sts-0 has the address 10.244.0.2, too: neither is dialled until one of them has another or is deleted"},
-		"it is the apiserver's":               {"10.96.0.1", "172.18.0.2", `the pod's address "10.96.0.1" is not one of the pod network`},
-		"other pods run on that machine":      {"172.18.0.2", "172.18.0.2", `the pod's address "172.18.0.2" is not one of the pod network`},
-		"they do, whatever this one says":     {"172.18.0.2", "172.18.0.9", `the pod's address "172.18.0.2" is not one of the pod network`},
-		"so they do in IPv6":                  {"fd00::18:3", "", `the pod's address "fd00::18:3" is not one of the pod network`},
+		"it is nobody else's": {"10.244.0.3", "172.18.0.2", ""},
+		"there is none":       {"", "172.18.0.2", ""},
+		"another pod has it, too": {"10.244.0.2", "172.18.0.2",
+			"pod default/honest-sts-0 has the address 10.244.0.2, too: neither is dialled until one of them has " +
+				"another or is deleted"},
+		"it is the apiserver's": {"10.96.0.1", "172.18.0.2",
+			`the pod's address "10.96.0.1" is not one of the pod network`},
+		"other pods run on that machine": {"172.18.0.2", "172.18.0.2",
+			`the pod's address "172.18.0.2" is not one of the pod network`},
+		"they do, whatever this one says": {"172.18.0.2", "172.18.0.9",
+			`the pod's address "172.18.0.2" is not one of the pod network`},
+		"so they do in IPv6": {"fd00::18:3", "",
+			`the pod's address "fd00::18:3" is not one of the pod network`},
 		"only this pod is known to run there": {"172.18.0.9", "172.18.0.9", ""},
 		"it is another Service's: not known":  {"10.96.0.10", "172.18.0.2", ""},
 		"nobody is known to run there":        {"172.18.0.8", "172.18.0.2", ""},
@@ -274,12 +318,15 @@ func TestTheFirstOtherPod(t *testing.T) {
 		among []*unstructured.Unstructured
 		want  string
 	}{
-		"there is none at all":                {nil, ""},
-		"only the pod itself":                 {[]*unstructured.Unstructured{self}, ""},
-		"another one":                         {[]*unstructured.Unstructured{self, claimant("c", "x", "1")}, "c/x"},
-		"its predecessor of the same name":    {[]*unstructured.Unstructured{claimant("b", "my-network-sts-0", "1"), self}, "b/my-network-sts-0"},
-		"of several always the same is named": {[]*unstructured.Unstructured{claimant("c", "x", "1"), self, claimant("a", "y", "2")}, "a/y"},
-		"of several, in whatever order it is": {[]*unstructured.Unstructured{claimant("a", "y", "2"), claimant("c", "x", "1"), self}, "a/y"},
+		"there is none at all": {nil, ""},
+		"only the pod itself":  {[]*unstructured.Unstructured{self}, ""},
+		"another one":          {[]*unstructured.Unstructured{self, claimant("c", "x", "1")}, "c/x"},
+		"its predecessor of the same name": {[]*unstructured.Unstructured{claimant("b", "my-network-sts-0", "1"),
+			self}, "b/my-network-sts-0"},
+		"of several always the same is named": {[]*unstructured.Unstructured{claimant("c", "x", "1"), self,
+			claimant("a", "y", "2")}, "a/y"},
+		"of several, in whatever order it is": {[]*unstructured.Unstructured{claimant("a", "y", "2"),
+			claimant("c", "x", "1"), self}, "a/y"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := firstOtherPod(pod, row.among); got != row.want {
@@ -289,8 +336,8 @@ func TestTheFirstOtherPod(t *testing.T) {
 	}
 }
 
-// An owner reference is about an object of the same namespace, whatever UID it has: who may create pods elsewhere, or says so
-// of one until garbage collection deletes it, has no part in the network.
+// An owner reference is about an object of the same namespace, whatever UID it has: who may create pods elsewhere, or
+// says so of one until garbage collection deletes it, has no part in the network.
 func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
 	elsewhere := podOf("honest", "10.0.0.9", "Running")
 	elsewhere.SetNamespace("another")

@@ -57,7 +57,8 @@ func (c *Controller) ownUser(
 	case problem.reason == "":
 		if read.weak && (recorded == nil || read.line != recorded.RPCAuth) {
 			c.event(n, nil, corev1.EventTypeWarning, EventWeakPassword, "Apply",
-				"the password in Secret %s has less than %d bytes: whoever reads ConfigMap %s or the network's status can guess it",
+				"the password in Secret %s has less than %d bytes: whoever reads ConfigMap %s or the network's "+
+					"status can guess it",
 				n.Spec.Secret, credentials.WeakBytes, children.ConfigMapName(n))
 		}
 		return &api.OwnUser{Secret: n.Spec.Secret, RPCAuth: read.line}, nil
@@ -75,7 +76,8 @@ func (c *Controller) ownUser(
 func (c *Controller) readAgainAfter() time.Duration { return c.options.Resync * 8 / 10 }
 
 // refreshUserSecret has state.userSecret be up to date. The error is one that another try may not have.
-func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key credentials.Key, state *networkState) error {
+func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key credentials.Key,
+	state *networkState) error {
 	last, now := state.userSecret, c.clock.Now()
 	same := last.network == n.UID && last.generation == n.Generation && last.fingerprint == key.Fingerprint()
 	if same && now.Sub(last.readAt) < c.readAgainAfter() {
@@ -106,11 +108,12 @@ func (c *Controller) readUserSecret(ctx context.Context, n *api.Network) (creden
 		return credentials.Login{}, secretProblem{api.ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist: "+
 			"create it with the keys %s and %s, or remove spec.secret", name, credentials.UserKey, credentials.PasswordKey)}
 	case apierrors.IsForbidden(err):
-		return credentials.Login{}, secretProblem{api.ReasonSecretForbidden, fmt.Sprintf("the controller may not read Secret %s. "+
-			"Allow it: kubectl create role bitcoin-controller-secret --namespace %s --verb=get --resource=secrets "+
-			"--resource-name=%s; kubectl create rolebinding bitcoin-controller-secret --namespace %s "+
-			"--role=bitcoin-controller-secret --serviceaccount=%s:bitcoin-controller",
-			name, n.Namespace, name, n.Namespace, c.options.SystemNamespace)}
+		return credentials.Login{}, secretProblem{api.ReasonSecretForbidden,
+			fmt.Sprintf("the controller may not read Secret %s. "+
+				"Allow it: kubectl create role bitcoin-controller-secret --namespace %s --verb=get --resource=secrets "+
+				"--resource-name=%s; kubectl create rolebinding bitcoin-controller-secret --namespace %s "+
+				"--role=bitcoin-controller-secret --serviceaccount=%s:bitcoin-controller",
+				name, n.Namespace, name, n.Namespace, c.options.SystemNamespace)}
 	case err != nil:
 		return credentials.Login{}, fmt.Errorf("read Secret %s/%s: %w", n.Namespace, name, err)
 	}

@@ -25,7 +25,8 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 	holding := func(word string) func() (*corev1.Secret, error) {
 		return func() (*corev1.Secret, error) {
 			return &corev1.Secret{
-				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "own"},
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1",
+					Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "own"},
 				Data: map[string][]byte{credentials.UserKey: []byte("bc-user"), credentials.PasswordKey: []byte(word)},
 			}, nil
 		}
@@ -46,11 +47,13 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 		"it is as it was":         {answers: reads{holding(password), holding(password)}, want: []string{old, old}},
 		"it has another password": {answers: reads{holding("a-new-long-password")}, want: []string{now}},
 		"it was deleted": {
-			answers: reads{gone, gone, gone}, want: []string{old, none, none}, words: "Secret own does not exist: create it",
+			answers: reads{gone, gone, gone}, want: []string{old, none,
+				none}, words: "Secret own does not exist: create it",
 		},
 		"it is replaced": {answers: reads{gone, holding("a-new-long-password")}, want: []string{old, now}},
 		"it was deleted a moment ago": {
-			answers: reads{gone}, want: []string{old}, words: "if it stays so, nodes restart without the user that it gave before",
+			answers: reads{gone}, want: []string{old}, words: "if it stays so, nodes restart without the user that " +
+				"it gave before",
 		},
 		"it holds no password any more": {
 			answers: reads{holding(""), holding("")}, want: []string{old, none}, words: "BC_RPC_PASSWORD is empty",
@@ -59,7 +62,8 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 			answers: reads{holding(""), gone}, want: []string{old, none}, words: "does not exist",
 		},
 		"it may not be read": {
-			answers: reads{forbidden, forbidden, forbidden}, want: []string{old, old, old}, words: "until then the user that it gave before is still let in: remove spec.secret to end that",
+			answers: reads{forbidden, forbidden, forbidden}, want: []string{old, old,
+				old}, words: "until then the user that it gave before is still let in: remove spec.secret to end that",
 		},
 		"the apiserver is busy": {
 			answers: reads{busy, busy, busy}, want: []string{old, old, old}, words: "read Secret default/own",
@@ -68,7 +72,8 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 			answers: reads{gone, forbidden, gone}, want: []string{old, old, old}, words: "if it stays so",
 		},
 		"another one, that may not be read": {
-			renamed: true, answers: reads{forbidden}, want: []string{none}, words: "the controller may not read Secret own. Allow it",
+			renamed: true, answers: reads{forbidden}, want: []string{none}, words: "the controller may not read " +
+				"Secret own. Allow it",
 		},
 		"another one, that doesn't exist": {
 			renamed: true, answers: reads{gone}, want: []string{none}, words: "Secret own does not exist: create it",
@@ -83,7 +88,8 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
-			c := &Controller{client: client, events: events.NewFakeRecorder(10), clock: passing, options: Options{Resync: 30 * time.Second}}
+			c := &Controller{client: client, events: events.NewFakeRecorder(10), clock: passing,
+				options: Options{Resync: 30 * time.Second}}
 			var answer func() (*corev1.Secret, error)
 			client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
 				secret, err := answer()
@@ -141,14 +147,16 @@ func TestWhenASecretIsReadAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
-			c := &Controller{client: client, clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)), options: Options{Resync: 30 * time.Second}}
+			c := &Controller{client: client, clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
+				options: Options{Resync: 30 * time.Second}}
 			n, key, known := network(1), testKey, networkState{}
 			n.Spec.Secret = "own"
 			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil {
 				t.Fatal(err)
 			}
 			row.change(n, &key)
-			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil || len(client.Actions()) != row.reads {
+			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil ||
+				len(client.Actions()) != row.reads {
 				t.Errorf("it was read %d times, want %d (%v)", len(client.Actions()), row.reads, err)
 			}
 		})

@@ -18,8 +18,8 @@ import (
 // maxReportAge is how old a report may be by which entries are dropped. Within it all nodes have answered, or failed.
 const maxReportAge = 10 * time.Second
 
-// probe reads what the nodes said last, and publishes what is wanted of them now. It doesn't wait for any: what a node says
-// wakes the network.
+// probe reads what the nodes said last, and publishes what is wanted of them now. It doesn't wait for any: what a node
+// says wakes the network.
 func (c *Controller) probe(n *api.Network, o *observation, state *networkState) {
 	key, now := cache.MetaObjectToName(n), c.clock.Now()
 	state.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
@@ -58,8 +58,8 @@ func readViews(nodes []node, views map[int32]mesh.View) {
 // errNoPassword is why a node is not asked at all.
 const errNoPassword = "the controller has no password for bitcoind, which was derived from another master key"
 
-// compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are asked
-// again before the next audit: one that has just come up gets the chain as soon as it is connected.
+// compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are
+// asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
 func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, []chain.Query) {
 	var chains []chain.Node
 	for _, n := range nodes {
@@ -90,7 +90,8 @@ func (state *networkState) recheckAt(nodes []node, ordinals []int32, when time.T
 	}
 }
 
-// freshAfter is when a node is to be asked again: now, if an audit is under way, else when its chain is to be looked at.
+// freshAfter is when a node is to be asked again: now, if an audit is under way, else when its chain is to be looked
+// at.
 func (state *networkState) freshAfter(n node) (at time.Time, await bool) {
 	recheck, differs := state.recheck[n.ordinal]
 	if n.view.AskedAt.Before(state.audited) || !differs {
@@ -127,8 +128,8 @@ func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32
 	return targets
 }
 
-// prune lets nodes drop what the topology no longer wants as soon as everything that it wants is connected, by dials that
-// have lasted, as all nodes said that have been asked since: a network must not be split because of old reports.
+// prune lets nodes drop what the topology no longer wants as soon as everything that it wants is connected, by dials
+// that have lasted, as all nodes said that have been asked since: a network must not be split because of old reports.
 func (state *networkState) prune(o *observation, targets map[int32]mesh.Target, now time.Time) {
 	surplus := func(n node) bool { target, ready := targets[n.ordinal]; return ready && n.view.Surplus(target) }
 	if !slices.ContainsFunc(o.nodes, surplus) || !o.meshLasts() {
@@ -144,7 +145,8 @@ func (state *networkState) prune(o *observation, targets map[int32]mesh.Target, 
 	}
 	for ordinal, target := range targets {
 		target.Prune = fresh
-		if target.Await = true; target.FreshAfter.Before(state.pruning) || o.nodes[ordinal].view.AskedAt.Before(state.pruning) {
+		if target.Await = true; target.FreshAfter.Before(state.pruning) ||
+			o.nodes[ordinal].view.AskedAt.Before(state.pruning) {
 			target.FreshAfter = state.pruning
 		}
 		targets[ordinal] = target
@@ -156,20 +158,22 @@ func (o *observation) meshLasts() bool {
 	holds := func(from, to int32) bool {
 		return o.wanted.Wants(from, to) && o.nodes[from].view.Lasts(o.nodes[to].self)
 	}
-	return !slices.ContainsFunc(o.wanted.Edges, func(e mesh.Edge) bool { return !holds(e.Low, e.High) && !holds(e.High, e.Low) })
+	return !slices.ContainsFunc(o.wanted.Edges,
+		func(e mesh.Edge) bool { return !holds(e.Low, e.High) && !holds(e.High, e.Low) })
 }
 
-// connected says whether either end reports a connection that it made to the other. What one end can't tell, because its
-// RPC fails, the other one may.
+// connected says whether either end reports a connection that it made to the other. What one end can't tell, because
+// its RPC fails, the other one may.
 func (o *observation) connected(e mesh.Edge) bool {
 	low, high := o.nodes[e.Low], o.nodes[e.High]
 	return low.view.Connected(high.self) || high.view.Connected(low.self)
 }
 
-// awaitAnswers says of nodes that have never answered, and don't for longer than they should, what is said of nodes that
-// never will. It returns when to do so for those that still have time; and leaves in f until when answers are worth a
-// wait, before a status is written that they would change.
-func (o *observation) awaitAnswers(progress map[int32]mesh.Progress, targets map[int32]mesh.Target, now time.Time) (silent time.Time) {
+// awaitAnswers says of nodes that have never answered, and don't for longer than they should, what is said of nodes
+// that never will. It returns when to do so for those that still have time; and leaves in f until when answers are
+// worth a wait, before a status is written that they would change.
+func (o *observation) awaitAnswers(progress map[int32]mesh.Progress, targets map[int32]mesh.Target,
+	now time.Time) (silent time.Time) {
 	for i := range o.nodes {
 		n := &o.nodes[i]
 		is := progress[n.ordinal]

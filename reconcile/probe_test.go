@@ -72,7 +72,8 @@ func TestTheMeshFollowsEvents(t *testing.T) {
 			nodes: 3, happen: func(t *testing.T, w *world) { w.Restart(t, 1) }, trips: []int{2, 2, 2},
 		},
 		"where one end dials, only those that dial it": {
-			nodes: 5, kind: api.TopologyRing, happen: func(t *testing.T, w *world) { w.Restart(t, 1) }, trips: []int{2, 2, 0, 0, 0},
+			nodes: 5, kind: api.TopologyRing, happen: func(t *testing.T, w *world) { w.Restart(t, 1) }, trips: []int{2,
+				2, 0, 0, 0},
 		},
 		"a pod lost its readiness for a moment, and no connection": {
 			nodes: 3, happen: func(t *testing.T, w *world) { w.Ready(1) }, trips: []int{1, 1, 1},
@@ -186,7 +187,8 @@ func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
 		before := w.Trips()
 		o, again := c.pass(t, w)
 		if !o.chain.Pending || w.judged(o) {
-			t.Fatalf("block %d: what not all have been asked for is reported: %+v, %+v", height, o.chain, w.Network.Status)
+			t.Fatalf("block %d: what not all have been asked for is reported: %+v, %+v", height, o.chain,
+				w.Network.Status)
 		}
 		if again > chain.BlockTime {
 			t.Errorf("looks again after %s", again)
@@ -201,7 +203,8 @@ func TestABlockCostsOneWriteWhateverComesBetweenTwoAudits(t *testing.T) {
 		if written != 1 || w.Network.Status.Height != height || w.Network.Status.Tips != 1 {
 			t.Errorf("block %d: %d writes, %+v", height, written, w.Network.Status)
 		}
-		// At the event, and once for the hash of the lower block; a second later who differed and one who did not; at the audit.
+		// At the event, and once for the hash of the lower block; a second later who differed and one who did not; at
+		// the audit.
 		w.Asked(t, before, 4, 2, 2, 2, 2)
 	}
 }
@@ -246,11 +249,13 @@ func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 	}
 	seen := w.Clock.Now()
 	const quarter = chain.BlockTime / 4
-	for _, after := range []time.Duration{quarter, 2 * quarter, chain.BlockTime, 2 * chain.BlockTime, 4 * chain.BlockTime, 8 * chain.BlockTime, 16 * chain.BlockTime} {
+	for _, after := range []time.Duration{quarter, 2 * quarter, chain.BlockTime, 2 * chain.BlockTime,
+		4 * chain.BlockTime, 8 * chain.BlockTime, 16 * chain.BlockTime} {
 		w.Advance(again)
 		before := w.Trips()
 		o, again = c.pass(t, w)
-		if got := w.Clock.Now().Sub(seen); got != after || o.chain.Pending != (after < chain.BlockTime) || !slices.Equal(o.chain.Behind, []int32{1, 2}) {
+		if got := w.Clock.Now().Sub(seen); got != after || o.chain.Pending != (after < chain.BlockTime) ||
+			!slices.Equal(o.chain.Behind, []int32{1, 2}) {
 			t.Errorf("after %s, want %s: %+v", got, after, o.chain)
 		}
 		w.Asked(t, before, 1, 1, 1)
@@ -279,7 +284,8 @@ func TestANetworkIsReadyOnlyWhenANewcomerHasTheChain(t *testing.T) {
 		var again time.Duration
 		o, again = c.pass(t, w)
 		w.judged(o)
-		if reason := meta.FindStatusCondition(w.Network.Status.Conditions, api.ConditionReady).Reason; !slices.Contains(said, reason) {
+		if reason := meta.FindStatusCondition(w.Network.Status.Conditions,
+			api.ConditionReady).Reason; !slices.Contains(said, reason) {
 			said = append(said, reason)
 		}
 		w.Advance(again)
@@ -304,8 +310,8 @@ func TestAThousandNodesThatBecomeReadyOneByOne(t *testing.T) {
 	if o, _ := c.pass(t, w); o.unconnected() != 0 {
 		t.Errorf("%d pairs are not connected", o.unconnected())
 	}
-	// Of 8,000 pairs one half is dialled by those that come, the other by those that are there: a batch each, and a question
-	// whether it lasted.
+	// Of 8,000 pairs one half is dialled by those that come, the other by those that are there: a batch each, and a
+	// question whether it lasted.
 	if all, _ := crowd.Trips(); all > 12_000 {
 		t.Errorf("%d round trips", all)
 	}
@@ -319,7 +325,8 @@ func TestAThousandNodesThatBecomeReadyOneByOne(t *testing.T) {
 	w.Advance(confirmAfter)
 	o, _ := c.pass(t, w)
 	if all, most := crowd.Trips(); all != 3 || most != 3 || o.unconnected() != 0 {
-		t.Errorf("a newcomer cost %d round trips, %d of them to one node, and %d pairs are not connected", all, most, o.unconnected())
+		t.Errorf("a newcomer cost %d round trips, %d of them to one node, and %d pairs are not connected", all, most,
+			o.unconnected())
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// A pod that quota or admission refuses leaves no trace in the StatefulSet's status: the StatefulSet controller tells of it
-// in events alone. They are read while pods are missing for longer than it takes to create them, once an audit.
+// A pod that quota or admission refuses leaves no trace in the StatefulSet's status: the StatefulSet controller tells
+// of it in events alone. They are read while pods are missing for longer than it takes to create them, once an audit.
 
 var clusterEvents = schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"}
 
@@ -32,7 +32,8 @@ const (
 	maxClockSkew = time.Minute
 )
 
-// refusedPods are what is known of a network's pods that are missing. They may be lost: then the events are read once more.
+// refusedPods are what is known of a network's pods that are missing. They may be lost: then the events are read once
+// more.
 type refusedPods struct {
 	// next is when to read the events, zero while no pod is missing.
 	next time.Time
@@ -43,7 +44,8 @@ type refusedPods struct {
 }
 
 // explainMissing gives the nodes without a pod the apiserver's words, if it has refused them.
-func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes []node, refused *refusedPods) (err error) {
+func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes []node,
+	refused *refusedPods) (err error) {
 	var missing []*node
 	for i := range nodes {
 		if nodes[i].reason == api.ReasonPodMissing {
@@ -81,8 +83,8 @@ func (r *refusedPods) of(pod string) string {
 	return r.words[""]
 }
 
-// readRefusals finds out what the StatefulSet controller was answered when it tried to create pods, of which lowest is the
-// first that is missing.
+// readRefusals finds out what the StatefulSet controller was answered when it tried to create pods, of which lowest is
+// the first that is missing.
 func (c *Controller) readRefusedPods(ctx context.Context, n *api.Network, lowest string, refused *refusedPods) error {
 	refused.words, refused.leaving = nil, ""
 	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
@@ -105,16 +107,19 @@ func (c *Controller) readRefusedPods(ctx context.Context, n *api.Network, lowest
 		case pod.GetDeletionTimestamp() != nil:
 			refused.leaving = lowest
 		default:
-			refused.words[lowest] = "a pod of that name does not belong to this network: delete it, or choose another name for the network"
+			refused.words[lowest] = "a pod of that name does not belong to this network: delete it, or choose " +
+				"another name for the network"
 		}
 	}
 	return nil
 }
 
 // refusalEvents reads what the StatefulSet controller tells of.
-func (c *Controller) refusalEvents(ctx context.Context, n *api.Network, set *unstructured.Unstructured) (map[string]string, error) {
+func (c *Controller) refusalEvents(ctx context.Context, n *api.Network,
+	set *unstructured.Unstructured) (map[string]string, error) {
 	about := fields.Set{"regarding.uid": string(set.GetUID()), "reason": "FailedCreate"}
-	list, err := c.client.Resource(clusterEvents).Namespace(n.Namespace).List(ctx, metav1.ListOptions{FieldSelector: about.String()})
+	list, err := c.client.Resource(clusterEvents).Namespace(n.Namespace).List(ctx,
+		metav1.ListOptions{FieldSelector: about.String()})
 	if err != nil {
 		return nil, fmt.Errorf("list events of StatefulSet %s: %w", set.GetName(), err)
 	}
@@ -129,8 +134,8 @@ func (c *Controller) refusalEvents(ctx context.Context, n *api.Network, set *uns
 	return refusalMessages(found, readyUntil(n).Add(-maxClockSkew)), nil
 }
 
-// readyUntil is until when the network was ready, as its status says; zero if it never was. What was refused before that
-// was created since.
+// readyUntil is until when the network was ready, as its status says; zero if it never was. What was refused before
+// that was created since.
 func readyUntil(n *api.Network) time.Time {
 	if ready := meta.FindStatusCondition(n.Status.Conditions, api.ConditionReady); ready != nil {
 		return ready.LastTransitionTime.Time
@@ -138,8 +143,8 @@ func readyUntil(n *api.Network) time.Time {
 	return time.Time{}
 }
 
-// refusalMessages are the latest words for each pod that the events tell of, and under "" the latest of all, from none before
-// since. The StatefulSet controller tries one pod first, and the others only if that one was created.
+// refusalMessages are the latest words for each pod that the events tell of, and under "" the latest of all, from none
+// before since. The StatefulSet controller tries one pod first, and the others only if that one was created.
 func refusalMessages(told []eventsv1.Event, since time.Time) map[string]string {
 	words, latest := map[string]string{}, map[string]time.Time{}
 	for _, event := range told {
@@ -186,6 +191,7 @@ func (c *Controller) reportRefused(n *api.Network, after api.NetworkStatus) {
 		return nil
 	}
 	if is := refused(after); is != nil && refused(n.Status) == nil {
-		c.event(n, nil, corev1.EventTypeWarning, string(is.Reason), "Observe", "%s can't be created: %s", is.NodeName, is.Message)
+		c.event(n, nil, corev1.EventTypeWarning, string(is.Reason), "Observe", "%s can't be created: %s", is.NodeName,
+			is.Message)
 	}
 }

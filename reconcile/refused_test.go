@@ -57,7 +57,8 @@ func TestWhyPodsAreRefused(t *testing.T) {
 			map[string]string{},
 		},
 		"a volume of the pod is refused": {
-			[]eventsv1.Event{old(100, "create Claim data-sts-0 Pod sts-0 in StatefulSet my-network-sts failed error: no more room")},
+			[]eventsv1.Event{old(100, "create Claim data-sts-0 Pod sts-0 in StatefulSet my-network-sts failed "+
+				"error: no more room")},
 			map[string]string{"sts-0": "no more room", "": "no more room"},
 		},
 		"several events put together": {
@@ -85,11 +86,13 @@ func TestWhyPodsAreRefused(t *testing.T) {
 func TestWhyPodsAreMissingIsAskedOnceAnAuditAndForgotten(t *testing.T) {
 	passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
 	asked := 0
-	client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{clusterEvents: "EventList", pods: "PodList"})
+	client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+		map[schema.GroupVersionResource]string{clusterEvents: "EventList", pods: "PodList"})
 	client.PrependReactor("list", "events", func(clienttesting.Action) (bool, runtime.Object, error) {
 		asked++
 		told := intentOf(t, &eventsv1.Event{
-			EventTime: metav1.MicroTime{Time: passing.Now()}, Note: "create Pod my-network-sts-0 in StatefulSet my-network-sts failed error: exceeded quota",
+			EventTime: metav1.MicroTime{Time: passing.Now()}, Note: "create Pod my-network-sts-0 in StatefulSet " +
+				"my-network-sts failed error: exceeded quota",
 		})
 		return true, &unstructured.UnstructuredList{Items: []unstructured.Unstructured{*told}}, nil
 	})

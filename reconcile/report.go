@@ -47,12 +47,14 @@ func (w write) next(now time.Time, urgent bool) write {
 func urgent(before, after api.NetworkStatus) bool {
 	was := meta.FindStatusCondition(before.Conditions, api.ConditionReady)
 	is := meta.FindStatusCondition(after.Conditions, api.ConditionReady)
-	return was == nil || was.Status != is.Status || was.Reason != is.Reason || before.ObservedGeneration != after.ObservedGeneration
+	return was == nil || was.Status != is.Status || was.Reason != is.Reason ||
+		before.ObservedGeneration != after.ObservedGeneration
 }
 
 // report writes the status of the network if it is not what the network says already. A write that can wait is put off:
 // then it returns for how long.
-func (c *Controller) report(ctx context.Context, n *api.Network, o observation, state *networkState) (later time.Duration, err error) {
+func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
+	state *networkState) (later time.Duration, err error) {
 	now := c.clock.Now()
 	status := statusOf(n, o, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
@@ -76,8 +78,8 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation, 
 	return 0, nil
 }
 
-// hold returns for how long to hold back a status that answers on their way may change: a second in all, however many nodes
-// take turns. A status that says Ready is not held back.
+// hold returns for how long to hold back a status that answers on their way may change: a second in all, however many
+// nodes take turns. A status that says Ready is not held back.
 func (state *networkState) hold(status api.NetworkStatus, answersUntil, now time.Time) time.Duration {
 	wait := answersUntil.Sub(now)
 	if wait <= 0 || meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) {
@@ -140,7 +142,8 @@ func (c *Controller) logTransition(n *api.Network, status api.NetworkStatus) {
 	if before != nil && before.Status == after.Status && before.Reason == after.Reason {
 		return
 	}
-	c.log.Info("network is "+readiness(after), name(cache.MetaObjectToName(n)), zap.String("reason", after.Reason), zap.String("message", after.Message))
+	c.log.Info("network is "+readiness(after), name(cache.MetaObjectToName(n)), zap.String("reason", after.Reason),
+		zap.String("message", after.Message))
 }
 
 func readiness(condition *metav1.Condition) string {

@@ -21,11 +21,14 @@ func TestWhatIsUrgent(t *testing.T) {
 		before, after api.NetworkStatus
 		want          bool
 	}{
-		"the first status":                {api.NetworkStatus{}, before, true},
-		"ready at last":                   {before, status(1, metav1.ConditionTrue, api.ReasonReady, ""), true},
-		"another reason":                  {before, status(1, metav1.ConditionFalse, api.ReasonPeersNotConnected, ""), true},
-		"an answer to a change":           {before, status(2, metav1.ConditionFalse, api.ReasonNodesNotReady, "1 of 3"), true},
-		"one more node is ready, not all": {before, status(1, metav1.ConditionFalse, api.ReasonNodesNotReady, "2 of 3"), false},
+		"the first status": {api.NetworkStatus{}, before, true},
+		"ready at last":    {before, status(1, metav1.ConditionTrue, api.ReasonReady, ""), true},
+		"another reason": {before, status(1, metav1.ConditionFalse, api.ReasonPeersNotConnected, ""),
+			true},
+		"an answer to a change": {before, status(2, metav1.ConditionFalse, api.ReasonNodesNotReady, "1 of 3"),
+			true},
+		"one more node is ready, not all": {before, status(1, metav1.ConditionFalse, api.ReasonNodesNotReady, "2 of 3"),
+			false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := urgent(row.before, row.after); got != row.want {

@@ -45,7 +45,8 @@ func TestTheRowsOfResourcesAreComplete(t *testing.T) {
 		if !row.written {
 			t.Errorf("the row of %s builds a child, but is not written: a pass would not see its own writes", plural)
 		}
-		if !children.ControlledBy(child, network(3).UID) || child.GetLabels()[children.LabelManagedBy] != children.Manager {
+		if !children.ControlledBy(child, network(3).UID) ||
+			child.GetLabels()[children.LabelManagedBy] != children.Manager {
 			t.Errorf("the %s would outlive its network, or not be listed: make its metadata by childMeta", row.kind)
 		}
 		if names[child.GetName()] {

@@ -10,8 +10,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Somebody else may change a child as often as we put it back: an autoscaler, another operator. So many times that is done
-// at once, and then once in each such time.
+// Somebody else may change a child as often as we put it back: an autoscaler, another operator. So many times that is
+// done at once, and then once in each such time.
 const (
 	revertsAtOnce = 20
 	revertsEvery  = 10 * time.Second
@@ -28,8 +28,9 @@ type revertLimiter struct {
 
 func newRevertLimiter() revertLimiter {
 	return revertLimiter{
-		left:    map[schema.GroupVersionResource][]unstructuredx.Difference{},
-		reverts: flowcontrol.NewTokenBucketPassiveRateLimiter(float32(time.Second)/float32(revertsEvery), revertsAtOnce),
+		left: map[schema.GroupVersionResource][]unstructuredx.Difference{},
+		reverts: flowcontrol.NewTokenBucketPassiveRateLimiter(float32(time.Second)/float32(revertsEvery),
+			revertsAtOnce),
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 
 func TestWhatIsWorthWriting(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	drift := unstructuredx.Change{Action: unstructuredx.Reverted, Differences: []unstructuredx.Difference{{Path: "spec.replicas", Live: int64(4)}}}
+	drift := unstructuredx.Change{Action: unstructuredx.Reverted,
+		Differences: []unstructuredx.Difference{{Path: "spec.replicas", Live: int64(4)}}}
 	update := unstructuredx.Change{Action: unstructuredx.Updated, Differences: drift.Differences}
 
 	known := newRevertLimiter()

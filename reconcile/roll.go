@@ -15,12 +15,12 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
 
-// Rolls: a change of the pod template begins with all pods held back by the StatefulSet's partition, which is then lowered
-// one ordinal at a time. The StatefulSet controller alone would look at readiness only, and wait for ever for a pod that is
-// broken. Where a roll stands is told by the StatefulSet and its pods; nothing is remembered.
+// Rolls: a change of the pod template begins with all pods held back by the StatefulSet's partition, which is then
+// lowered one ordinal at a time. The StatefulSet controller alone would look at readiness only, and wait for ever for a
+// pod that is broken. Where a roll stands is told by the StatefulSet and its pods; nothing is remembered.
 
-// brokenAfter is how long a pod may be down before it counts as broken. Others wait for a pod that is only restarting, but
-// not for one that needs the very roll to get well.
+// brokenAfter is how long a pod may be down before it counts as broken. Others wait for a pod that is only restarting,
+// but not for one that needs the very roll to get well.
 const brokenAfter = time.Minute
 
 // rollout is how far the StatefulSet has got with a change of its pod template.
@@ -38,8 +38,8 @@ func rolloutOf(live *appsv1.StatefulSet) rollout {
 	return rollout{observed: seen, revision: live.Status.UpdateRevision, partition: livePartition(live)}
 }
 
-// partitionOf is the partition to apply the StatefulSet with: that of the living one, but all nodes if the template is not
-// what it was applied with before.
+// partitionOf is the partition to apply the StatefulSet with: that of the living one, but all nodes if the template is
+// not what it was applied with before.
 func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTemplateSpec) int32 {
 	switch {
 	case live == nil:
@@ -51,8 +51,9 @@ func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTe
 	}
 }
 
-// livePartition is the one that the StatefulSet was applied with, as its annotation says. Where its strategy says otherwise,
-// either was changed by hand, which is to be put back: the higher one counts, for no pod is to go that is held back.
+// livePartition is the one that the StatefulSet was applied with, as its annotation says. Where its strategy says
+// otherwise, either was changed by hand, which is to be put back: the higher one counts, for no pod is to go that is
+// held back.
 func livePartition(live *appsv1.StatefulSet) int32 {
 	standing := int32(0)
 	if rolling := live.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
@@ -68,13 +69,14 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 	}
 }
 
-// roll takes the roll of the network one step further if it may, and returns where it stands, empty if there is none. It
-// does nothing as long as children can't be applied.
+// roll takes the roll of the network one step further if it may, and returns where it stands, empty if there is none.
+// It does nothing as long as children can't be applied.
 func (c *Controller) roll(ctx context.Context, n *api.Network, o observation) (standsAt string, err error) {
 	if o.applyErr != nil {
 		return "", nil
 	}
-	cached, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
+	cached, err := c.caches.get(statefulSets,
+		cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
 	if err != nil || cached == nil || !children.ControlledBy(cached, n.UID) {
 		return "", err
 	}
@@ -112,9 +114,10 @@ func (r rollout) progress(nodes []node, waitsFor string) string {
 	return text
 }
 
-// step returns the next partition of a roll: one lower if all pods that have been updated are well and no other is down,
-// 0 if there is nothing left to update, else the same, with what it waits for. So at most one pod is down because of the
-// roll, and the next goes only when the last one is ready, connected to all others that are, and has their chain.
+// step returns the next partition of a roll: one lower if all pods that have been updated are well and no other is
+// down, 0 if there is nothing left to update, else the same, with what it waits for. So at most one pod is down because
+// of the roll, and the next goes only when the last one is ready, connected to all others that are, and has their
+// chain.
 func (r rollout) step(o *observation, now time.Time) (partition int32, waitsFor string) {
 	nodes := o.nodes
 	switch {
@@ -148,10 +151,10 @@ func (r rollout) step(o *observation, now time.Time) (partition int32, waitsFor 
 	return max(next, 0), ""
 }
 
-// bypassRefused is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller creates no pod,
-// and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is now. In the
-// moment in which it can be, one above it would be replaced, maybe the last that has the chain: where there is such a one,
-// only those that are missing are made. When nobody is refused any more, the others are held back again.
+// bypassRefused is to a pod that the apiserver refuses, which this very roll may mend. The StatefulSet controller
+// creates no pod, and replaces none, as long as one of a lower ordinal can't be created; so the lowest one's turn is
+// now. In the moment in which it can be, one above it would be replaced, maybe the last that has the chain: where there
+// is such a one, only those that are missing are made. When nobody is refused any more, the others are held back again.
 func (r rollout) bypassRefused(nodes []node) (partition int32, waitsFor string) {
 	held := int32(0) // those below are to be held back
 	for _, n := range nodes {
@@ -186,8 +189,8 @@ func (r rollout) done(nodes []node) bool {
 	return true
 }
 
-// waitsFor says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is in its
-// item of the status.
+// waitsFor says what to wait for at an updated pod, "" if nothing. What the node says of itself is not repeated: it is
+// in its item of the status.
 func (r rollout) waitsFor(n node, o *observation) string {
 	switch {
 	case n.revision != r.revision:

@@ -28,7 +28,8 @@ func TestRolloutStep(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	down := func(since time.Duration) func(*node) {
 		return func(n *node) {
-			n.ready, n.reason, n.message, n.downSince = false, api.ReasonPodNotReady, "bitcoind does not answer yet", now.Add(-since)
+			n.ready, n.reason, n.message, n.downSince = false, api.ReasonPodNotReady, "bitcoind does not "+
+				"answer yet", now.Add(-since)
 		}
 	}
 	unanswered := func(n *node) {
@@ -52,53 +53,119 @@ func TestRolloutStep(t *testing.T) {
 		want       int32
 		waitsFor   string
 	}{
-		"the highest goes first":                 {partition: 4, want: 3},
-		"the next goes when it is well":          {partition: 3, want: 2},
-		"the last one":                           {partition: 1, want: 0},
-		"nothing is left to do":                  {partition: 0, want: 0},
-		"a partition above the number of nodes":  {partition: 9, want: 3},
-		"the updated pod is not there yet":       {partition: 3, change: map[int]change{3: func(n *node) { n.revision = "old" }}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
-		"the updated pod is not ready":           {partition: 3, change: map[int]change{3: down(0)}, want: 3, waitsFor: "my-network-sts-3"},
-		"the updated pod never gets ready":       {partition: 3, change: map[int]change{3: down(time.Hour)}, want: 3, waitsFor: "my-network-sts-3"},
-		"the updated pod is not connected to 1":  {partition: 3, change: map[int]change{3: func(n *node) { n.view.Peers = map[netip.Addr]bool{address(0): true, address(2): true} }, 1: func(n *node) { delete(n.view.Peers, address(3)) }}, want: 3, waitsFor: "my-network-sts-3: 1-3 is not connected"},
-		"an edge between others is no reason":    {partition: 3, change: map[int]change{0: func(n *node) { delete(n.view.Peers, address(1)) }, 1: func(n *node) { delete(n.view.Peers, address(0)) }}, want: 2},
-		"the others refuse the controller":       {partition: 3, change: map[int]change{3: func(n *node) { n.view.Peers = map[netip.Addr]bool{} }, 0: unanswered, 1: unanswered, 2: unanswered}, want: 2},
-		"the updated pod is behind":              {partition: 3, change: map[int]change{3: func(n *node) { n.view.Tip = "other" }}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
-		"a block is on its way":                  {partition: 3, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true}, want: 3, waitsFor: "a block on its way"},
-		"another pod is just restarting":         {partition: 3, change: map[int]change{0: down(time.Second)}, want: 3, waitsFor: "my-network-sts-0"},
-		"another pod is broken for good":         {partition: 3, change: map[int]change{0: down(time.Hour)}, want: 2},
-		"the next one itself is down":            {partition: 3, change: map[int]change{2: down(0)}, want: 2},
-		"another pod refuses the controller":     {partition: 3, change: map[int]change{0: func(n *node) { n.reason, n.message = api.ReasonUnauthorized, "refused" }}, want: 2},
-		"an updated pod refuses the controller":  {partition: 3, change: map[int]change{3: func(n *node) { n.reason, n.message = api.ReasonUnauthorized, "refused" }}, want: 3, waitsFor: "my-network-sts-3"},
-		"all have been broken from the first on": {partition: 4, change: map[int]change{0: down(time.Hour), 1: down(time.Hour), 2: down(time.Hour), 3: down(0)}, want: 3},
+		"the highest goes first":                {partition: 4, want: 3},
+		"the next goes when it is well":         {partition: 3, want: 2},
+		"the last one":                          {partition: 1, want: 0},
+		"nothing is left to do":                 {partition: 0, want: 0},
+		"a partition above the number of nodes": {partition: 9, want: 3},
+		"the updated pod is not there yet": {partition: 3,
+			change: map[int]change{3: func(n *node) { n.revision = "old" }}, want: 3, waitsFor: "my-network-sts-3: " +
+				"the pod is being replaced"},
+		"the updated pod is not ready": {partition: 3, change: map[int]change{3: down(0)}, want: 3,
+			waitsFor: "my-network-sts-3"},
+		"the updated pod never gets ready": {partition: 3, change: map[int]change{3: down(time.Hour)}, want: 3,
+			waitsFor: "my-network-sts-3"},
+		"the updated pod is not connected to 1": {partition: 3,
+			change: map[int]change{3: func(n *node) {
+				n.view.Peers = map[netip.Addr]bool{address(0): true,
+					address(2): true}
+			}, 1: func(n *node) { delete(n.view.Peers, address(3)) }}, want: 3, waitsFor: "my-network-sts-3: 1-3 is " +
+				"not connected"},
+		"an edge between others is no reason": {partition: 3,
+			change: map[int]change{0: func(n *node) { delete(n.view.Peers, address(1)) },
+				1: func(n *node) { delete(n.view.Peers, address(0)) }}, want: 2},
+		"the others refuse the controller": {partition: 3,
+			change: map[int]change{3: func(n *node) { n.view.Peers = map[netip.Addr]bool{} }, 0: unanswered,
+				1: unanswered, 2: unanswered}, want: 2},
+		"the updated pod is behind": {partition: 3,
+			change: map[int]change{3: func(n *node) { n.view.Tip = "other" }}, want: 3,
+			waitsFor: "my-network-sts-3: it does not have the others' chain"},
+		"a block is on its way": {partition: 3,
+			chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1,
+				Pending: true}, want: 3, waitsFor: "a block on its way"},
+		"another pod is just restarting": {partition: 3, change: map[int]change{0: down(time.Second)}, want: 3,
+			waitsFor: "my-network-sts-0"},
+		"another pod is broken for good": {partition: 3, change: map[int]change{0: down(time.Hour)}, want: 2},
+		"the next one itself is down":    {partition: 3, change: map[int]change{2: down(0)}, want: 2},
+		"another pod refuses the controller": {partition: 3,
+			change: map[int]change{0: func(n *node) {
+				n.reason, n.message = api.ReasonUnauthorized,
+					"refused"
+			}}, want: 2},
+		"an updated pod refuses the controller": {partition: 3,
+			change: map[int]change{3: func(n *node) {
+				n.reason, n.message = api.ReasonUnauthorized,
+					"refused"
+			}}, want: 3, waitsFor: "my-network-sts-3"},
+		"all have been broken from the first on": {partition: 4,
+			change: map[int]change{0: down(time.Hour), 1: down(time.Hour), 2: down(time.Hour), 3: down(0)}, want: 3},
 
-		"what is rolled out isn't known yet":                      {unobserved: true, partition: 4, want: 4},
-		"what is rolled out isn't known yet, all look updated":    {unobserved: true, partition: 4, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 4},
-		"a pod is missing, and may come yet":                      {partition: 4, change: map[int]change{1: missing}, want: 4, waitsFor: "my-network-sts-1"},
-		"a pod is refused: it is its turn":                        {partition: 4, change: map[int]change{1: refused}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
-		"the highest is refused, and nobody is above it":          {partition: 4, change: map[int]change{3: refused}, want: 3, waitsFor: "my-network-sts-3"},
-		"the refused one is waited for":                           {partition: children.OnlyMissing, change: map[int]change{0: refused, 1: of("old"), 2: of("old"), 3: of("new")}, want: children.OnlyMissing, waitsFor: "my-network-sts-0"},
-		"the last of the others is going":                         {partition: children.OnlyMissing, change: map[int]change{0: refused, 1: of("new"), 2: of("new"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: children.OnlyMissing, waitsFor: "my-network-sts-0"},
-		"all are refused: the lowest has to come first":           {partition: 4, change: map[int]change{0: refused, 1: refused, 2: refused, 3: refused}, want: 0, waitsFor: "my-network-sts-0"},
-		"the newcomers are refused":                               {partition: 4, change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
-		"a pod is refused, another one is down and a block comes": {partition: 4, change: map[int]change{1: refused, 0: down(0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
-		"an updated pod is refused, too":                          {partition: 1, change: map[int]change{1: refused, 2: of("old"), 3: of("old")}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
-		"an updated pod is refused that is not the next one":      {partition: 1, change: map[int]change{3: refused}, want: 1, waitsFor: "my-network-sts-3"},
-		"a refused pod has come, and the others are held back":    {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
-		"it has come while another one is missing":                {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: missing}, want: 3},
-		"it has come, and there are no others":                    {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: missing, 2: missing, 3: missing}, want: 0},
-		"it has come, and all are updated":                        {partition: children.OnlyMissing, change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 0},
-		"all look outdated, and nothing is held back":             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
-		"one of the others is already going":                      {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
-		"or has gone":                                             {partition: 0, change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
-		"from there on it goes as ever":                           {partition: 4, change: map[int]change{0: of("new")}, want: 3},
-		"the one that was refused has no chain yet":               {partition: 4, change: map[int]change{0: func(n *node) { n.revision, n.view.Tip = "new", "other" }}, want: 4, waitsFor: "my-network-sts-0: it does not have the others' chain"},
-		"an outdated one is behind, which is no reason to wait":   {partition: 4, change: map[int]change{0: func(n *node) { n.view.Tip = "other" }}, want: 3},
-		"the pod whose turn it is hasn't gone yet":                {partition: 3, change: map[int]change{3: of("old")}, want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
-		"another pod shuts down":                                  {partition: 3, change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(5 * time.Minute) }}, want: 3, waitsFor: "my-network-sts-0"},
-		"another pod doesn't get to its end":                      {partition: 3, change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(-time.Hour) }}, want: 2},
-		"another pod's address is refused":                        {partition: 3, change: map[int]change{0: unready(api.ReasonAddressRefused)}, want: 2},
-		"the updated pod is fetching the chain":                   {partition: 3, change: map[int]change{3: func(n *node) { n.view.Tip = "other" }}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{3}, Pending: true}, want: 3, waitsFor: "my-network-sts-3: it does not have the others' chain"},
+		"what is rolled out isn't known yet": {unobserved: true, partition: 4, want: 4},
+		"what is rolled out isn't known yet, all look updated": {unobserved: true, partition: 4,
+			change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 4},
+		"a pod is missing, and may come yet": {partition: 4, change: map[int]change{1: missing},
+			want: 4, waitsFor: "my-network-sts-1"},
+		"a pod is refused: it is its turn": {partition: 4, change: map[int]change{1: refused},
+			want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
+		"the highest is refused, and nobody is above it": {partition: 4, change: map[int]change{3: refused},
+			want: 3, waitsFor: "my-network-sts-3"},
+		"the refused one is waited for": {partition: children.OnlyMissing,
+			change: map[int]change{0: refused, 1: of("old"), 2: of("old"),
+				3: of("new")}, want: children.OnlyMissing, waitsFor: "my-network-sts-0"},
+		"the last of the others is going": {partition: children.OnlyMissing,
+			change: map[int]change{0: refused, 1: of("new"), 2: of("new"),
+				3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }},
+			want: children.OnlyMissing, waitsFor: "my-network-sts-0"},
+		"all are refused: the lowest has to come first": {partition: 4,
+			change: map[int]change{0: refused, 1: refused, 2: refused,
+				3: refused}, want: 0, waitsFor: "my-network-sts-0"},
+		"the newcomers are refused": {partition: 4,
+			change: map[int]change{2: refused, 3: refused}, want: 2, waitsFor: "my-network-sts-2"},
+		"a pod is refused, another one is down and a block comes": {partition: 4,
+			change: map[int]change{1: refused, 0: down(0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1,
+				Pending: true}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
+		"an updated pod is refused, too": {partition: 1,
+			change: map[int]change{1: refused, 2: of("old"),
+				3: of("old")}, want: children.OnlyMissing, waitsFor: "my-network-sts-1"},
+		"an updated pod is refused that is not the next one": {partition: 1, change: map[int]change{3: refused},
+			want: 1, waitsFor: "my-network-sts-3"},
+		"a refused pod has come, and the others are held back": {partition: children.OnlyMissing,
+			change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
+		"it has come while another one is missing": {partition: children.OnlyMissing,
+			change: map[int]change{0: of("new"), 1: of("old"), 2: of("old"), 3: missing}, want: 3},
+		"it has come, and there are no others": {partition: children.OnlyMissing,
+			change: map[int]change{0: of("new"), 1: missing, 2: missing, 3: missing}, want: 0},
+		"it has come, and all are updated": {partition: children.OnlyMissing,
+			change: map[int]change{0: of("new"), 1: of("new"), 2: of("new"), 3: of("new")}, want: 0},
+		"all look outdated, and nothing is held back": {partition: 0,
+			change: map[int]change{1: of("old"), 2: of("old"), 3: of("old")}, want: 4},
+		"one of the others is already going": {partition: 0,
+			change: map[int]change{1: of("old"), 2: of("old"),
+				3: func(n *node) { unready(api.ReasonPodTerminating)(n); n.revision = "old" }}, want: 3},
+		"or has gone": {partition: 0,
+			change: map[int]change{1: of("old"), 2: of("old"), 3: missing}, want: 3},
+		"from there on it goes as ever": {partition: 4, change: map[int]change{0: of("new")},
+			want: 3},
+		"the one that was refused has no chain yet": {partition: 4,
+			change: map[int]change{0: func(n *node) {
+				n.revision, n.view.Tip = "new",
+					"other"
+			}}, want: 4, waitsFor: "my-network-sts-0: it does not have the others' chain"},
+		"an outdated one is behind, which is no reason to wait": {partition: 4,
+			change: map[int]change{0: func(n *node) { n.view.Tip = "other" }}, want: 3},
+		"the pod whose turn it is hasn't gone yet": {partition: 3, change: map[int]change{3: of("old")},
+			want: 3, waitsFor: "my-network-sts-3: the pod is being replaced"},
+		"another pod shuts down": {partition: 3,
+			change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(5 * time.Minute) }},
+			want:   3, waitsFor: "my-network-sts-0"},
+		"another pod doesn't get to its end": {partition: 3,
+			change: map[int]change{0: func(n *node) { unready(api.ReasonPodTerminating)(n); n.downSince = now.Add(-time.Hour) }}, want: 2},
+		"another pod's address is refused": {partition: 3,
+			change: map[int]change{0: unready(api.ReasonAddressRefused)}, want: 2},
+		"the updated pod is fetching the chain": {partition: 3,
+			change: map[int]change{3: func(n *node) { n.view.Tip = "other" }}, chain: chain.Verdict{Height: 101,
+				Tip: tip, Tips: 1, Behind: []int32{3}, Pending: true}, want: 3, waitsFor: "my-network-sts-3: it " +
+				"does not have the others' chain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := meshed(4)
@@ -113,7 +180,9 @@ func TestRolloutStep(t *testing.T) {
 			if row.chain.Tip == "" {
 				row.chain = synced
 			}
-			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", partition: row.partition}.step(&observation{wanted: mesh.TopologyOf(network(4)).Mesh(), nodes: nodes, chain: row.chain}, now)
+			got, waitsFor := rollout{observed: !row.unobserved, revision: "new",
+				partition: row.partition}.step(&observation{wanted: mesh.TopologyOf(network(4)).Mesh(), nodes: nodes,
+				chain: row.chain}, now)
 			if got != row.want || waitsFor != row.waitsFor {
 				t.Errorf("partition %d, waits for %q; want %d, %q", got, waitsFor, row.want, row.waitsFor)
 			}
@@ -130,12 +199,15 @@ func TestWhatAnApplyHoldsBack(t *testing.T) {
 		template corev1.PodTemplateSpec
 		want     int32
 	}{
-		"nothing of a new one":                       {nil, template, 0},
-		"as much as before":                          {children.StatefulSet(n, "image", 2, children.Auth{}), template, 2},
-		"all, when the template is another one":      {children.StatefulSet(n, "image", 0, children.Auth{}), other, 3},
-		"all again, when that is so in a roll":       {children.StatefulSet(n, "image", 1, children.Auth{}), other, 3},
-		"no more than there are":                     {children.StatefulSet(network(7), "image", 7, children.Auth{}), template, 3},
-		"nothing that there is while one is refused": {children.StatefulSet(n, "image", children.OnlyMissing, children.Auth{}), template, children.OnlyMissing},
+		"nothing of a new one": {nil, template, 0},
+		"as much as before": {children.StatefulSet(n, "image", 2, children.Auth{}), template,
+			2},
+		"all, when the template is another one": {children.StatefulSet(n, "image", 0, children.Auth{}), other, 3},
+		"all again, when that is so in a roll":  {children.StatefulSet(n, "image", 1, children.Auth{}), other, 3},
+		"no more than there are": {children.StatefulSet(network(7), "image", 7, children.Auth{}),
+			template, 3},
+		"nothing that there is while one is refused": {children.StatefulSet(n, "image", children.OnlyMissing,
+			children.Auth{}), template, children.OnlyMissing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := partitionOf(n, row.live, row.template); got != row.want {
@@ -170,10 +242,13 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 				return true, live.DeepCopy(), nil
 			})
 			c := &Controller{
-				caches: caches, client: client, log: zap.NewNop(), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
-				applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager, HashAnnotation: "none"}, networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
+				caches: caches, client: client, log: zap.NewNop(), events: events.NewFakeRecorder(10),
+				clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
+				applier: unstructuredx.Applier{Client: client, FieldManager: children.Manager,
+					HashAnnotation: "none"}, networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
 			}
-			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced, applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
+			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced,
+				applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
 			if _, err := c.roll(t.Context(), n, o); err != nil {
 				t.Fatal(err)
 			}
@@ -195,7 +270,10 @@ func TestTheLivingPartition(t *testing.T) {
 		"another annotation":         {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "0" }, 2},
 		"another strategy":           {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = children.UpdateStrategy(children.OnlyMissing) }, 2},
 		"only pods that are missing": {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "-1" }, children.OnlyMissing},
-		"no annotation":              {func(s *appsv1.StatefulSet) { delete(s.Annotations, children.AnnotationPartition) }, 2},
+		"no annotation": {func(s *appsv1.StatefulSet) {
+			delete(s.Annotations,
+				children.AnnotationPartition)
+		}, 2},
 		"no annotation nor partition": {func(s *appsv1.StatefulSet) {
 			s.Annotations, s.Spec.UpdateStrategy = nil, children.UpdateStrategy(children.OnlyMissing)
 		}, 0},
@@ -223,21 +301,29 @@ func TestWhereARollStands(t *testing.T) {
 		revisions [3]string // "" where there is no pod
 		want      string
 	}{
-		"the pods of a new network are yet to come":            {live: made(1, 0, "", 0)},
-		"they are faster in our caches than their revision is": {live: made(1, 0, "", 0), revisions: [3]string{"a", "a", "a"}},
+		"the pods of a new network are yet to come": {live: made(1, 0, "", 0)},
+		"they are faster in our caches than their revision is": {live: made(1, 0, "", 0),
+			revisions: [3]string{"a", "a", "a"}},
 		"some have":         {live: made(1, 1, "a", 0), revisions: [3]string{"a"}},
 		"all have":          {live: made(1, 1, "a", 0), revisions: [3]string{"a", "a", "a"}},
 		"a pod is replaced": {live: made(1, 1, "a", 0), revisions: [3]string{"a", "", "a"}},
-		"another template that nobody has seen yet":   {live: made(2, 1, "a", 3), revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods updated"},
+		"another template that nobody has seen yet": {live: made(2, 1, "a", 3), revisions: [3]string{"a", "a", "a"},
+			want: "0 of 3 pods updated"},
 		"another template before there were any pods": {live: made(2, 1, "a", 3), want: "0 of 3 pods updated"},
 		"it was seen":    {live: made(2, 2, "b", 3), revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods updated"},
 		"one is updated": {live: made(3, 3, "b", 2), revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods updated"},
-		"the next one may go, which nobody has seen yet":         {live: made(4, 3, "b", 1), revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods updated"},
-		"the last one is left":                                   {live: made(5, 5, "b", 0), revisions: [3]string{"a", "b", "b"}, want: "2 of 3 pods updated"},
-		"all are updated":                                        {live: made(5, 5, "b", 0), revisions: [3]string{"b", "b", "b"}},
-		"yet another template, and nobody has seen it, either":   {live: made(6, 5, "b", 3), revisions: [3]string{"a", "b", "b"}, want: "0 of 3 pods updated"},
-		"only the missing ones are made":                         {live: made(6, 6, "b", children.OnlyMissing), revisions: [3]string{"a", "", "b"}, want: "1 of 3 pods updated"},
-		"a template that was changed and changed back meanwhile": {live: made(6, 5, "b", 3), revisions: [3]string{"b", "b", "b"}, want: "0 of 3 pods updated"},
+		"the next one may go, which nobody has seen yet": {live: made(4, 3, "b", 1),
+			revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods updated"},
+		"the last one is left": {live: made(5, 5, "b", 0),
+			revisions: [3]string{"a", "b", "b"}, want: "2 of 3 pods updated"},
+		"all are updated": {live: made(5, 5, "b", 0),
+			revisions: [3]string{"b", "b", "b"}},
+		"yet another template, and nobody has seen it, either": {live: made(6, 5, "b", 3),
+			revisions: [3]string{"a", "b", "b"}, want: "0 of 3 pods updated"},
+		"only the missing ones are made": {live: made(6, 6, "b", children.OnlyMissing),
+			revisions: [3]string{"a", "", "b"}, want: "1 of 3 pods updated"},
+		"a template that was changed and changed back meanwhile": {live: made(6, 5, "b", 3),
+			revisions: [3]string{"b", "b", "b"}, want: "0 of 3 pods updated"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := meshed(3)

@@ -83,7 +83,8 @@ func (c *Controller) publish(
 	return before, nil
 }
 
-// restartNotice is what is added to the news of a Secret: how long applications that have the one before are still served.
+// restartNotice is what is added to the news of a Secret: how long applications that have the one before are still
+// served.
 func (c *Controller) restartNotice(before int64, accepted credentials.Generations) string {
 	switch {
 	case before == 0 || before == slices.Max(accepted):
@@ -103,11 +104,13 @@ func deleteSecretMessage(n *api.Network, generation int64) string {
 
 // foreignSecretMessage says what a Secret of somebody else's means.
 func foreignSecretMessage(n *api.Network) string {
-	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no credentials, "+
+	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no "+
+		"credentials, "+
 		"and no rotation waits for it. The controller makes the network's own as soon as whoever that one belongs to "+
 		"has moved or deleted it", children.RPCSecretName(n))
 }
 
 func secretReference(n *api.Network) *corev1.ObjectReference {
-	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace, Name: children.RPCSecretName(n)}
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: n.Namespace,
+		Name: children.RPCSecretName(n)}
 }

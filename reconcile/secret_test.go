@@ -37,7 +37,8 @@ func TestPublish(t *testing.T) {
 		again    int // requests of a second try
 	}{
 		"a new network": {
-			accepted: "1", now: 1, event: "Normal Created created Secret my-network-rpc with credentials of generation 1",
+			accepted: "1", now: 1, event: "Normal Created created Secret my-network-rpc with credentials of " +
+				"generation 1",
 		},
 		"the controller was restarted": {accepted: "1", before: 1, answer: taken, now: 1},
 		"it was deleted meanwhile": {
@@ -45,27 +46,35 @@ func TestPublish(t *testing.T) {
 		},
 		"a predecessor's may still be there": {accepted: "1", answer: taken, now: 0, again: 1},
 		"somebody else's": {
-			accepted: "1", age: old, answer: taken, now: 0, event: "Warning SecretExists Secret my-network-rpc is not known to be this network's", again: 1,
+			accepted: "1", age: old, answer: taken, now: 0, event: "Warning SecretExists Secret my-network-rpc is " +
+				"not known to be this network's", again: 1,
 		},
 		"somebody else's in a rotation": {
-			accepted: "1,2", age: old, answer: taken, now: 0, event: "Warning SecretExists Secret my-network-rpc is not known to be this network's", again: 1,
+			accepted: "1,2", age: old, answer: taken, now: 0, event: "Warning SecretExists Secret my-network-rpc is " +
+				"not known to be this network's", again: 1,
 		},
 		"somebody else's has gone": {
-			accepted: "1", age: old, now: 1, event: "Normal Created created Secret my-network-rpc with credentials of generation 1",
+			accepted: "1", age: old, now: 1, event: "Normal Created created Secret my-network-rpc with credentials " +
+				"of generation 1",
 		},
 		"the key was lost, and the old generation with it": {
-			accepted: "2", before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2; restart what uses it",
+			accepted: "2", before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with " +
+				"credentials of generation 2; restart what uses it",
 		},
 		"a rotation waits for the user": {
-			accepted: "1,2", before: 1, age: old, answer: taken, now: 1, event: "Normal RotationWaits delete Secret my-network-rpc", again: 1,
+			accepted: "1,2", before: 1, age: old, answer: taken, now: 1, event: "Normal RotationWaits delete Secret " +
+				"my-network-rpc", again: 1,
 		},
 		"a rotation goes on": {
-			accepted: "1,2", before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with credentials of generation 2; restart what uses it: in 1m0s at the earliest, those of generation 1 are refused",
+			accepted: "1,2", before: 1, age: old, now: 2, event: "Normal Created created Secret my-network-rpc with " +
+				"credentials of generation 2; restart what uses it: in 1m0s at the earliest, those of generation 1 " +
+				"are refused",
 		},
 		"a quota":            {accepted: "1", answer: quota, now: 0, err: "exceeded quota", again: 1},
 		"the namespace goes": {accepted: "1", answer: terminating, now: 0, again: 1},
 		"the apiserver is busy, which nobody is told of": {
-			accepted: "1", answer: apierrors.NewServerTimeout(secrets.GroupResource(), "create", 1), err: "create Secret default/my-network-rpc", again: 1,
+			accepted: "1", answer: apierrors.NewServerTimeout(secrets.GroupResource(), "create",
+				1), err: "create Secret default/my-network-rpc", again: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,15 +84,19 @@ func TestPublish(t *testing.T) {
 			})
 			now := time.Unix(1e9, 0)
 			recorder := events.NewFakeRecorder(10)
-			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now), options: Options{Resync: 30 * time.Second}}
+			c := &Controller{client: client, events: recorder, clock: testingclock.NewFakePassiveClock(now),
+				options: Options{Resync: 30 * time.Second}}
 			var known networkState
 			n := network(1)
 			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
-			got, err := c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), row.before, &known)
-			if got != row.now || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+			got, err := c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), row.before,
+				&known)
+			if got != row.now || (err == nil) != (row.err == "") || err != nil &&
+				!strings.Contains(err.Error(), row.err) {
 				t.Errorf("%d, %v; want %d, %q", got, err, row.now, row.err)
 			}
-			if _, _ = c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), got, &known); len(client.Actions()) != 1+row.again {
+			if _, _ = c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), got,
+				&known); len(client.Actions()) != 1+row.again {
 				t.Errorf("%d requests in two tries, want %d", len(client.Actions()), 1+row.again)
 			}
 			for _, action := range client.Actions() {
@@ -96,7 +109,9 @@ func TestPublish(t *testing.T) {
 			for event := range recorder.Events {
 				told = append(told, event)
 			}
-			if text := strings.Join(told, "\n"); !strings.HasPrefix(text, row.event) || (row.event == "") != (text == "") || strings.Contains(text, "refused") != strings.Contains(row.event, "refused") || len(told) > 1 {
+			if text := strings.Join(told, "\n"); !strings.HasPrefix(text, row.event) ||
+				(row.event == "") != (text == "") ||
+				strings.Contains(text, "refused") != strings.Contains(row.event, "refused") || len(told) > 1 {
 				t.Errorf("events are %q, want one, %q", told, row.event)
 			}
 		})
@@ -133,8 +148,10 @@ func TestASecondRollGivesApplicationsTime(t *testing.T) {
 				return true, action.(clienttesting.CreateAction).GetObject(), row.answer
 			})
 			passing := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
-			c := &Controller{client: client, caches: unwatched(t), events: events.NewFakeRecorder(10), clock: passing, options: Options{Resync: resync, SystemNamespace: "system"}}
-			if err := c.caches.informers[secrets].GetStore().Add(keySecret(t, map[string][]byte{masterKeyData: testKey})); err != nil {
+			c := &Controller{client: client, caches: unwatched(t), events: events.NewFakeRecorder(10), clock: passing,
+				options: Options{Resync: resync, SystemNamespace: "system"}}
+			if err := c.caches.informers[secrets].GetStore().Add(keySecret(t,
+				map[string][]byte{masterKeyData: testKey})); err != nil {
 				t.Fatal(err)
 			}
 			n := network(2)

@@ -17,7 +17,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
-// hold keeps back the answers of a node until release is called, which has to be. They say what was so when it was asked.
+// hold keeps back the answers of a node until release is called, which has to be. They say what was so when it was
+// asked.
 func (c *watcher) hold(t *testing.T, w *world, ordinal int) (asked *atomic.Int32, release func()) {
 	released := make(chan struct{})
 	ip, connect := w.IPs[ordinal], *c.connect.Load()
@@ -76,7 +77,8 @@ func TestANodeThatHangsDelaysNobody(t *testing.T) {
 				w.Ready(0)
 			}
 			_, release := c.hold(t, w, 0)
-			o := c.until(t, w, "the others dial each other, and it as well", func(o observation) bool { return o.unconnected() == 0 })
+			o := c.until(t, w, "the others dial each other, and it as well",
+				func(o observation) bool { return o.unconnected() == 0 })
 			if n := o.nodes[0]; n.view.Answered() || !n.awaited && n.reason == "" {
 				t.Errorf("it has said nothing, and is %+v", n)
 			}
@@ -150,7 +152,8 @@ func TestANodeThatNeverAnswersIsLoggedOnce(t *testing.T) {
 	if n := o.nodes[0]; n.reason != api.ReasonRPCFailed {
 		t.Errorf("it failed, and is %+v", n)
 	}
-	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 || lines[0].ContextMap()["node"] != "my-network-sts-0" {
+	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 ||
+		lines[0].ContextMap()["node"] != "my-network-sts-0" {
 		t.Errorf("warnings: %v", lines)
 	}
 }
@@ -163,9 +166,10 @@ func TestALateAnswer(t *testing.T) {
 		trips     int
 		connected bool // whether its connection to node 1 counts before it is asked again
 	}{
-		"counts":                       {happen: func(*testing.T, *world) {}, connected: true},
-		"is not that of another life":  {happen: func(t *testing.T, w *world) { w.Restart(t, 0) }, trips: 2},
-		"may be of before a peer died": {happen: func(t *testing.T, w *world) { w.Fakes[1].Stop(); delete(w.Up, 1) }, trips: 1},
+		"counts":                      {happen: func(*testing.T, *world) {}, connected: true},
+		"is not that of another life": {happen: func(t *testing.T, w *world) { w.Restart(t, 0) }, trips: 2},
+		"may be of before a peer died": {happen: func(t *testing.T, w *world) { w.Fakes[1].Stop(); delete(w.Up, 1) },
+			trips: 1},
 		"counts though there is another login": {happen: func(_ *testing.T, w *world) {
 			w.Login.Password = "a password of tomorrow"
 		}, connected: true},
@@ -243,8 +247,8 @@ func TestNothingIsDroppedWhileANodeKeepsSilent(t *testing.T) {
 	}
 }
 
-// slowly makes passes, while each answer of the given node is held back for a moment, until the time given has passed or done
-// says so. Passes without end at one time fail the test.
+// slowly makes passes, while each answer of the given node is held back for a moment, until the time given has passed
+// or done says so. Passes without end at one time fail the test.
 func (c *watcher) slowly(t *testing.T, w *world, ordinal int, d time.Duration, done func() bool) {
 	t.Helper()
 	passes := 0

@@ -12,9 +12,9 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
 
-// networkState is what passes over a network leave to the next one. All of it may be lost at any time: then nodes are asked once
-// more, Secrets and events read once more, and a status is written sooner. One worker at a time has a network, so there is no
-// lock. What nodes said is kept by the prober.
+// networkState is what passes over a network leave to the next one. All of it may be lost at any time: then nodes are
+// asked once more, Secrets and events read once more, and a status is written sooner. One worker at a time has a
+// network, so there is no lock. What nodes said is kept by the prober.
 type networkState struct {
 	// audit is when all nodes are to be asked again, whatever happens before; audited is when that was last so.
 	audit, audited time.Time
@@ -37,13 +37,14 @@ type networkState struct {
 	published publication
 	// userSecret is what spec.secret held.
 	userSecret userSecret
-	// status is the last write of it, heldSince since when the next one is held back for answers on their way; zero if it isn't.
+	// status is the last write of it, heldSince since when the next one is held back for answers on their way; zero if
+	// it isn't.
 	status    write
 	heldSince time.Time
 }
 
-// wanted is the mesh of the network. It is computed only if it may be another than the last time: that of 1,000 nodes takes
-// longer than all else in a pass that finds nothing to do.
+// wanted is the mesh of the network. It is computed only if it may be another than the last time: that of 1,000 nodes
+// takes longer than all else in a pass that finds nothing to do.
 func (state *networkState) wanted(n *api.Network) mesh.Mesh {
 	if t := mesh.TopologyOf(n); t != state.topology || state.mesh.Dials == nil {
 		state.topology, state.mesh = t, t.Mesh()
@@ -59,8 +60,8 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 	}
 }
 
-// next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing pods, or to
-// say of a node that it doesn't answer.
+// next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing
+// pods, or to say of a node that it doesn't answer.
 func (state *networkState) next() time.Time {
 	return sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
 }

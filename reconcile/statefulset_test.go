@@ -25,13 +25,15 @@ func TestNodeImage(t *testing.T) {
 		status string
 		want   string
 	}{
-		"a new network gets the controller's":                {want: "controller:2"},
-		"unless it wants another":                            {wanted: "user:1", want: "user:1"},
-		"a living network keeps what it has":                 {live: made("controller:1"), want: "controller:1"},
-		"unless it wants another, too":                       {wanted: "user:1", live: made("controller:1"), want: "user:1"},
+		"a new network gets the controller's": {want: "controller:2"},
+		"unless it wants another":             {wanted: "user:1", want: "user:1"},
+		"a living network keeps what it has":  {live: made("controller:1"), want: "controller:1"},
+		"unless it wants another, too": {wanted: "user:1", live: made("controller:1"),
+			want: "user:1"},
 		"so it does if it wants none in particular any more": {live: made("user:1"), want: "user:1"},
 		"an image set by hand doesn't count": {
-			live: byHand(made("controller:1"), func(live *appsv1.StatefulSet) { live.Spec.Template.Spec.Containers[0].Image = "hand:1" }),
+			live: byHand(made("controller:1"),
+				func(live *appsv1.StatefulSet) { live.Spec.Template.Spec.Containers[0].Image = "hand:1" }),
 			want: "controller:1",
 		},
 		"without our note the template tells": {
@@ -41,9 +43,12 @@ func TestNodeImage(t *testing.T) {
 		"a StatefulSet that tells nothing gets the controller's": {
 			live: &appsv1.StatefulSet{}, want: "controller:2",
 		},
-		"so does a StatefulSet that was deleted by hand, but what it had": {status: "controller:1", want: "controller:1"},
-		"unless the network wants another, then as well":                  {wanted: "user:1", status: "controller:1", want: "user:1"},
-		"what the StatefulSet says it was made for by hand doesn't count": {live: made("hand:1"), status: "controller:1", want: "controller:1"},
+		"so does a StatefulSet that was deleted by hand, but what it had": {status: "controller:1",
+			want: "controller:1"},
+		"unless the network wants another, then as well": {wanted: "user:1", status: "controller:1",
+			want: "user:1"},
+		"what the StatefulSet says it was made for by hand doesn't count": {live: made("hand:1"),
+			status: "controller:1", want: "controller:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)

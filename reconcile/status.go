@@ -34,8 +34,8 @@ type observation struct {
 	applyErr error
 }
 
-// statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes the
-// transition time of a condition that changed.
+// statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes
+// the transition time of a condition that changed.
 func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	total, each := o.wanted.Count(o.connected)
 	status := api.NetworkStatus{
@@ -75,12 +75,12 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	return status
 }
 
-// messageLimit is in bytes. The words of a scheduler or a webhook for each of a thousand nodes would be more than etcd takes
-// as one object, 1.5 MiB, and then nothing would be reported at all.
+// messageLimit is in bytes. The words of a scheduler or a webhook for each of a thousand nodes would be more than etcd
+// takes as one object, 1.5 MiB, and then nothing would be reported at all.
 const messageLimit = 500
 
-// nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain, if it tells one,
-// is left as reported before.
+// nodeStatus is what is reported of one node but for its edges. While a block may be on its way its chain, if it tells
+// one, is left as reported before.
 func nodeStatus(n *api.Network, node node, onItsWay bool) api.NodeStatus {
 	item := api.NodeStatus{
 		Ordinal:       node.ordinal,
@@ -116,7 +116,8 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now
 	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
 		ready.message = joinClauses(ready.message, o.roll)
 	}
-	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed, api.ConditionChainSynced: synced}
+	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,
+		api.ConditionChainSynced: synced}
 	switch {
 	case stalled != verdict{}:
 		verdicts[api.ConditionStalled] = stalled
@@ -131,7 +132,8 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
 		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
-	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced, api.ConditionReconciling, api.ConditionStalled} {
+	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced,
+		api.ConditionReconciling, api.ConditionStalled} {
 		v, there := verdicts[kind]
 		if !there {
 			meta.RemoveStatusCondition(&status.Conditions, kind)
@@ -151,11 +153,13 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 	case stalled != verdict{}:
 		return verdict{metav1.ConditionFalse, stalled.reason, stalled.message}
 	case status.ReadyNodes < wanted:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady, fmt.Sprintf("%d of %d nodes ready%s", status.ReadyNodes, wanted, nodeProblems(status.Nodes))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady,
+			fmt.Sprintf("%d of %d nodes ready%s", status.ReadyNodes, wanted, nodeProblems(status.Nodes))}
 	case meshed.status != metav1.ConditionTrue:
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
-		return verdict{metav1.ConditionTrue, api.ReasonReady, fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
+		return verdict{metav1.ConditionTrue, api.ReasonReady,
+			fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:
@@ -220,8 +224,8 @@ func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict) verdi
 	return syncedVerdict(nodes, c)
 }
 
-// followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still. One
-// that is new, or has lost its chain, is to get more than a block.
+// followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still.
+// One that is new, or has lost its chain, is to get more than a block.
 func followed(status api.NetworkStatus, nodes []node) bool {
 	for i, n := range nodes {
 		known := i < len(status.Nodes) && status.Nodes[i].BestBlockHash != ""
@@ -232,8 +236,8 @@ func followed(status api.NetworkStatus, nodes []node) bool {
 	return true
 }
 
-// syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more certain
-// than what a node doesn't tell at all.
+// syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more
+// certain than what a node doesn't tell at all.
 func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	names := func(ordinals []int32) string {
 		var words []string
@@ -255,11 +259,14 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 		return verdict{metav1.ConditionFalse, api.ReasonTipsDiverged,
 			fmt.Sprintf("%s competing tips; diverged from height %d: %s", tips, c.Height, names(c.Apart))}
 	case settled && len(c.Behind) > 0:
-		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind, fmt.Sprintf("nodes behind height %d: %s", c.Height, names(c.Behind))}
+		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind,
+			fmt.Sprintf("nodes behind height %d: %s", c.Height, names(c.Behind))}
 	case silent != nil:
-		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "ready, but chain unknown: " + joinLimited(silent, ", ")}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
+			"ready, but chain unknown: " + joinLimited(silent, ", ")}
 	case c.Pending:
-		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering, "chains not compared: the highest node did not report its block hashes"}
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
+			"chains not compared: the highest node did not report its block hashes"}
 	default:
 		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
 	}

@@ -75,16 +75,22 @@ func TestConditions(t *testing.T) {
 		},
 		"a pod is missing": {
 			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) {
-				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing, message: "pod not created yet"}
+				n[2] = node{ordinal: 2, name: "my-network-sts-2", reason: api.ReasonPodMissing,
+					message: "pod not created yet"}
 			})},
 			want: []string{
 				"Ready False NodesNotReady: 2 of 3 nodes ready; my-network-sts-2: pod not created yet (PodMissing)",
 				"Meshed False PeersNotConnected: 2 of 3 pairs not connected: 0-2 1-2", oneTip,
-				"Reconciling True NodesNotReady: 2 of 3 nodes ready; my-network-sts-2: pod not created yet (PodMissing)",
+				"Reconciling True NodesNotReady: 2 of 3 nodes ready; my-network-sts-2: pod not created yet " +
+					"(PodMissing)",
 			},
 		},
 		"all pods are ready, but two are not connected": {
-			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) { n[0].view.Peers[address(2)], n[2].view.Peers[address(0)] = false, false })},
+			observation: observation{chain: synced,
+				nodes: with(meshed(3), func(n []node) {
+					n[0].view.Peers[address(2)],
+						n[2].view.Peers[address(0)] = false, false
+				})},
 			want: []string{
 				"Ready False PeersNotConnected: 1 of 3 pairs not connected: 0-2",
 				"Meshed False PeersNotConnected: 1 of 3 pairs not connected: 0-2", oneTip,
@@ -97,14 +103,17 @@ func TestConditions(t *testing.T) {
 				n[1].reason, n[1].message = api.ReasonRPCUnreachable, "no answer"
 			})},
 			want: []string{
-				"Ready False PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
+				"Ready False PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer " +
+					"(RPCUnreachable)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
 				"ChainSynced Unknown NoNodeAnswers: no node reports its chain",
-				"Reconciling True PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer (RPCUnreachable)",
+				"Reconciling True PeersNotConnected: 1 of 1 pairs not connected: 0-1; my-network-sts-1: no answer " +
+					"(RPCUnreachable)",
 			},
 		},
 		"a node is behind": {
-			observation: observation{nodes: with(meshed(3), func(n []node) { n[1].view.Height = 90 }), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
+			observation: observation{nodes: with(meshed(3), func(n []node) { n[1].view.Height = 90 }),
+				chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
 			want: []string{
 				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90)",
 				allConnected,
@@ -115,53 +124,73 @@ func TestConditions(t *testing.T) {
 		"a node that is ready does not answer": {
 			observation: observation{chain: synced, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
-				"Ready False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+				"Ready False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no " +
+					"answer (RPCUnreachable)",
 				allConnected,
 				"ChainSynced Unknown NodesNotAnswering: ready, but chain unknown: my-network-sts-2",
-				"Reconciling True NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)",
+				"Reconciling True NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: " +
+					"no answer (RPCUnreachable)",
 			},
 		},
 		"a node does not answer while two others are known to have gone apart": {
-			observation: observation{chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1}}, nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
+			observation: observation{chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1}},
+				nodes: with(meshed(3), func(n []node) { hush(&n[2]) })},
 			want: []string{
-				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101); my-network-sts-2: no answer (RPCUnreachable)",
+				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height " +
+					"101); my-network-sts-2: no answer (RPCUnreachable)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101)",
-				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101); my-network-sts-2: no answer (RPCUnreachable)",
+				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 " +
+					"(height 101)",
+				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 " +
+					"(height 101); my-network-sts-2: no answer (RPCUnreachable)",
 			},
 		},
 		"two halves went apart": {
-			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1, 2}}},
+			observation: observation{nodes: meshed(3),
+				chain: chain.Verdict{Height: 101, Tip: tip, Tips: 2, Apart: []int32{1, 2}}},
 			want: []string{
-				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"Ready False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height " +
+					"101), my-network-sts-2 (height 101)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
-				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"ChainSynced False TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 " +
+					"(height 101), my-network-sts-2 (height 101)",
+				"Reconciling True TipsDiverged: 2 competing tips; diverged from height 101: my-network-sts-1 " +
+					"(height 101), my-network-sts-2 (height 101)",
 			},
 		},
 		"more tips than are counted": {
-			observation: observation{nodes: meshed(3), chain: chain.Verdict{Height: 101, Tip: tip, Tips: chain.MaxTips, Apart: []int32{1, 2}}},
+			observation: observation{nodes: meshed(3),
+				chain: chain.Verdict{Height: 101, Tip: tip, Tips: chain.MaxTips, Apart: []int32{1, 2}}},
 			want: []string{
-				"Ready False TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"Ready False TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 " +
+					"(height 101), my-network-sts-2 (height 101)",
 				allConnected,
-				"ChainSynced False TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
-				"Reconciling True TipsDiverged: 10 or more competing tips; diverged from height 101: my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"ChainSynced False TipsDiverged: 10 or more competing tips; diverged from height 101: " +
+					"my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
+				"Reconciling True TipsDiverged: 10 or more competing tips; diverged from height 101: " +
+					"my-network-sts-1 (height 101), my-network-sts-2 (height 101)",
 			},
 		},
 		"the name of a child is taken": {
-			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
-				"Ready False NameConflict: Service my-network-svc exists and does not belong to this network: delete or rename it, or choose another name for the network",
+				"Ready False NameConflict: Service my-network-svc exists and does not belong to this network: " +
+					"delete or rename it, or choose another name for the network",
 				allConnected, oneTip,
-				"Stalled True NameConflict: Service my-network-svc exists and does not belong to this network: delete or rename it, or choose another name for the network",
+				"Stalled True NameConflict: Service my-network-svc exists and does not belong to this network: " +
+					"delete or rename it, or choose another name for the network",
 			},
 		},
 		"the master key is lost": {
-			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
-			want:        []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip, "Stalled True MasterKeyLost: restore it"},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
+			want: []string{"Ready False MasterKeyLost: restore it", allConnected, oneTip,
+				"Stalled True MasterKeyLost: restore it"},
 		},
 		"no node lets the controller in that has lost the key": {
-			observation: observation{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }), applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
+			observation: observation{nodes: with(meshed(2), func(n []node) { hush(&n[0]); hush(&n[1]) }),
+				applyErr: errors.Join(credentials.KeyLostError{Message: "restore it"})},
 			want: []string{
 				"Ready False MasterKeyLost: restore it",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1",
@@ -170,26 +199,35 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"a roll waits for a pod": {
-			observation: observation{chain: synced, roll: "1 of 2 pods updated; waiting for my-network-sts-1", nodes: with(meshed(2), func(n []node) {
-				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
-			})},
+			observation: observation{chain: synced, roll: "1 of 2 pods updated; waiting for my-network-sts-1",
+				nodes: with(meshed(2), func(n []node) {
+					n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
+				})},
 			want: []string{
-				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods updated; waiting for my-network-sts-1",
+				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods " +
+					"updated; waiting for my-network-sts-1",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
-				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods updated; waiting for my-network-sts-1",
+				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 " +
+					"pods updated; waiting for my-network-sts-1",
 			},
 		},
 		"the user's Secret can't be read": {
-			observation: observation{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{nil, errors.New("timeout"), secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed, "quota"}}}},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{problems: secretProblems{nil, errors.New("timeout"),
+					secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed,
+						"quota"}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
 				"Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
-			observation: observation{chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, nodes: with(meshed(2), func(n []node) {
-				n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodMissing, message: "it does not exist"}
-			})},
+			observation: observation{chain: synced,
+				applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound,
+					"create it"}}}, nodes: with(meshed(2), func(n []node) {
+					n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodMissing,
+						message: "it does not exist"}
+				})},
 			want: []string{
 				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: it does not exist (PodMissing)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
@@ -198,44 +236,60 @@ func TestConditions(t *testing.T) {
 			},
 		},
 		"the apiserver refuses the user's Secret and a child": {
-			observation: observation{nodes: meshed(3), chain: synced, applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}, applyErr: quota},
-			want:        []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error()},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{problems: secretProblems{secretProblem{api.ReasonSecretNotFound,
+					"create it"}}}, applyErr: quota},
+			want: []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip,
+				"Stalled True ApplyFailed: " + quota.Error()},
 		},
 		"credentials are being added": {
-			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated", applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated",
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
 			want: []string{
 				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
-				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 pods updated",
+				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; " +
+					"1 of 3 pods updated",
 			},
 		},
 		"the apiserver refuses two children": {
-			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
 			want: []string{
-				"Ready False ApplyFailed: " + quota.Error() + "; webhook", allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error() + "; webhook",
+				"Ready False ApplyFailed: " + quota.Error() +
+					"; webhook", allConnected, oneTip, "Stalled True ApplyFailed: " + quota.Error() + "; webhook",
 			},
 		},
 		"the apiserver can't apply a child just now": {
-			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(nil, fmt.Errorf("apply Service: %w", apierrors.NewTooManyRequests("slow down", 1)))},
-			want:        []string{ready3, allConnected, oneTip, "Reconciling True ApplyFailed: apply Service: slow down"},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: errors.Join(nil, fmt.Errorf("apply Service: %w",
+					apierrors.NewTooManyRequests("slow down", 1)))},
+			want: []string{ready3, allConnected, oneTip,
+				"Reconciling True ApplyFailed: apply Service: slow down"},
 		},
 		"one child meets a leader that changes, another a quota": {
-			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(apierrors.NewInternalError(errors.New("leader changed")), fmt.Errorf("apply Service: %w", quota))},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: errors.Join(apierrors.NewInternalError(errors.New("leader changed")),
+					fmt.Errorf("apply Service: %w", quota))},
 			want: []string{
-				"Ready False ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(), allConnected, oneTip,
+				"Ready False ApplyFailed: Internal error occurred: leader changed; apply Service: " +
+					quota.Error(), allConnected, oneTip,
 				"Stalled True ApplyFailed: Internal error occurred: leader changed; apply Service: " + quota.Error(),
 			},
 		},
 		"a deleted network of the same name still has children": {
-			observation: observation{nodes: meshed(3), chain: synced, applyErr: errors.Join(predecessorError{kind: "Service", name: "my-network-svc"})},
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: errors.Join(predecessorError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
 				ready3, allConnected, oneTip,
-				"Reconciling True PredecessorGoes: waiting for Kubernetes to delete Service my-network-svc of the network that had this name before",
+				"Reconciling True PredecessorGoes: waiting for Kubernetes to delete Service my-network-svc of the " +
+					"network that had this name before",
 			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(int32(len(row.observation.nodes)))
-			n.Status.Conditions = []metav1.Condition{{Type: api.ConditionReconciling, Status: metav1.ConditionTrue}, {Type: api.ConditionStalled, Status: metav1.ConditionTrue}}
+			n.Status.Conditions = []metav1.Condition{{Type: api.ConditionReconciling, Status: metav1.ConditionTrue},
+				{Type: api.ConditionStalled, Status: metav1.ConditionTrue}}
 			row.observation.wanted = mesh.TopologyOf(n).Mesh()
 			got := map[string]bool{}
 			for _, c := range statusOf(n, row.observation, time.Unix(1e9, 0)).Conditions {
@@ -263,34 +317,42 @@ func TestLongListsAreCut(t *testing.T) {
 
 func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 	n := network(2)
-	first := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	first := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced},
+		time.Unix(1e9, 0))
 	nodes := []api.NodeStatus{
-		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0", DNSName: "my-network-sts-0.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
-		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1", DNSName: "my-network-sts-1.my-network-svc", Edges: api.Edges{Wanted: 1, Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
+		{Ordinal: 0, Ready: true, IP: "10.244.0.10", NodeName: "my-network-sts-0",
+			DNSName: "my-network-sts-0.my-network-svc", Edges: api.Edges{Wanted: 1,
+				Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
+		{Ordinal: 1, Ready: true, IP: "10.244.0.11", NodeName: "my-network-sts-1",
+			DNSName: "my-network-sts-1.my-network-svc", Edges: api.Edges{Wanted: 1,
+				Connected: 1}, Version: "29.5.0", Height: 101, BestBlockHash: tip},
 	}
 	want := api.NetworkStatus{
 		ObservedGeneration: 2,
 		Replicas:           2,
-		Selector:           "app.kubernetes.io/instance=my-network,app.kubernetes.io/managed-by=bitcoin-controller,app.kubernetes.io/name=bitcoind",
-		ReadyNodes:         2,
-		Peers:              "1/1",
-		Edges:              api.Edges{Wanted: 1, Connected: 1},
-		Height:             101,
-		Tips:               1,
-		Nodes:              nodes,
-		Conditions:         first.Conditions,
+		Selector: "app.kubernetes.io/instance=my-network," +
+			"app.kubernetes.io/managed-by=bitcoin-controller,app.kubernetes.io/name=bitcoind",
+		ReadyNodes: 2,
+		Peers:      "1/1",
+		Edges:      api.Edges{Wanted: 1, Connected: 1},
+		Height:     101,
+		Tips:       1,
+		Nodes:      nodes,
+		Conditions: first.Conditions,
 	}
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
 	n.Status = first
-	if diff := cmp.Diff(first, statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(2e9, 0))); diff != "" {
+	if diff := cmp.Diff(first, statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2),
+		chain: synced}, time.Unix(2e9, 0))); diff != "" {
 		t.Errorf("a later look at the same network differs, and would be written:\n%s", diff)
 	}
 
 	broken := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: readyNodes(2)}, time.Unix(2e9, 0))
-	if got := meta.FindStatusCondition(broken.Conditions, api.ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
+	if got := meta.FindStatusCondition(broken.Conditions,
+		api.ConditionReady).LastTransitionTime; !got.Equal(&metav1.Time{Time: time.Unix(2e9, 0)}) {
 		t.Errorf("the condition changed at 2e9, but says %s", got)
 	}
 	if !meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady) {
@@ -300,11 +362,13 @@ func TestStatusIsAFunctionOfWhatIsFound(t *testing.T) {
 
 func TestABlockOnItsWayChangesNothing(t *testing.T) {
 	n := network(2)
-	n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced}, time.Unix(1e9, 0))
+	n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: synced},
+		time.Unix(1e9, 0))
 	nodes := meshed(2)
 	nodes[0].view.Height, nodes[0].view.Tip = 102, "01"
 	onItsWay := chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}
-	if diff := cmp.Diff(n.Status, statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
+	if diff := cmp.Diff(n.Status, statusOf(n,
+		observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: onItsWay}, time.Unix(1e9, 0))); diff != "" {
 		t.Errorf("a block that one of two nodes has got would be written:\n%s", diff)
 	}
 }
@@ -317,7 +381,8 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 	type change func(*node)
 	const (
 		ready    = "True Ready: 3 nodes ready, all pairs connected, same chain"
-		silently = "False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no answer (RPCUnreachable)"
+		silently = "False NodesNotAnswering: ready, but chain unknown: my-network-sts-2; my-network-sts-2: no " +
+			"answer (RPCUnreachable)"
 	)
 	behind := chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1, 2}, Pending: true}
 	for name, row := range map[string]struct {
@@ -331,50 +396,64 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 			after: [3]change{on("01", 102)}, chain: behind, want: ready,
 		},
 		"it isn't: there were many blocks since the status was written": {
-			after: [3]change{on("39", 139), on("38", 138), on("39", 139)}, chain: chain.Verdict{Height: 139, Tip: "39", Tips: 1, Behind: []int32{1}, Pending: true}, want: ready,
+			after: [3]change{on("39", 139), on("38", 138), on("39", 139)}, chain: chain.Verdict{Height: 139, Tip: "39",
+				Tips: 1, Behind: []int32{1}, Pending: true}, want: ready,
 		},
 		"it isn't: two blocks of the same height": {
-			after: [3]change{on("01", 102), on("02", 102), on("01", 102)}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 2, Apart: []int32{1}, Pending: true}, want: ready,
+			after: [3]change{on("01", 102), on("02", 102), on("01", 102)}, chain: chain.Verdict{Height: 102, Tip: "01",
+				Tips: 2, Apart: []int32{1}, Pending: true}, want: ready,
 		},
 		"it isn't: a question about the chains failed": {
-			after: [3]change{on("01", 102)}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Pending: true}, want: ready,
+			after: [3]change{on("01", 102)}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1,
+				Pending: true}, want: ready,
 		},
 		"a newcomer has no chain yet": {
-			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1,
+				Behind: []int32{2}, Pending: true},
 			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 0)",
 		},
 		"a newcomer whose chain the others can't be compared with": {
-			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Pending: true},
+			before: missing, after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1,
+				Pending: true},
 			want: "False NodesNotAnswering: chains not compared: the highest node did not report its block hashes",
 		},
 		"a newcomer brings a longer chain": {
-			before: missing, after: [3]change{2: on("other", 150)}, chain: chain.Verdict{Height: 150, Tip: "other", Tips: 2, Apart: []int32{0, 1}, Pending: true},
-			want: "False TipsDiverged: 2 competing tips; diverged from height 150: my-network-sts-0 (height 101), my-network-sts-1 (height 101)",
+			before: missing, after: [3]change{2: on("other", 150)}, chain: chain.Verdict{Height: 150, Tip: "other",
+				Tips: 2, Apart: []int32{0, 1}, Pending: true},
+			want: "False TipsDiverged: 2 competing tips; diverged from height 150: my-network-sts-0 (height 101), " +
+				"my-network-sts-1 (height 101)",
 		},
 		"a newcomer has not come yet": {
-			before: missing, after: [3]change{0: on("01", 102), 2: missing}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true},
+			before: missing, after: [3]change{0: on("01", 102), 2: missing}, chain: chain.Verdict{Height: 102,
+				Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true},
 			want: "False NodesNotReady: 2 of 3 nodes ready; my-network-sts-2:  (PodMissing)",
 		},
 		"a node has lost its chain since": {
-			after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			after: [3]change{2: on("genesis", 0)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1,
+				Behind: []int32{2}, Pending: true},
 			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 0)",
 		},
 		"a node doesn't answer any more": {
-			after: [3]change{0: on("01", 102), 2: hush}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
+			after: [3]change{0: on("01", 102), 2: hush}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1,
+				Behind: []int32{1}, Pending: true}, want: silently,
 		},
 		"a node doesn't answer any more, and there was no block before": {
-			settled: chain.Verdict{Tip: tip, Tips: 1}, after: [3]change{0: on("01", 1), 2: hush}, chain: chain.Verdict{Height: 1, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
+			settled: chain.Verdict{Tip: tip, Tips: 1}, after: [3]change{0: on("01", 1),
+				2: hush}, chain: chain.Verdict{Height: 1, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
 		},
 		"a node doesn't answer still": {
-			before: hush, after: [3]change{0: on("01", 102), 2: hush}, chain: chain.Verdict{Height: 102, Tip: "01", Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
+			before: hush, after: [3]change{0: on("01", 102), 2: hush}, chain: chain.Verdict{Height: 102, Tip: "01",
+				Tips: 1, Behind: []int32{1}, Pending: true}, want: silently,
 		},
 		"a node answers again, and lacks blocks": {
-			before: hush, after: [3]change{2: on("older", 90)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			before: hush, after: [3]change{2: on("older", 90)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1,
+				Behind: []int32{2}, Pending: true},
 			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 90)",
 		},
 		"a node that lacked blocks before has got some": {
 			before: on("older", 90), settled: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}},
-			after: [3]change{2: on("old", 95)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2}, Pending: true},
+			after: [3]change{2: on("old", 95)}, chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{2},
+				Pending: true},
 			want: "False NodesBehind: nodes behind height 101: my-network-sts-2 (height 90)",
 		},
 	} {
@@ -386,7 +465,8 @@ func TestWhatIsMoreThanABlockOnItsWay(t *testing.T) {
 			if row.settled.Tip == "" {
 				row.settled = synced
 			}
-			n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.settled}, time.Unix(1e9, 0))
+			n.Status = statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: row.settled},
+				time.Unix(1e9, 0))
 			nodes = meshed(3)
 			for i, change := range row.after {
 				if change != nil {
@@ -415,9 +495,11 @@ func TestTheStatusOfTheLargestNetworkFitsIntoAnObject(t *testing.T) {
 	n.Name = strings.Repeat("n", 48)
 	nodes := meshed(1000)
 	for i := range nodes {
-		nodes[i].reason, nodes[i].message = api.ReasonPodRefused, "admission webhook denied the request: "+strings.Repeat("ä", 5000)
+		nodes[i].reason, nodes[i].message = api.ReasonPodRefused, "admission webhook denied the "+
+			"request: "+strings.Repeat("ä", 5000)
 	}
-	status := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: synced}, time.Unix(1e9, 0))
+	status := statusOf(n, observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes, chain: synced},
+		time.Unix(1e9, 0))
 	text, err := json.Marshal(status)
 	if err != nil {
 		t.Fatal(err)
@@ -426,7 +508,8 @@ func TestTheStatusOfTheLargestNetworkFitsIntoAnObject(t *testing.T) {
 	if size := len(text) + 250*len(nodes); size > 1536*1024 {
 		t.Errorf("the status takes %d bytes", size)
 	}
-	if said := status.Nodes[7].Message; !strings.HasPrefix(said, "admission webhook denied the request: ä") || !utf8.ValidString(said) {
+	if said := status.Nodes[7].Message; !strings.HasPrefix(said, "admission webhook denied the request: ä") ||
+		!utf8.ValidString(said) {
 		t.Errorf("the message of a node is %q", said)
 	}
 }

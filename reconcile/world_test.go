@@ -64,7 +64,8 @@ func (w *world) observe() []node {
 		if !up {
 			self = mesh.Incarnation{IP: w.IPs[i]}
 		}
-		nodes[i] = node{ordinal: ordinal, name: children.PodName(w.Network, ordinal), login: w.Login, self: self, ready: up}
+		nodes[i] = node{ordinal: ordinal, name: children.PodName(w.Network, ordinal), login: w.Login, self: self,
+			ready: up}
 		if !up {
 			nodes[i].reason = api.ReasonPodNotReady
 		}
@@ -132,7 +133,8 @@ func (w *world) controller(t testing.TB) *watcher {
 // dial has nodes called in another way from now on.
 func (c *watcher) dial(connect connect) { c.connect.Store(&connect) }
 
-// once is what one pass does about the nodes. It returns what is found out, and when there is something to be done next.
+// once is what one pass does about the nodes. It returns what is found out, and when there is something to be done
+// next.
 func (c *watcher) once(w *world) (observation, time.Duration) {
 	state := c.networkStates.of(c.key)
 	o := observation{wanted: state.wanted(w.Network), nodes: w.observe()}
@@ -140,7 +142,8 @@ func (c *watcher) once(w *world) (observation, time.Duration) {
 	return o, c.again(w)
 }
 
-// again is when there is something to be done next, for a pass or for the prober, of nodes that have nothing to say now.
+// again is when there is something to be done next, for a pass or for the prober, of nodes that have nothing to say
+// now.
 func (c *watcher) again(w *world) time.Duration {
 	next := c.networkStates.of(c.key).next()
 	for _, is := range c.prober.Progress(c.key) {

@@ -44,17 +44,23 @@ func TestWhatAnApplySends(t *testing.T) {
 		sent    []string
 		err     error
 	}{
-		"nothing is there":                  {action: Created, sent: []string{apply}},
-		"nothing is there, nor allowed":     {action: Created, refused: invalid, sent: []string{apply}, err: invalid},
-		"all is there":                      {live: live(`{metadata: {labels: {theirs: x}}}`), action: Unchanged},
-		"another intent":                    {live: live(`{metadata: {annotations: {hash: other}}}`), action: Updated, sent: []string{apply}},
-		"another value":                     {live: live(`{spec: {replicas: 2}}`), action: Reverted, sent: []string{apply}},
-		"one more item":                     {live: live(`{spec: {ports: [{port: 1}, {port: 2}]}}`), action: Reverted, sent: []string{overwrite, disown, apply}},
-		"one more item and another intent":  {live: live(`{metadata: {annotations: {hash: other}}, spec: {ports: [{port: 1}, {port: 2}]}}`), action: Updated, sent: []string{overwrite, disown, apply}},
-		"a field that nobody intended":      {live: live(`{spec: {ports: [{port: 1, name: x}]}}`), action: Unchanged},
-		"an apply that runs into something": {live: live(`{spec: {ports: []}}`), refused: invalid, action: Reverted, sent: []string{apply, overwrite, disown, apply}},
-		"a conflict is only tried again":    {live: live(`{spec: {ports: []}}`), refused: errors.New("conflict"), action: Reverted, sent: []string{apply}, err: errors.New("conflict")},
-		"an overwrite that got stuck":       {live: live(`{metadata: {annotations: {hash: null}}, spec: {ports: []}}`), action: Updated, sent: []string{overwrite, disown, apply}},
+		"nothing is there":              {action: Created, sent: []string{apply}},
+		"nothing is there, nor allowed": {action: Created, refused: invalid, sent: []string{apply}, err: invalid},
+		"all is there":                  {live: live(`{metadata: {labels: {theirs: x}}}`), action: Unchanged},
+		"another intent": {live: live(`{metadata: {annotations: {hash: other}}}`), action: Updated,
+			sent: []string{apply}},
+		"another value": {live: live(`{spec: {replicas: 2}}`), action: Reverted,
+			sent: []string{apply}},
+		"one more item": {live: live(`{spec: {ports: [{port: 1}, {port: 2}]}}`), action: Reverted,
+			sent: []string{overwrite, disown, apply}},
+		"one more item and another intent": {live: live(`{metadata: {annotations: {hash: other}}, spec: {ports: [{port: 1}, {port: 2}]}}`), action: Updated, sent: []string{overwrite, disown, apply}},
+		"a field that nobody intended":     {live: live(`{spec: {ports: [{port: 1, name: x}]}}`), action: Unchanged},
+		"an apply that runs into something": {live: live(`{spec: {ports: []}}`), refused: invalid, action: Reverted,
+			sent: []string{apply, overwrite, disown, apply}},
+		"a conflict is only tried again": {live: live(`{spec: {ports: []}}`), refused: errors.New("conflict"),
+			action: Reverted, sent: []string{apply}, err: errors.New("conflict")},
+		"an overwrite that got stuck": {live: live(`{metadata: {annotations: {hash: null}}, spec: {ports: []}}`),
+			action: Updated, sent: []string{overwrite, disown, apply}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var sent []string
@@ -68,14 +74,16 @@ func TestWhatAnApplySends(t *testing.T) {
 					}
 					body := objectOf(t, string(patch.GetPatch()))
 					if row.live != nil && body.GetUID() != row.live.GetUID() {
-						t.Errorf("the apply is tied to UID %q: it would take over what has come in the object's place", body.GetUID())
+						t.Errorf("the apply is tied to UID %q: it would take over what has come in the object's place",
+							body.GetUID())
 					}
 					return true, body, nil
 				}
 				sent = append(sent, string(patch.GetPatch()))
 				patched := &unstructured.Unstructured{Object: map[string]any{"kind": "Service"}}
 				patched.SetResourceVersion("5")
-				patched.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "us", Operation: "Apply"}, {Manager: "us", Operation: "Update"}, {Manager: "them", Operation: "Update"}})
+				patched.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "us", Operation: "Apply"},
+					{Manager: "us", Operation: "Update"}, {Manager: "them", Operation: "Update"}})
 				return true, patched, nil
 			})
 			applier.Client = client
@@ -86,8 +94,10 @@ func TestWhatAnApplySends(t *testing.T) {
 			if change.Action == Unchanged {
 				return
 			}
-			_, left, err := applier.Apply(t.Context(), schema.GroupVersionResource{Version: "v1", Resource: "services"}, change)
-			if len(left) > 0 || (err == nil) != (row.err == nil) || err != nil && fmt.Sprint(errors.Unwrap(err)) != row.err.Error() {
+			_, left, err := applier.Apply(t.Context(), schema.GroupVersionResource{Version: "v1", Resource: "services"},
+				change)
+			if len(left) > 0 || (err == nil) != (row.err == nil) || err != nil &&
+				fmt.Sprint(errors.Unwrap(err)) != row.err.Error() {
 				t.Errorf("%v is left, %v; want %v", left, err, row.err)
 			}
 			if diff := cmp.Diff(row.sent, sent); diff != "" {

@@ -25,28 +25,33 @@ var _ events.EventSink = EventSink{}
 
 // Create writes a new event.
 func (s EventSink) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	return s.write(event, func(resource dynamic.ResourceInterface, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return s.write(event, func(resource dynamic.ResourceInterface,
+		u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 		return resource.Create(ctx, u, metav1.CreateOptions{})
 	})
 }
 
 // Update replaces an event.
 func (s EventSink) Update(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	return s.write(event, func(resource dynamic.ResourceInterface, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return s.write(event, func(resource dynamic.ResourceInterface,
+		u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 		return resource.Update(ctx, u, metav1.UpdateOptions{})
 	})
 }
 
 // Patch changes an event by a strategic merge patch, which is how repetitions are counted.
 func (s EventSink) Patch(ctx context.Context, event *eventsv1.Event, data []byte) (*eventsv1.Event, error) {
-	return s.write(event, func(resource dynamic.ResourceInterface, _ *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return s.write(event, func(resource dynamic.ResourceInterface,
+		_ *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 		return resource.Patch(ctx, event.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{})
 	})
 }
 
-// write returns the errors of the apiserver as they are, but for events that go with their namespace: the broadcaster looks
-// at them to decide whether to try again.
-func (s EventSink) write(event *eventsv1.Event, do func(dynamic.ResourceInterface, *unstructured.Unstructured) (*unstructured.Unstructured, error)) (*eventsv1.Event, error) {
+// write returns the errors of the apiserver as they are, but for events that go with their namespace: the broadcaster
+// looks at them to decide whether to try again.
+func (s EventSink) write(event *eventsv1.Event,
+	do func(dynamic.ResourceInterface, *unstructured.Unstructured) (*unstructured.Unstructured,
+		error)) (*eventsv1.Event, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
 	if err != nil {
 		return nil, fmt.Errorf("convert event %s/%s: %w", event.Namespace, event.Name, err)

@@ -19,8 +19,8 @@ var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: 
 // leaseTimeout bounds each request: whoever renews a Lease in time must be able to try again.
 const leaseTimeout = 5 * time.Second
 
-// LeaseLock is the lock of k8s.io/client-go/tools/leaderelection, which has none for dynamic clients: whoever is named in
-// a Lease holds it. It is used by one goroutine at a time.
+// LeaseLock is the lock of k8s.io/client-go/tools/leaderelection, which has none for dynamic clients: whoever is named
+// in a Lease holds it. It is used by one goroutine at a time.
 type LeaseLock struct {
 	Client    dynamic.Interface
 	Namespace string
@@ -35,7 +35,8 @@ var _ resourcelock.Interface = &LeaseLock{}
 
 // Get reads who holds the Lease. The bytes differ if anything about that does.
 func (l *LeaseLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	err := l.exchange(ctx, func(ctx context.Context, leases dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+	err := l.exchange(ctx, func(ctx context.Context, leases dynamic.ResourceInterface) (*unstructured.Unstructured,
+		error) {
 		return leases.Get(ctx, l.Name, metav1.GetOptions{})
 	})
 	if err != nil {
@@ -50,11 +51,13 @@ func (l *LeaseLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord
 
 // Create makes the Lease.
 func (l *LeaseLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	body, err := l.body(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}}, record)
+	body, err := l.body(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}},
+		record)
 	if err != nil {
 		return err
 	}
-	err = l.exchange(ctx, func(ctx context.Context, leases dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+	err = l.exchange(ctx, func(ctx context.Context, leases dynamic.ResourceInterface) (*unstructured.Unstructured,
+		error) {
 		return leases.Create(ctx, body, metav1.CreateOptions{})
 	})
 	if err != nil {
@@ -72,7 +75,8 @@ func (l *LeaseLock) Update(ctx context.Context, record resourcelock.LeaderElecti
 	if err != nil {
 		return err
 	}
-	err = l.exchange(ctx, func(ctx context.Context, leases dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+	err = l.exchange(ctx, func(ctx context.Context, leases dynamic.ResourceInterface) (*unstructured.Unstructured,
+		error) {
 		return leases.Update(ctx, body, metav1.UpdateOptions{})
 	})
 	if err != nil {
@@ -103,7 +107,8 @@ func (l *LeaseLock) Identity() string { return l.Holder }
 func (l *LeaseLock) Describe() string { return l.Namespace + "/" + l.Name }
 
 // body is the Lease with another record in it.
-func (l *LeaseLock) body(lease *coordinationv1.Lease, record resourcelock.LeaderElectionRecord) (*unstructured.Unstructured, error) {
+func (l *LeaseLock) body(lease *coordinationv1.Lease,
+	record resourcelock.LeaderElectionRecord) (*unstructured.Unstructured, error) {
 	lease = lease.DeepCopy()
 	lease.TypeMeta = metav1.TypeMeta{APIVersion: leases.GroupVersion().String(), Kind: "Lease"}
 	lease.Spec = resourcelock.LeaderElectionRecordToLeaseSpec(&record)
@@ -111,7 +116,8 @@ func (l *LeaseLock) body(lease *coordinationv1.Lease, record resourcelock.Leader
 }
 
 // exchange makes one request and keeps the Lease that it answers with. Its errors are the apiserver's.
-func (l *LeaseLock) exchange(ctx context.Context, do func(context.Context, dynamic.ResourceInterface) (*unstructured.Unstructured, error)) error {
+func (l *LeaseLock) exchange(ctx context.Context,
+	do func(context.Context, dynamic.ResourceInterface) (*unstructured.Unstructured, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
 	answer, err := do(ctx, l.Client.Resource(leases).Namespace(l.Namespace))

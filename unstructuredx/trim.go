@@ -5,10 +5,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Trim returns a transformation for informers that keeps of each object its identity (apiVersion, kind, metadata without
-// managedFields) and the given fields, each the path of names from the root; a path through a list keeps the fields in
-// every item. No field at all keeps everything but managedFields. It is idempotent, as informers require, and changes the
-// object in place: it is the only one that holds it at that time.
+// Trim returns a transformation for informers that keeps of each object its identity (apiVersion, kind, metadata
+// without managedFields) and the given fields, each the path of names from the root; a path through a list keeps the
+// fields in every item. No field at all keeps everything but managedFields. It is idempotent, as informers require, and
+// changes the object in place: it is the only one that holds it at that time.
 func Trim(fields ...[]string) cache.TransformFunc {
 	return func(object any) (any, error) {
 		u, ok := object.(*unstructured.Unstructured)
@@ -17,7 +17,8 @@ func Trim(fields ...[]string) cache.TransformFunc {
 		}
 		unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
 		if len(fields) > 0 {
-			kept := map[string]any{"apiVersion": u.Object["apiVersion"], "kind": u.Object["kind"], "metadata": u.Object["metadata"]}
+			kept := map[string]any{"apiVersion": u.Object["apiVersion"], "kind": u.Object["kind"],
+				"metadata": u.Object["metadata"]}
 			for _, path := range fields {
 				keep(kept, u.Object, path)
 			}

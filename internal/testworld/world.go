@@ -1,5 +1,5 @@
-// Package testworld is the world of a network for unit tests: fake bitcoinds that speak RPC and P2P on loopback addresses,
-// what a cluster would say of their pods, and clocks that stand still until a test moves them.
+// Package testworld is the world of a network for unit tests: fake bitcoinds that speak RPC and P2P on loopback
+// addresses, what a cluster would say of their pods, and clocks that stand still until a test moves them.
 //
 // A [World] is made with so many bitcoinds, whose pods aren't ready yet. A test makes pods ready ([World.Ready]), has
 // bitcoinds restart, lose a peer or mine, moves the clock ([World.Advance]), and counts what it cost ([World.Trips],
@@ -12,8 +12,8 @@
 //	w.Asked(t, before, 2, 2, 2) // a query and the dials, each node
 //	w.Holds(t, wanted, connected)
 //
-// A thousand bitcoinds cost too much for some tests: a [Crowd] has only their lists of peers. What wraps a node's client, to
-// see, delay or distort what is said, is in nodes.go.
+// A thousand bitcoinds cost too much for some tests: a [Crowd] has only their lists of peers. What wraps a node's
+// client, to see, delay or distort what is said, is in nodes.go.
 package testworld
 
 import (
@@ -65,7 +65,8 @@ type World struct {
 	Clock *testingclock.FakePassiveClock
 	// Login is how controllers try to be let in.
 	Login mesh.Login
-	// Up are the incarnations of the nodes whose pods are ready, by ordinal. A test that takes a pod down deletes it here.
+	// Up are the incarnations of the nodes whose pods are ready, by ordinal. A test that takes a pod down deletes it
+	// here.
 	Up map[int32]mesh.Incarnation
 
 	lives int
@@ -186,8 +187,8 @@ func (w *World) SetNetworkActive(t testing.TB, on bool) {
 	}
 }
 
-// Holds fails the test unless the nodes that are up list whom they are to dial, and what is said of their connections is true
-// and complete.
+// Holds fails the test unless the nodes that are up list whom they are to dial, and what is said of their connections
+// is true and complete.
 func (w *World) Holds(t testing.TB, wanted mesh.Mesh, connected func(mesh.Edge) bool) {
 	t.Helper()
 	for from, dials := range wanted.Dials {

@@ -1,5 +1,5 @@
-// Package api is the API of BitcoinNetworks: Go types of what manifests/crd.yaml describes to users, and the reasons that a
-// status gives. It holds nothing else.
+// Package api is the API of BitcoinNetworks: Go types of what manifests/crd.yaml describes to users, and the reasons
+// that a status gives. It holds nothing else.
 package api
 
 import (
@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Group is the API group of BitcoinNetworks and the prefix of our annotations. It is that of the 2019 series "Building a
-// bitcoin controller for Kubernetes", so that its manifests and clients go on working.
+// Group is the API group of BitcoinNetworks and the prefix of our annotations. It is that of the 2019 series "Building
+// a bitcoin controller for Kubernetes", so that its manifests and clients go on working.
 const Group = "bitcoincontroller.christianb93.github.com"
 
 var (
@@ -75,8 +75,8 @@ type TopologyType string
 
 // The types of topologies. Where one node of a pair dials, the other one doesn't, but for Auto up to 9 nodes.
 const (
-	// TopologyAuto is a full mesh as long as bitcoind can keep it up by itself, up to 17 nodes. In larger networks every
-	// further node dials 8 others, so that it takes the loss of 8 nodes to split the network.
+	// TopologyAuto is a full mesh as long as bitcoind can keep it up by itself, up to 17 nodes. In larger networks
+	// every further node dials 8 others, so that it takes the loss of 8 nodes to split the network.
 	TopologyAuto TopologyType = "Auto"
 	// TopologyFullMesh connects all pairs, in networks of any size.
 	TopologyFullMesh TopologyType = "FullMesh"
@@ -97,8 +97,8 @@ const (
 	NetworkPolicyDisabled NetworkPolicySwitch = "Disabled"
 )
 
-// Storage is the volume of each node. Size and class never change, nor does a network get or lose its storage: these are
-// immutable in StatefulSets.
+// Storage is the volume of each node. Size and class never change, nor does a network get or lose its storage: these
+// are immutable in StatefulSets.
 type Storage struct {
 	Size resource.Quantity `json:"size"`
 	// StorageClassName is nil for the default of the cluster; empty means no dynamic provisioning.
@@ -122,8 +122,8 @@ type NetworkStatus struct {
 	Edges Edges  `json:"edges"`
 	// Height is that of the highest tip; genesis is 0.
 	Height int64 `json:"height"`
-	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none answers. It is
-	// not counted beyond mostTips.
+	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none
+	// answers. It is not counted beyond mostTips.
 	Tips int32 `json:"tips"`
 	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
 	Nodes []NodeStatus `json:"nodes,omitempty"`
@@ -132,8 +132,8 @@ type NetworkStatus struct {
 	Conditions  []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// CredentialsStatus is the record of a network's credentials. Children are derived from it, so it holds all that they need,
-// and no secret. Users of a namespace can't write it.
+// CredentialsStatus is the record of a network's credentials. Children are derived from it, so it holds all that they
+// need, and no secret. Users of a namespace can't write it.
 type CredentialsStatus struct {
 	// Generation is the lowest one that any node accepts. It never falls.
 	Generation int64 `json:"generation"`
@@ -168,7 +168,8 @@ const (
 	PhaseStable CredentialsPhase = "Stable"
 	// PhaseAdding: nodes are restarted one at a time, to accept the new credentials beside the old.
 	PhaseAdding CredentialsPhase = "Adding"
-	// PhaseAwaitingSecret: the user has to delete the Secret for applications, so that it is made with the new credentials.
+	// PhaseAwaitingSecret: the user has to delete the Secret for applications, so that it is made with the new
+	// credentials.
 	PhaseAwaitingSecret CredentialsPhase = "AwaitingSecret"
 	// PhaseAwaitingRestart: the Secret has the new credentials, and applications have time to be restarted.
 	PhaseAwaitingRestart CredentialsPhase = "AwaitingRestart"
@@ -211,16 +212,17 @@ type NodeReason string
 const (
 	// ReasonPodMissing: the StatefulSet has not created the pod yet.
 	ReasonPodMissing NodeReason = "PodMissing"
-	// ReasonPodRefused: the pod can't be created, as the apiserver refuses it, say by quota or admission, whose words the
-	// message has, or as a pod of somebody else has its name. The StatefulSet controller tries again after ever longer
-	// pauses, up to 17 minutes.
+	// ReasonPodRefused: the pod can't be created, as the apiserver refuses it, say by quota or admission, whose words
+	// the message has, or as a pod of somebody else has its name. The StatefulSet controller tries again after ever
+	// longer pauses, up to 17 minutes.
 	ReasonPodRefused NodeReason = "PodRefused"
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
 	// scheduler's words if any.
 	ReasonPodNotReady NodeReason = "PodNotReady"
 	// ReasonPodTerminating: pod is shutting down, to be replaced.
 	ReasonPodTerminating NodeReason = "PodTerminating"
-	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or another pod's.
+	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or
+	// another pod's.
 	ReasonAddressRefused NodeReason = "AddressRefused"
 	// ReasonRPCUnreachable: no connection to the node's RPC port. It is what every node says when the controller runs
 	// outside of the cluster, without a route to its pods.
@@ -235,7 +237,8 @@ const (
 
 // The types of the conditions. Reconciling and Stalled follow kstatus: they are there only while they are True.
 const (
-	// ConditionReady is True when every node is ready, every wanted edge is connected and all nodes have the same chain.
+	// ConditionReady is True when every node is ready, every wanted edge is connected and all nodes have the same
+	// chain.
 	ConditionReady = "Ready"
 	// ConditionMeshed is True when every wanted edge is connected.
 	ConditionMeshed = "Meshed"
@@ -254,8 +257,8 @@ const (
 	ReasonNameConflict = "NameConflict"
 	// ReasonMasterKeyLost: the credentials of the network can't be derived. Nothing is applied, no node is asked.
 	ReasonMasterKeyLost = "MasterKeyLost"
-	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is tried
-	// again. The message has its words.
+	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is
+	// tried again. The message has its words.
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonNodesNotReady: some pods aren't ready.
 	ReasonNodesNotReady = "NodesNotReady"
@@ -266,17 +269,18 @@ const (
 	ReasonTipsDiverged = "TipsDiverged"
 	// ReasonNodesBehind: some nodes lack blocks that others have had for a second.
 	ReasonNodesBehind = "NodesBehind"
-	// ReasonNodesNotAnswering: some nodes are ready, but don't tell the controller their chain, or how it relates to the
-	// others'; their own messages say why.
+	// ReasonNodesNotAnswering: some nodes are ready, but don't tell the controller their chain, or how it relates to
+	// the others'; their own messages say why.
 	ReasonNodesNotAnswering = "NodesNotAnswering"
 
-	// ReasonPredecessorGoes: a child of a deleted network of the same name is yet to go. It is a reason of Reconciling alone.
+	// ReasonPredecessorGoes: a child of a deleted network of the same name is yet to go. It is a reason of Reconciling
+	// alone.
 	ReasonPredecessorGoes = "PredecessorGoes"
 	// ReasonRollingOut: the network is usable, but some pods are yet to be replaced by ones as the spec wants them now.
 	ReasonRollingOut = "RollingOut"
 
-	// ReasonSecretNotFound: the Secret that spec.secret names doesn't exist. This and the next three are reasons of Stalled
-	// alone: the network runs.
+	// ReasonSecretNotFound: the Secret that spec.secret names doesn't exist. This and the next three are reasons of
+	// Stalled alone: the network runs.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretForbidden: the controller may not read it; the message has the commands that allow it.
 	ReasonSecretForbidden = "SecretForbidden"

@@ -1,5 +1,5 @@
-// Package chain relates the chains of a network's nodes: who is behind whom, and which tips compete. All of it is pure: what
-// a comparison lacks it asks for, and the caller finds out.
+// Package chain relates the chains of a network's nodes: who is behind whom, and which tips compete. All of it is pure:
+// what a comparison lacks it asks for, and the caller finds out.
 package chain
 
 import (
@@ -41,8 +41,8 @@ type Verdict struct {
 	Undecided bool
 	// Pending: there is a difference that may be only a block on its way. What was reported before still stands.
 	Pending bool
-	// Moving: that has been so for longer than a block takes, for blocks come faster than nodes can be asked. What is reported
-	// of heights is what was seen; the verdict of before still stands.
+	// Moving: that has been so for longer than a block takes, for blocks come faster than nodes can be asked. What is
+	// reported of heights is what was seen; the verdict of before still stands.
 	Moving bool
 }
 
@@ -52,8 +52,8 @@ func (v Verdict) Synced() bool { return len(v.Behind)+len(v.Apart) == 0 && !v.Un
 // MaxTips is where counting ends: then there may be more. Each tip but the last takes hashes of another node.
 const MaxTips = 10
 
-// Compare relates the chains of all nodes that told theirs. Where all have the same tip, no hash is needed. The queries are
-// what it lacks; without them the verdict is undecided.
+// Compare relates the chains of all nodes that told theirs. Where all have the same tip, no hash is needed. The queries
+// are what it lacks; without them the verdict is undecided.
 func Compare(nodes []Node) (Verdict, []Query) {
 	rest := slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return n.Tip == "" })
 	slices.SortStableFunc(rest, func(a, b Node) int { return cmp.Compare(b.Height, a.Height) })

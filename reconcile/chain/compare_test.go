@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// onChains are nodes whose chains are given as strings with a letter for each block, the node's height being their length;
-// "" is a node that doesn't answer.
+// onChains are nodes whose chains are given as strings with a letter for each block, the node's height being their
+// length; "" is a node that doesn't answer.
 func onChains(chains ...string) []Node {
 	nodes := make([]Node, len(chains))
 	for i, blocks := range chains {
@@ -20,8 +20,8 @@ func onChains(chains ...string) []Node {
 	return nodes
 }
 
-// compare answers queries as nodes on such chains do, where the hash of a block is the chain up to it, until there are none,
-// and counts them.
+// compare answers queries as nodes on such chains do, where the hash of a block is the chain up to it, until there are
+// none, and counts them.
 func compare(t *testing.T, nodes []Node) (v Verdict, asked int) {
 	t.Helper()
 	for {
@@ -40,7 +40,8 @@ func compare(t *testing.T, nodes []Node) (v Verdict, asked int) {
 			}
 			for _, height := range query.Heights {
 				if height >= of.Height || of.Hashes[height] != "" {
-					t.Fatalf("node %d of height %d is asked for the hash at %d, which it has told: %q", of.Ordinal, of.Height, height, of.Hashes[height])
+					t.Fatalf("node %d of height %d is asked for the hash at %d, which it has told: %q", of.Ordinal,
+						of.Height, height, of.Hashes[height])
 				}
 				of.Hashes[height] = of.Tip[:height]
 			}
@@ -54,10 +55,12 @@ func TestCompare(t *testing.T) {
 		want   Verdict
 		asked  int // round trips
 	}{
-		"no nodes":                       {want: Verdict{}},
-		"nobody answers":                 {chains: []string{"", ""}, want: Verdict{}},
-		"all agree, nobody is asked":     {chains: []string{"ab", "ab", "ab"}, want: Verdict{Height: 2, Tip: "ab", Tips: 1}},
-		"who doesn't answer isn't apart": {chains: []string{"ab", "", "ab"}, want: Verdict{Height: 2, Tip: "ab", Tips: 1}},
+		"no nodes":       {want: Verdict{}},
+		"nobody answers": {chains: []string{"", ""}, want: Verdict{}},
+		"all agree, nobody is asked": {chains: []string{"ab", "ab", "ab"},
+			want: Verdict{Height: 2, Tip: "ab", Tips: 1}},
+		"who doesn't answer isn't apart": {chains: []string{"ab", "", "ab"},
+			want: Verdict{Height: 2, Tip: "ab", Tips: 1}},
 		"one is behind": {
 			chains: []string{"ab", "abc", "abc"}, asked: 1,
 			want: Verdict{Height: 3, Tip: "abc", Tips: 1, Behind: []int32{0}},
@@ -142,16 +145,19 @@ func TestADifferenceIsReportedOnceItHasLasted(t *testing.T) {
 			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "ab"}, false, nil},
 		},
 		"a node that stays behind is": {
-			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "a"}, false, nil}, {2 * time.Second, []string{"abc", "a"}, false, nil},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "a"}, false, nil}, {2 * time.Second,
+				[]string{"abc", "a"}, false, nil},
 		},
 		"looking again at once doesn't make it one": {
 			{0, []string{"ab", "a"}, true, nil}, {time.Millisecond, []string{"ab", "a"}, true, nil},
 		},
 		"a node that always lags by one block while many are mined is not": {
-			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"abc", "ab"}, true, nil}, {2 * time.Second, []string{"abcd", "abc"}, true, nil},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"abc", "ab"}, true, nil}, {2 * time.Second,
+				[]string{"abcd", "abc"}, true, nil},
 		},
 		"what was forgotten begins anew": {
-			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "ab"}, false, nil}, {2 * time.Second, []string{"abc", "ab"}, true, nil},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "ab"}, false, nil}, {2 * time.Second,
+				[]string{"abc", "ab"}, true, nil},
 		},
 		"a node behind that has not been asked again is not": {
 			{0, []string{"ab", "a"}, true, map[int]time.Duration{1: time.Minute}},
@@ -159,10 +165,12 @@ func TestADifferenceIsReportedOnceItHasLasted(t *testing.T) {
 			{3 * time.Second, []string{"ab", "a"}, false, nil},
 		},
 		"nor if only the higher one has not, which may have changed its mind": {
-			{0, []string{"ab", "xy"}, true, nil}, {2 * time.Second, []string{"ab", "xy"}, true, map[int]time.Duration{0: time.Minute}},
+			{0, []string{"ab", "xy"}, true, nil}, {2 * time.Second, []string{"ab", "xy"}, true,
+				map[int]time.Duration{0: time.Minute}},
 		},
 		"a node that was asked twice within the second is not": {
-			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "a"}, true, map[int]time.Duration{1: time.Millisecond}},
+			{0, []string{"ab", "a"}, true, nil}, {time.Second, []string{"ab", "a"}, true,
+				map[int]time.Duration{1: time.Millisecond}},
 		},
 		"two tips that stay": {
 			{0, []string{"ab", "ax"}, true, nil}, {time.Second, []string{"ab", "ax"}, false, nil},
@@ -193,8 +201,9 @@ func TestWhoIsAskedAgain(t *testing.T) {
 		want  []int32
 	}{
 		"all agree": {nodes: onChains("ab", "ab")},
-		"nodes that are behind, and one of the highest": {nodes: onChains("ab", "a", "ab", "a"), want: []int32{1, 3, 0}},
-		"nodes that are apart, and the highest":         {nodes: onChains("abc", "xy", "ab"), want: []int32{2, 1, 0}},
+		"nodes that are behind, and one of the highest": {nodes: onChains("ab", "a", "ab", "a"),
+			want: []int32{1, 3, 0}},
+		"nodes that are apart, and the highest": {nodes: onChains("abc", "xy", "ab"), want: []int32{2, 1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, _ := compare(t, row.nodes)

@@ -18,16 +18,16 @@ const (
 // Difference is what the chains of a network had when they were first seen to differ, so that a block on its way isn't
 // reported as a disagreement. It can be lost at any time: then a difference is reported a second later.
 type Difference struct {
-	// began is when the nodes were last seen to agree no longer, since when they differ as they do now, and before when they
-	// began to differ in another way.
+	// began is when the nodes were last seen to agree no longer, since when they differ as they do now, and before when
+	// they began to differ in another way.
 	began, since, before time.Time
 	// tips are those of the nodes that did not have the highest one.
 	tips map[int32]string
 }
 
-// Settle decides whether what v says of a network is to be reported: it is if all agree, or if a node that was asked again
-// after a second is still on the tip with which it differed, and so is one with the highest. Otherwise v is marked as
-// pending: what differs may be only what was said at different times.
+// Settle decides whether what v says of a network is to be reported: it is if all agree, or if a node that was asked
+// again after a second is still on the tip with which it differed, and so is one with the highest. Otherwise v is
+// marked as pending: what differs may be only what was said at different times.
 func (d *Difference) Settle(nodes []Node, v *Verdict, now time.Time) {
 	if v.Synced() {
 		*d = Difference{}
@@ -62,11 +62,12 @@ func (d *Difference) Settle(nodes []Node, v *Verdict, now time.Time) {
 	v.Moving = v.Pending && now.Sub(d.began) > BlockTime
 }
 
-// Recheck says which nodes are to be asked again, those that differ and one of those that have the highest tip, and when: a
-// second after the difference was first seen, and then after twice the time each. In the first second they are asked twice
-// more, for one that has just come up gets a short chain in no time. Of an undecided comparison it is the node that was asked
-// for hashes and told none; one that is yet to be asked for them needs no second question.
-func (d *Difference) Recheck(nodes []Node, v Verdict, lacking []Query, now time.Time) (ordinals []int32, when time.Time) {
+// Recheck says which nodes are to be asked again, those that differ and one of those that have the highest tip, and
+// when: a second after the difference was first seen, and then after twice the time each. In the first second they are
+// asked twice more, for one that has just come up gets a short chain in no time. Of an undecided comparison it is the
+// node that was asked for hashes and told none; one that is yet to be asked for them needs no second question.
+func (d *Difference) Recheck(nodes []Node, v Verdict, lacking []Query, now time.Time) (ordinals []int32,
+	when time.Time) {
 	if v.Undecided {
 		return silent(nodes, lacking), now.Add(max(now.Sub(d.began), firstRecheck))
 	}
@@ -90,7 +91,8 @@ func silent(nodes []Node, lacking []Query) (ordinals []int32) {
 	for _, n := range nodes {
 		asked := func(height int64) bool { _, asked := n.Hashes[height]; return asked }
 		for _, query := range lacking {
-			if query.Ordinal == n.Ordinal && !slices.ContainsFunc(query.Heights, func(height int64) bool { return !asked(height) }) {
+			if query.Ordinal == n.Ordinal && !slices.ContainsFunc(query.Heights,
+				func(height int64) bool { return !asked(height) }) {
 				ordinals = append(ordinals, n.Ordinal)
 			}
 		}

@@ -56,9 +56,9 @@ func ConfigMap(n *api.Network, auth Auth) *corev1.ConfigMap {
 	}
 }
 
-// BitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The user's
-// lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a comment,
-// restarts every node of every network: see templateHash. So reasons are given here and not in the file.
+// BitcoinConf is the bitcoin.conf of a private regtest network: nodes find each other by the controller alone. The
+// user's lines come last: what is in the section of the chain wins over what is outside of it. Another text, be it a
+// comment, restarts every node of every network: see templateHash. So reasons are given here and not in the file.
 func BitcoinConf(n *api.Network, auth Auth) string {
 	lines := []string{
 		"# Managed by bitcoin-controller",

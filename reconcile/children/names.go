@@ -81,15 +81,15 @@ func childMeta(n *api.Network, name string) metav1.ObjectMeta {
 	}
 }
 
-// ControlledBy says whether the object with the given metadata has owner as its controller. Names prove nothing: an owner
-// may have been deleted and created anew.
+// ControlledBy says whether the object with the given metadata has owner as its controller. Names prove nothing: an
+// owner may have been deleted and created anew.
 func ControlledBy(object metav1.Object, owner types.UID) bool {
 	controller := metav1.GetControllerOfNoCopy(object)
 	return controller != nil && controller.UID == owner
 }
 
-// ControlledByNamesake says whether the object with the given metadata has another network as its controller that has, and
-// so had, the name of n.
+// ControlledByNamesake says whether the object with the given metadata has another network as its controller that has,
+// and so had, the name of n.
 func ControlledByNamesake(object metav1.Object, n *api.Network) bool {
 	controller := metav1.GetControllerOfNoCopy(object)
 	return controller != nil && controller.UID != n.UID && controller.Name == n.Name &&

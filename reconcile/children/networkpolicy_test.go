@@ -15,7 +15,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// The policy is asked as a network plugin reads it: https://kubernetes.io/docs/concepts/services-networking/network-policies.
+// The policy is asked as a network plugin reads it:
+// https://kubernetes.io/docs/concepts/services-networking/network-policies.
 func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 	n, neighbour := network(3), network(3)
 	neighbour.Name = "other"
@@ -30,30 +31,40 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 		protocol  corev1.Protocol
 		admitted  bool // while the policy is enabled; when it isn't, everybody is
 	}{
-		"a node of the network to P2P":                      {"default", nodes, 18444, corev1.ProtocolTCP, true},
-		"a node of the network to RPC":                      {"default", nodes, 18443, corev1.ProtocolTCP, true},
-		"a node of another network to P2P":                  {"default", labels(neighbour), 18444, corev1.ProtocolTCP, false},
-		"a node of its namesake in another namespace":       {"elsewhere", nodes, 18444, corev1.ProtocolTCP, false},
-		"a pod with the client label to P2P":                {"default", client("my-network"), 18444, corev1.ProtocolTCP, true},
-		"a pod with another network's label to P2P":         {"default", client("other"), 18444, corev1.ProtocolTCP, false},
-		"such a label in another namespace":                 {"elsewhere", client("my-network"), 18444, corev1.ProtocolTCP, false},
-		"any pod of the namespace to P2P":                   {"default", nil, 18444, corev1.ProtocolTCP, false},
-		"any pod of the namespace to RPC":                   {"default", nil, 18443, corev1.ProtocolTCP, true},
-		"any pod of the namespace to the lowest port":       {"default", nil, 1, corev1.ProtocolTCP, true},
-		"any pod of the namespace to the port above":        {"default", nil, 18445, corev1.ProtocolTCP, true},
-		"any pod of the namespace to the highest port":      {"default", nil, 65535, corev1.ProtocolTCP, true},
-		"any pod of the namespace by UDP":                   {"default", nil, 18443, corev1.ProtocolUDP, false},
-		"a pod of another namespace to RPC":                 {"elsewhere", nil, 18443, corev1.ProtocolTCP, false},
-		"the controller to RPC":                             {"bitcoin-controller", controller, 18443, corev1.ProtocolTCP, true},
-		"the controller to P2P":                             {"bitcoin-controller", controller, 18444, corev1.ProtocolTCP, false},
-		"another pod of the controller's namespace":         {"bitcoin-controller", nil, 18443, corev1.ProtocolTCP, false},
-		"a pod that passes for the controller to RPC":       {"elsewhere", controller, 18443, corev1.ProtocolTCP, false},
+		"a node of the network to P2P": {"default", nodes, 18444, corev1.ProtocolTCP, true},
+		"a node of the network to RPC": {"default", nodes, 18443, corev1.ProtocolTCP, true},
+		"a node of another network to P2P": {"default", labels(neighbour), 18444, corev1.ProtocolTCP,
+			false},
+		"a node of its namesake in another namespace": {"elsewhere", nodes, 18444, corev1.ProtocolTCP, false},
+		"a pod with the client label to P2P": {"default", client("my-network"), 18444,
+			corev1.ProtocolTCP, true},
+		"a pod with another network's label to P2P": {"default", client("other"), 18444, corev1.ProtocolTCP,
+			false},
+		"such a label in another namespace": {"elsewhere", client("my-network"), 18444,
+			corev1.ProtocolTCP, false},
+		"any pod of the namespace to P2P":              {"default", nil, 18444, corev1.ProtocolTCP, false},
+		"any pod of the namespace to RPC":              {"default", nil, 18443, corev1.ProtocolTCP, true},
+		"any pod of the namespace to the lowest port":  {"default", nil, 1, corev1.ProtocolTCP, true},
+		"any pod of the namespace to the port above":   {"default", nil, 18445, corev1.ProtocolTCP, true},
+		"any pod of the namespace to the highest port": {"default", nil, 65535, corev1.ProtocolTCP, true},
+		"any pod of the namespace by UDP":              {"default", nil, 18443, corev1.ProtocolUDP, false},
+		"a pod of another namespace to RPC":            {"elsewhere", nil, 18443, corev1.ProtocolTCP, false},
+		"the controller to RPC": {"bitcoin-controller", controller, 18443,
+			corev1.ProtocolTCP, true},
+		"the controller to P2P": {"bitcoin-controller", controller, 18444,
+			corev1.ProtocolTCP, false},
+		"another pod of the controller's namespace": {"bitcoin-controller", nil, 18443, corev1.ProtocolTCP,
+			false},
+		"a pod that passes for the controller to RPC": {"elsewhere", controller, 18443, corev1.ProtocolTCP,
+			false},
 		"a pod that passes for a node in another namespace": {"kube-system", nodes, 18443, corev1.ProtocolTCP, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for setting, want := range map[api.NetworkPolicySwitch]bool{"": row.admitted, api.NetworkPolicyEnabled: row.admitted, api.NetworkPolicyDisabled: true} {
+			for setting, want := range map[api.NetworkPolicySwitch]bool{"": row.admitted,
+				api.NetworkPolicyEnabled: row.admitted, api.NetworkPolicyDisabled: true} {
 				n.Spec.NetworkPolicy = setting
-				if got := admitted(t, NetworkPolicy(n, "bitcoin-controller"), row.namespace, row.pod, row.protocol, row.port); got != want {
+				if got := admitted(t, NetworkPolicy(n, "bitcoin-controller"), row.namespace, row.pod, row.protocol,
+					row.port); got != want {
 					t.Errorf("with networkPolicy %q: %v, want %v", setting, got, want)
 				}
 			}
@@ -66,7 +77,8 @@ func TestTheNetworkPolicyIsAboutTheNodesAndWhatComesToThem(t *testing.T) {
 	if !selects(t, &policy.Spec.PodSelector, PodTemplate(network(3), "image", Auth{}).Labels) {
 		t.Error("it does not choose the nodes")
 	}
-	if diff := cmp.Diff([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, policy.Spec.PolicyTypes); diff != "" {
+	if diff := cmp.Diff([]networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		policy.Spec.PolicyTypes); diff != "" {
 		t.Errorf("the directions (-want +got):\n%s", diff)
 	}
 }
@@ -81,14 +93,16 @@ func TestThePodsThatTheNetworkPolicyAdmitsAreTheController(t *testing.T) {
 		t.Fatal(err)
 	}
 	policy := NetworkPolicy(network(3), "bitcoin-controller")
-	if labels := deployment.Spec.Template.Labels; !admitted(t, policy, "bitcoin-controller", labels, corev1.ProtocolTCP, api.RPCPort) {
+	if labels := deployment.Spec.Template.Labels; !admitted(t, policy, "bitcoin-controller", labels, corev1.ProtocolTCP,
+		api.RPCPort) {
 		t.Errorf("pods with the labels %v don't get to the nodes' RPC", labels)
 	}
 }
 
-// admitted says whether a pod may connect to a node: some rule has both the pod and the port, and what a rule leaves open is
-// anything.
-func admitted(t *testing.T, policy *networkingv1.NetworkPolicy, namespace string, pod map[string]string, protocol corev1.Protocol, port int32) bool {
+// admitted says whether a pod may connect to a node: some rule has both the pod and the port, and what a rule leaves
+// open is anything.
+func admitted(t *testing.T, policy *networkingv1.NetworkPolicy, namespace string, pod map[string]string,
+	protocol corev1.Protocol, port int32) bool {
 	t.Helper()
 	for _, rule := range policy.Spec.Ingress {
 		from := len(rule.From) == 0
@@ -97,7 +111,8 @@ func admitted(t *testing.T, policy *networkingv1.NetworkPolicy, namespace string
 				from = from || namespace == policy.Namespace && selects(t, peer.PodSelector, pod)
 				continue
 			}
-			from = from || selects(t, peer.NamespaceSelector, map[string]string{corev1.LabelMetadataName: namespace}) && selects(t, peer.PodSelector, pod)
+			from = from || selects(t, peer.NamespaceSelector, map[string]string{corev1.LabelMetadataName: namespace}) &&
+				selects(t, peer.PodSelector, pod)
 		}
 		to := len(rule.Ports) == 0
 		for _, ports := range rule.Ports {

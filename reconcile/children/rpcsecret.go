@@ -10,10 +10,10 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// RPCSecret tells applications how to call the network's first node: a wallet lives on one node. It is created, and never
-// read, changed or taken over: the controller may not read Secrets, and who may patch them may read them. It isn't marked
-// immutable: as long as any pod on a machine uses an immutable Secret, its kubelet hands new pods the copy that it has, so
-// after a rotation a rolling restart of applications would give them the old password again.
+// RPCSecret tells applications how to call the network's first node: a wallet lives on one node. It is created, and
+// never read, changed or taken over: the controller may not read Secrets, and who may patch them may read them. It
+// isn't marked immutable: as long as any pod on a machine uses an immutable Secret, its kubelet hands new pods the copy
+// that it has, so after a rotation a rolling restart of applications would give them the old password again.
 func RPCSecret(n *api.Network, user, password string) *corev1.Secret {
 	host := fmt.Sprintf("%s.%s.svc", DNSName(n, 0), n.Namespace)
 	return &corev1.Secret{

@@ -70,8 +70,8 @@ var StatefulSetPolicy = unstructuredx.Policy{
 	},
 }
 
-// OnlyMissing is the partition of a roll that makes pods which are missing, and replaces none. A StatefulSet has no such
-// partition: it has another strategy for that.
+// OnlyMissing is the partition of a roll that makes pods which are missing, and replaces none. A StatefulSet has no
+// such partition: it has another strategy for that.
 const OnlyMissing int32 = -1
 
 // UpdateStrategy is that of a roll which has got to the partition.
@@ -135,8 +135,8 @@ func PodTemplate(n *api.Network, image string, auth Auth) corev1.PodTemplateSpec
 }
 
 // TemplateHash changes when pods have to be made anew. It tells a template that we want otherwise, which begins a roll,
-// from one that somebody else has changed, which is put back. It is of what is applied, and not of the Go types: another
-// version of those may write an unset field as null or leave it out.
+// from one that somebody else has changed, which is put back. It is of what is applied, and not of the Go types:
+// another version of those may write an unset field as null or leave it out.
 func TemplateHash(template corev1.PodTemplateSpec) string {
 	intent, err := unstructuredx.Intent(&corev1.PodTemplate{Template: template})
 	if err != nil {

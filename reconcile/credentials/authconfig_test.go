@@ -34,21 +34,24 @@ func TestWhichCredentialsANodeIsAskedWith(t *testing.T) {
 		recorded string
 		want     int64 // 0 for none
 	}{
-		"what its pod tells":           {Node{Accepts: Generations{1}, Fingerprint: testKey.Fingerprint()}, "1", 1},
-		"the highest of two":           {Node{Accepts: Generations{1, 2}, Fingerprint: testKey.Fingerprint()}, "1,2", 2},
+		"what its pod tells": {Node{Accepts: Generations{1}, Fingerprint: testKey.Fingerprint()}, "1", 1},
+		"the highest of two": {Node{Accepts: Generations{1, 2}, Fingerprint: testKey.Fingerprint()}, "1,2",
+			2},
 		"a pod of before the rotation": {Node{Accepts: Generations{1}, Fingerprint: testKey.Fingerprint()}, "1,2", 1},
 		"a pod of before the old one went": {
 			Node{Accepts: Generations{1, 2}, Fingerprint: testKey.Fingerprint()}, "2", 2,
 		},
-		"a pod that tells nothing":             {Node{}, "1,2", 1},
-		"a pod that tells nothing, no record":  {Node{}, "", 3},
-		"a generation that never was":          {Node{Accepts: Generations{9}, Fingerprint: testKey.Fingerprint()}, "1,2", 1},
+		"a pod that tells nothing":            {Node{}, "1,2", 1},
+		"a pod that tells nothing, no record": {Node{}, "", 3},
+		"a generation that never was": {Node{Accepts: Generations{9}, Fingerprint: testKey.Fingerprint()},
+			"1,2", 1},
 		"a pod that was made with another key": {Node{Accepts: Generations{1}, Fingerprint: "00"}, "2", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network()
 			n.Spec.Credentials.Generation = 3
-			logins := testKey.Logins(n, api.CredentialsStatus{Accepted: ParseGenerations(row.recorded)}, []Node{row.node})
+			logins := testKey.Logins(n, api.CredentialsStatus{Accepted: ParseGenerations(row.recorded)},
+				[]Node{row.node})
 			want := Login{}
 			if row.want != 0 {
 				want = testKey.Login(ControllerUser, n.UID, row.want)
@@ -69,7 +72,8 @@ func TestPodsTellWhatTheyWereMadeWith(t *testing.T) {
 }
 
 func TestTheRecordedOwnUserComesLast(t *testing.T) {
-	recorded := api.CredentialsStatus{Accepted: []int64{2}, OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"}}
+	recorded := api.CredentialsStatus{Accepted: []int64{2},
+		OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"}}
 	want := []string{testKey.rpcauth(ControllerUser, "a", 2), testKey.rpcauth(ApplicationUser, "a", 2), "own:salt$hash"}
 	if diff := cmp.Diff(want, testKey.AuthConfig("a", recorded).RPCAuth); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)

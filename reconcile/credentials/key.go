@@ -97,5 +97,6 @@ func (e KeyLostError) Error() string { return e.Message }
 func wrongKey(highest int64) error {
 	return KeyLostError{fmt.Sprintf("the RPC passwords of this network are derived from another master key "+
 		"than the one that there is now. Restore Secret %s in the controller's namespace from a backup; "+
-		"or raise spec.credentials.generation above %d, and the network gets new credentials by a roll", KeySecret, highest)}
+		"or raise spec.credentials.generation above %d, and the network gets new credentials by "+
+		"a roll", KeySecret, highest)}
 }

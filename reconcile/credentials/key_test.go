@@ -72,7 +72,8 @@ func TestNoTwoPurposesHaveTheSameSecret(t *testing.T) {
 		for _, user := range []string{ControllerUser, ApplicationUser} {
 			for _, network := range []string{"a", "b", "a1"} {
 				for _, generation := range []int64{1, 2, 11} {
-					login, line := key.Login(user, types.UID(network), generation), key.rpcauth(user, types.UID(network), generation)
+					login, line := key.Login(user, types.UID(network), generation), key.rpcauth(user,
+						types.UID(network), generation)
 					salt, _, _ := strings.Cut(strings.TrimPrefix(line, user+":"), "$")
 					add(fmt.Sprintf("the password of %s, %s, %d", user, network, generation), login.Password)
 					add(fmt.Sprintf("the salt of %s, %s, %d", user, network, generation), salt)

@@ -80,14 +80,16 @@ func TestTheRecordStands(t *testing.T) {
 			config: configOf(testKey, "1", math.MaxInt64), wanted: 2, want: "1",
 		},
 		"a made up fingerprint": {
-			key: testKey, accepted: Generations{1}, set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1), want: "1",
+			key: testKey, accepted: Generations{1}, set: setOf(otherKey, 1), config: configOf(otherKey, "1",
+				1), want: "1",
 		},
 		"none at all": {
 			key: testKey, accepted: Generations{1}, set: &appsv1.StatefulSet{}, config: &corev1.ConfigMap{}, want: "1",
 		},
 		"another key": {key: otherKey, accepted: Generations{1}, want: lost},
 		"another key, and children that tell of this one": {
-			key: otherKey, accepted: Generations{1}, set: setOf(testKey, 1), config: configOf(testKey, "1", 1), want: lost,
+			key: otherKey, accepted: Generations{1}, set: setOf(testKey, 1), config: configOf(testKey, "1",
+				1), want: lost,
 		},
 		"another key, the same generation": {key: otherKey, accepted: Generations{2}, wanted: 2, want: lost},
 		"another key, in the middle of a rotation": {
@@ -170,7 +172,8 @@ func TestANetworkIsRestoredWithoutItsRecord(t *testing.T) {
 		"such one beside the wanted one":         {set: setOf(testKey, 2, 3), wanted: 2, status: 1, want: "1"},
 		"all were deleted, and the status tells": {wanted: 3, status: 2, want: "2"},
 
-		"another key":                           {set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1), want: lost},
+		"another key": {set: setOf(otherKey, 1), config: configOf(otherKey, "1", 1),
+			want: lost},
 		"another key, no ConfigMap":             {set: setOf(otherKey, 1), want: lost},
 		"another key, no generations":           {set: setOf(otherKey), want: lost},
 		"another key, the same generation":      {set: setOf(otherKey, 2), wanted: 2, want: lost},

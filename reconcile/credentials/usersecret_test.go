@@ -38,7 +38,8 @@ func TestWhatASecretMayHold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			encoded := func(text string) any { return base64.StdEncoding.EncodeToString([]byte(text)) }
-			login, err := ParseUserSecret(map[string]any{UserKey: encoded(row.user), PasswordKey: encoded(row.password)})
+			login, err := ParseUserSecret(map[string]any{UserKey: encoded(row.user),
+				PasswordKey: encoded(row.password)})
 			switch {
 			case row.want == "" && (err != nil || login != (Login{row.user, row.password})):
 				t.Errorf("%q, %q, %v", login.User, login.Password, err)

@@ -20,8 +20,9 @@ const (
 	dialTimeout = time.Second
 )
 
-// Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost much. An
-// honest one lists at most the other 99 of a FullMesh, in 170 bytes and 5 values each, and what users added themselves.
+// Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost
+// much. An honest one lists at most the other 99 of a FullMesh, in 170 bytes and 5 values each, and what users added
+// themselves.
 const (
 	maxListed     = 500
 	maxReplyBytes = 64 << 10
@@ -63,7 +64,8 @@ func newQuery(heights []int64) *query {
 
 // calls are the calls whose failure is the node's, and those for hashes, which it may refuse one by one.
 func (q *query) calls() (node, hashes []*rpc.Call) {
-	node = []*rpc.Call{rpc.GetAddedNodeInfoCall(&q.added), rpc.GetNetworkInfoCall(&q.network), rpc.GetBlockchainInfoCall(&q.chain)}
+	node = []*rpc.Call{rpc.GetAddedNodeInfoCall(&q.added), rpc.GetNetworkInfoCall(&q.network),
+		rpc.GetBlockchainInfoCall(&q.chain)}
 	for i, height := range q.heights {
 		hashes = append(hashes, rpc.GetBlockHashCall(height, &q.hashes[i]))
 	}
@@ -74,15 +76,18 @@ func (q *query) calls() (node, hashes []*rpc.Call) {
 func (q *query) report() (Report, error) {
 	switch {
 	case len(q.added) > maxListed:
-		return Report{}, fmt.Errorf("getaddednodeinfo: %w: a list of %d, of which there may be %d", rpc.ErrBadReply, len(q.added), maxListed)
+		return Report{}, fmt.Errorf("getaddednodeinfo: %w: a list of %d, of which there may be %d", rpc.ErrBadReply,
+			len(q.added), maxListed)
 	case q.network.Version <= 0 || q.network.Version > math.MaxInt32:
 		return Report{}, fmt.Errorf("getnetworkinfo: %w: version %d", rpc.ErrBadReply, q.network.Version)
 	case q.chain.Blocks < 0 || q.chain.Blocks > math.MaxInt32:
 		return Report{}, fmt.Errorf("getblockchaininfo: %w: height %d", rpc.ErrBadReply, q.chain.Blocks)
 	case !isHash(q.chain.BestBlockHash):
-		return Report{}, fmt.Errorf("getblockchaininfo: %w: the best block's hash is not 64 hexadecimal digits in lower case", rpc.ErrBadReply)
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: the best block's hash is not 64 hexadecimal digits in "+
+			"lower case", rpc.ErrBadReply)
 	}
-	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Tip: q.chain.BestBlockHash, Hashes: map[int64]string{}}
+	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Tip: q.chain.BestBlockHash,
+		Hashes: map[int64]string{}}
 	r.Peers, r.Foreign = listedPeers(q.added)
 	for i, height := range q.heights {
 		r.Hashes[height] = ""
@@ -97,9 +102,10 @@ func isHash(text string) bool {
 	return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == ""
 }
 
-// listedPeers tells of each address in a node's list of added nodes whether it is connected, and which of them are in entries
-// of the users' own: those with a port, or that we would spell in another way. These are not touched, but bitcoind adds no
-// entry of ours beside one for the same port. What has a zone, a host name or another port is no address of a node.
+// listedPeers tells of each address in a node's list of added nodes whether it is connected, and which of them are in
+// entries of the users' own: those with a port, or that we would spell in another way. These are not touched, but
+// bitcoind adds no entry of ours beside one for the same port. What has a zone, a host name or another port is no
+// address of a node.
 func listedPeers(added []rpc.AddedNode) (listed map[netip.Addr]bool, foreign map[netip.Addr]struct{}) {
 	listed = make(map[netip.Addr]bool, len(added))
 	ours := map[netip.Addr]bool{}
@@ -169,23 +175,26 @@ func harmless(err error) bool {
 	return errors.Is(err, rpc.ErrAlreadyAdded) || errors.Is(err, rpc.ErrNotAdded) || errors.Is(err, rpc.ErrNotConnected)
 }
 
-// Explain turns the error of a report into what the status says: the same words for the same problem, as every difference
-// costs a write. The error itself goes to the log.
+// Explain turns the error of a report into what the status says: the same words for the same problem, as every
+// difference costs a write. The error itself goes to the log.
 func (r Report) Explain() (api.NodeReason, string) {
 	address := netip.AddrPortFrom(r.Self.IP, api.RPCPort).String()
 	switch {
 	case errors.Is(r.Err, rpc.ErrWarmingUp):
 		return api.ReasonWarmingUp, "bitcoind is still loading"
 	case errors.Is(r.Err, rpc.ErrUnauthorized), errors.Is(r.Err, rpc.ErrForbidden):
-		return api.ReasonUnauthorized, fmt.Sprintf("bitcoind at %s refuses the controller's RPC user %q", address, r.Login.User)
+		return api.ReasonUnauthorized, fmt.Sprintf("bitcoind at %s refuses the controller's RPC user %q", address,
+			r.Login.User)
 	case errors.Is(r.Err, rpc.ErrTimeout):
 		return api.ReasonRPCUnreachable, "no answer in time from bitcoind at " + address +
 			": it is busy or hangs, or the network drops what the controller sends"
 	case errors.Is(r.Err, rpc.ErrUnreachable):
 		return api.ReasonRPCUnreachable, "no answer from bitcoind at " + address +
-			": the controller needs a route to the pods, which it has within the cluster, and no NetworkPolicy of somebody else's in the way"
+			": the controller needs a route to the pods, which it has within the cluster, and no NetworkPolicy of " +
+			"somebody else's in the way"
 	default:
-		return api.ReasonRPCFailed, "unexpected answer from bitcoind at " + address + "; the controller's log has the details"
+		return api.ReasonRPCFailed, "unexpected answer from bitcoind at " + address +
+			"; the controller's log has the details"
 	}
 }
 

@@ -8,8 +8,9 @@ import (
 const (
 	// firstRetry is the wait after the first failure; it doubles with each further one.
 	firstRetry = 250 * time.Millisecond
-	// confirmAfter is when a node is asked again after it has dialled: whether the other end has kept the connection. A node
-	// that comes up costs three round trips: a query, its dials, whose reply says that it is meshed, and the confirmation.
+	// confirmAfter is when a node is asked again after it has dialled: whether the other end has kept the connection. A
+	// node that comes up costs three round trips: a query, its dials, whose reply says that it is meshed, and the
+	// confirmation.
 	confirmAfter = time.Second
 	// maxQuietAttempts is how often one node dials another in vain before that is worth a line in the log.
 	maxQuietAttempts = 5
@@ -19,13 +20,15 @@ const (
 type LinkState int
 
 const (
-	// Up: connected, as far as is known. A peer that was never dialled in vain has no link, and is Up if the report says so.
+	// Up: connected, as far as is known. A peer that was never dialled in vain has no link, and is Up if the report
+	// says so.
 	Up LinkState = iota
-	// Dialing: it was down and was dialled again. bitcoind says "connected" before the other end has said a word, so one that
-	// hangs up on us - it is full, or its network is off - would seem connected after every dial. This doesn't count yet.
+	// Dialing: it was down and was dialled again. bitcoind says "connected" before the other end has said a word, so
+	// one that hangs up on us - it is full, or its network is off - would seem connected after every dial. This doesn't
+	// count yet.
 	Dialing
-	// Confirming: connected when last asked, which counts, and to be looked at once more: bitcoind takes a peer that hangs up
-	// for one that knows no encryption, and dials it once more by itself. bitcoind: net.cpp ShouldReconnectV1.
+	// Confirming: connected when last asked, which counts, and to be looked at once more: bitcoind takes a peer that
+	// hangs up for one that knows no encryption, and dials it once more by itself. bitcoind: net.cpp ShouldReconnectV1.
 	Confirming
 	// Backoff: not connected. Next says when to look again, and to dial again if it still isn't.
 	Backoff
@@ -40,8 +43,8 @@ type Link struct {
 	Attempts int
 	// Next is when to look at it again. A report from before settles nothing.
 	Next time.Time
-	// retryAt is when it may be dialled again, redialed whether an entry was there already, seen whether a look has found
-	// it connected since.
+	// retryAt is when it may be dialled again, redialed whether an entry was there already, seen whether a look has
+	// found it connected since.
 	retryAt  time.Time
 	redialed bool
 	seen     bool
@@ -57,8 +60,8 @@ const (
 	remove             // remove, then disconnect
 )
 
-// after is the transition function: the link after an exchange that began and ended at the given times, in which the node
-// made the move, and reported whether the connection, or for removals the entry, is there.
+// after is the transition function: the link after an exchange that began and ended at the given times, in which the
+// node made the move, and reported whether the connection, or for removals the entry, is there.
 func (l Link) after(made move, there bool, began, ended time.Time, maxBackoff time.Duration) Link {
 	if made != look {
 		return l.moved(made, there, ended, maxBackoff)
@@ -104,8 +107,8 @@ func backoff(failures int, atMost time.Duration) time.Duration {
 	return min(firstRetry<<min(failures-1, 20), atMost)
 }
 
-// Links are those of one node by address, without those that are Up. An entry that was removed has one for a while, too: a
-// node that lists it again at once is not told again at once. They are immutable.
+// Links are those of one node by address, without those that are Up. An entry that was removed has one for a while,
+// too: a node that lists it again at once is not told again at once. They are immutable.
 type Links map[netip.Addr]Link
 
 // state is that of the link to a peer.

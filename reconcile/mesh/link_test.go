@@ -33,10 +33,14 @@ func TestAPeerCountsAsConnected(t *testing.T) {
 		then  bool // as the next report has it
 		want  []bool
 	}{
-		"at once, if it was never dialled before":   {did: Changes{Dial: other}, after: time.Millisecond, then: true, want: []bool{true, true}},
-		"no longer, if it hung up":                  {did: Changes{Dial: other}, after: confirmAfter, want: []bool{true, false}},
-		"if it was redialled, once that has lasted": {did: Changes{Redial: other}, after: firstRetry, then: true, want: []bool{false, true}},
-		"but not for a report that comes before":    {did: Changes{Redial: other}, after: firstRetry - 1, then: true, want: []bool{false, false}},
+		"at once, if it was never dialled before": {did: Changes{Dial: other}, after: time.Millisecond, then: true,
+			want: []bool{true, true}},
+		"no longer, if it hung up": {did: Changes{Dial: other}, after: confirmAfter,
+			want: []bool{true, false}},
+		"if it was redialled, once that has lasted": {did: Changes{Redial: other}, after: firstRetry, then: true,
+			want: []bool{false, true}},
+		"but not for a report that comes before": {did: Changes{Redial: other}, after: firstRetry - 1, then: true,
+			want: []bool{false, false}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStory()
@@ -56,10 +60,12 @@ func TestARedialledPeerCountsAsConnected(t *testing.T) {
 		looks, want []bool // each when the link's time has come: what the node says, and what counts
 		settled     bool
 	}{
-		"at the first look, but not for good":                        {[]bool{true}, []bool{true}, false},
-		"after another one for good":                                 {[]bool{true, true}, []bool{true, true}, true},
-		"if it failed before, only when it is so twice":              {[]bool{false, true, true}, []bool{false, false, true}, true},
-		"if it hangs up, for a second at most, and never after that": {[]bool{true, false, true, false, true}, []bool{true, false, false, false, false}, false},
+		"at the first look, but not for good": {[]bool{true}, []bool{true}, false},
+		"after another one for good":          {[]bool{true, true}, []bool{true, true}, true},
+		"if it failed before, only when it is so twice": {[]bool{false, true, true},
+			[]bool{false, false, true}, true},
+		"if it hangs up, for a second at most, and never after that": {[]bool{true, false, true, false, true},
+			[]bool{true, false, false, false, false}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStory()

@@ -1,7 +1,7 @@
 // Package mesh makes the nodes of a network know each other. Which pairs are wanted is a pure function of the network
-// ([Topology]). What nodes say is a cache, like an informer's: a caller publishes what it wants of each node ([Target]), a
-// [Prober] exchanges RPC batches with the nodes, stores what each said ([Report]) and wakes the network, and the caller
-// reads the cache ([View]). No caller waits for a node.
+// ([Topology]). What nodes say is a cache, like an informer's: a caller publishes what it wants of each node
+// ([Target]), a [Prober] exchanges RPC batches with the nodes, stores what each said ([Report]) and wakes the network,
+// and the caller reads the cache ([View]). No caller waits for a node.
 //
 // The next exchange with a node is decided by [Step], which is pure; the life of a connection is a [Link].
 package mesh
@@ -30,8 +30,8 @@ func EdgeOf(a, b int32) Edge { return Edge{min(a, b), max(a, b)} }
 
 func (e Edge) String() string { return fmt.Sprintf("%d-%d", e.Low, e.High) }
 
-// Mesh is the mesh of this topology. A caller keeps it for as long as the topology stays the same: the mesh of 1,000 nodes
-// takes longer than everything else in a pass that finds nothing to do.
+// Mesh is the mesh of this topology. A caller keeps it for as long as the topology stays the same: the mesh of 1,000
+// nodes takes longer than everything else in a pass that finds nothing to do.
 func (t Topology) Mesh() Mesh {
 	m := Mesh{Dials: t.dials()}
 	for from, peers := range m.Dials {
@@ -39,7 +39,10 @@ func (t Topology) Mesh() Mesh {
 			m.Edges = append(m.Edges, EdgeOf(int32(from), to))
 		}
 	}
-	slices.SortFunc(m.Edges, func(a, b Edge) int { return cmp.Or(cmp.Compare(a.Low, b.Low), cmp.Compare(a.High, b.High)) })
+	slices.SortFunc(m.Edges, func(a, b Edge) int {
+		return cmp.Or(cmp.Compare(a.Low, b.Low),
+			cmp.Compare(a.High, b.High))
+	})
 	m.Edges = slices.Compact(m.Edges) // where both ends dial, the pair came twice
 	return m
 }

@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// maxExchanges bounds how many nodes are talked to at the same time. It is more than a machine has pods, so that the loss
-	// of one keeps the others waiting once.
+	// maxExchanges bounds how many nodes are talked to at the same time. It is more than a machine has pods, so that
+	// the loss of one keeps the others waiting once.
 	maxExchanges = 128
-	// ResponseTimeout is for how long a node may keep silent before that is said of it. Nodes answer in milliseconds unless
-	// they are starved.
+	// ResponseTimeout is for how long a node may keep silent before that is said of it. Nodes answer in milliseconds
+	// unless they are starved.
 	ResponseTimeout = time.Second
 )
 
-// Prober has the exchanges with all nodes of all networks, and keeps what they said. One exchange at a time is under way with
-// a node. What was planned for an earlier target is never sent: each batch is decided by the latest.
+// Prober has the exchanges with all nodes of all networks, and keeps what they said. One exchange at a time is under
+// way with a node. What was planned for an earlier target is never sent: each batch is decided by the latest.
 type Prober struct {
 	connect    func(netip.Addr, Login) (Node, error)
 	clock      clock.PassiveClock
@@ -37,7 +37,8 @@ type Prober struct {
 
 	mutex    sync.Mutex
 	networks map[cache.ObjectName]*probedNetwork
-	// lanes are for nodes that answered the last time, and for those that didn't: nodes that hang keep only their like waiting.
+	// lanes are for nodes that answered the last time, and for those that didn't: nodes that hang keep only their like
+	// waiting.
 	lanes [2]lane
 }
 
@@ -137,8 +138,8 @@ func (p *Prober) Run(ctx context.Context) {
 	workers.Wait()
 }
 
-// Publish replaces what is wanted of a network's nodes, by ordinal. Nodes that are not in it are forgotten, and so is what
-// another incarnation said.
+// Publish replaces what is wanted of a network's nodes, by ordinal. Nodes that are not in it are forgotten, and so is
+// what another incarnation said.
 func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -247,7 +248,8 @@ func (p *Prober) work(ctx context.Context, which int) bool {
 	return true
 }
 
-// started is an exchange that is under way, and what was known when it began. Until it ends nobody else changes the view.
+// started is an exchange that is under way, and what was known when it began. Until it ends nobody else changes the
+// view.
 type started struct {
 	of     *probed
 	target Target
@@ -307,8 +309,8 @@ func (s started) report(said Report, err error) Report {
 	return said
 }
 
-// end stores a report, unless the node has become another incarnation meanwhile, and has the network look at it as soon as
-// the node has nothing more to say.
+// end stores a report, unless the node has become another incarnation meanwhile, and has the network look at it as soon
+// as the node has nothing more to say.
 func (p *Prober) end(key nodeKey, began started, said Report) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

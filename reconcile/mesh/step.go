@@ -23,8 +23,8 @@ type Action struct {
 	Changes
 }
 
-// Changes are what a node's added-node list lacks and has too much. All addresses are bare IPs, as bitcoind finds an address
-// only in the form in which it was added.
+// Changes are what a node's added-node list lacks and has too much. All addresses are bare IPs, as bitcoind finds an
+// address only in the form in which it was added.
 type Changes struct {
 	// Dial: to be tried at once and added.
 	Dial []netip.Addr
@@ -57,8 +57,8 @@ func (c Changes) first() Changes {
 	}
 }
 
-// calls is the batch that makes the changes. A dial is `onetry` before `add`: onetry connects within the call, while the
-// thread behind add may sleep for a minute first; and what is removed from the list stays connected until it is
+// calls is the batch that makes the changes. A dial is `onetry` before `add`: onetry connects within the call, while
+// the thread behind add may sleep for a minute first; and what is removed from the list stays connected until it is
 // disconnected. bitcoind: net.cpp ThreadOpenAddedConnections.
 func (c Changes) calls() []*rpc.Call {
 	var calls []*rpc.Call
@@ -74,8 +74,8 @@ func (c Changes) calls() []*rpc.Call {
 	return calls
 }
 
-// Step decides the next exchange with one node, given its last report and its links: the action, if one is due now, else
-// when to decide again; zero if not before another target is published.
+// Step decides the next exchange with one node, given its last report and its links: the action, if one is due now,
+// else when to decide again; zero if not before another target is published.
 func Step(t Target, last Report, links Links, now time.Time, maxBackoff time.Duration) (Action, time.Time) {
 	query := Action{Query: true, Hashes: missingHashes(t, last)}
 	audit := time.Time{} // when the report is too old
@@ -136,8 +136,8 @@ func missingHashes(t Target, last Report) []int64 {
 	return all[:min(len(all), maxHashes)]
 }
 
-// unasked says whether the node has not been asked for all hashes that are wanted. One that doesn't tell a hash is not asked
-// for that at once.
+// unasked says whether the node has not been asked for all hashes that are wanted. One that doesn't tell a hash is not
+// asked for that at once.
 func unasked(t Target, last Report) bool {
 	return slices.ContainsFunc(t.Hashes, func(height int64) bool { _, asked := last.Hashes[height]; return !asked })
 }
@@ -158,9 +158,9 @@ func nextLook(t Target, last Report, links Links) time.Time {
 	return next
 }
 
-// plan compares what a node has in its list with what it should have. Neighbours that aren't ready are not dialled - a dead
-// address holds an RPC thread for the connect timeout - but they keep their entries. Entries for nodes of the network
-// that the topology no longer wants stay, too, until the target says that they may go.
+// plan compares what a node has in its list with what it should have. Neighbours that aren't ready are not dialled - a
+// dead address holds an RPC thread for the connect timeout - but they keep their entries. Entries for nodes of the
+// network that the topology no longer wants stay, too, until the target says that they may go.
 func plan(t Target, last Report, links Links) Changes {
 	var todo Changes
 	for _, peer := range t.Dial {

@@ -35,7 +35,8 @@ func address(ordinal int) netip.Addr {
 
 // life is an incarnation of the node with that ordinal.
 func life(ordinal, number int) Incarnation {
-	return Incarnation{Pod: types.UID(fmt.Sprint("pod-", ordinal)), Container: fmt.Sprint("life-", number), IP: address(ordinal)}
+	return Incarnation{Pod: types.UID(fmt.Sprint("pod-", ordinal)), Container: fmt.Sprint("life-", number),
+		IP: address(ordinal)}
 }
 
 // targetOf is that of node 0 of so many, which dials all others.
@@ -116,7 +117,8 @@ func TestPlan(t *testing.T) {
 			},
 		},
 		"so does one for the node itself": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12"), notConnectedTo("10.244.0.10:18444")},
+			added: []rpc.AddedNode{connectedTo("10.244.0.11"), connectedTo("10.244.0.12"),
+				notConnectedTo("10.244.0.10:18444")},
 		},
 		"one for another node serves as ours": {
 			added: []rpc.AddedNode{connectedTo("10.244.0.11:18444"), notConnectedTo("::ffff:10.244.0.12")},
@@ -169,7 +171,8 @@ func TestSurplusEntriesAreThoseOfOtherNodesOnlyAndGoWhenTheyMay(t *testing.T) {
 	ring := targetOf(3)
 	ring.Dial = ring.Dial[:1] // not node 2
 	stranger := netip.MustParseAddr("10.244.0.99")
-	said := reportOf(ring, start, connectedTo("10.244.0.10"), connectedTo("10.244.0.11"), connectedTo("10.244.0.12"), connectedTo("10.244.0.99"))
+	said := reportOf(ring, start, connectedTo("10.244.0.10"), connectedTo("10.244.0.11"), connectedTo("10.244.0.12"),
+		connectedTo("10.244.0.99"))
 	if !(View{Report: said}).Surplus(ring) {
 		t.Error("node 2 is not surplus")
 	}
@@ -225,7 +228,8 @@ func TestCountingEdges(t *testing.T) {
 
 // bitcoind keeps a connection whose entry is removed, and the thread behind add may sleep for a minute before it dials.
 func TestTheCallsOfChanges(t *testing.T) {
-	todo := Changes{Dial: []netip.Addr{address(1), address(2)}, Redial: []netip.Addr{address(3)}, Remove: []netip.Addr{address(4)}}
+	todo := Changes{Dial: []netip.Addr{address(1), address(2)}, Redial: []netip.Addr{address(3)},
+		Remove: []netip.Addr{address(4)}}
 	var got []string
 	for _, call := range todo.calls() {
 		got = append(got, fmt.Sprint(call.Method, call.Params))
@@ -287,13 +291,19 @@ func TestStep(t *testing.T) {
 		},
 		"a node that is as wanted is left alone": {added: meshed, want: "never"},
 		"until the next audit": {
-			added: meshed, change: func(t *Target, _ *Report, _ Links) { t.FreshAfter = start.Add(time.Minute) }, want: "1m0s",
+			added: meshed, change: func(t *Target, _ *Report,
+				_ Links) {
+				t.FreshAfter = start.Add(time.Minute)
+			}, want: "1m0s",
 		},
 		"which is now": {
 			added: meshed, change: func(t *Target, _ *Report, _ Links) { t.FreshAfter = start }, want: "never",
 		},
 		"or was, since it was asked": {
-			added: meshed, change: func(_ *Target, last *Report, _ Links) { last.AskedAt = start.Add(-time.Minute) }, want: "never",
+			added: meshed, change: func(_ *Target, last *Report,
+				_ Links) {
+				last.AskedAt = start.Add(-time.Minute)
+			}, want: "never",
 		},
 		"a report from before the audit is too old": {
 			added: meshed, want: "query",
@@ -301,10 +311,14 @@ func TestStep(t *testing.T) {
 		},
 		"neighbours that it lacks are dialled": {added: meshed[:1], want: "query dial 10.244.0.12"},
 		"a neighbour that it lost is dialled again": {
-			added: []rpc.AddedNode{connectedTo("10.244.0.11"), notConnectedTo("10.244.0.12")}, want: "query redial 10.244.0.12",
+			added: []rpc.AddedNode{connectedTo("10.244.0.11"),
+				notConnectedTo("10.244.0.12")}, want: "query redial 10.244.0.12",
 		},
 		"a connection to what is another incarnation by now is asked for first": {
-			added: meshed, change: func(t *Target, _ *Report, _ Links) { t.Dial[1], t.Members[address(2)] = life(2, 2), life(2, 2) }, want: "query",
+			added: meshed, change: func(t *Target, _ *Report, _ Links) {
+				t.Dial[1], t.Members[address(2)] = life(2, 2),
+					life(2, 2)
+			}, want: "query",
 		},
 		"a connection to what has gone is removed at once": {
 			added: append(meshed, connectedTo("10.244.0.99")), want: "query remove 10.244.0.99",
@@ -338,7 +352,10 @@ func TestStep(t *testing.T) {
 			want: "query dial 10.244.0.12",
 		},
 		"a node that failed is asked after a quarter of a second": {
-			change: func(_ *Target, last *Report, _ Links) { last.Err, last.Failures = rpc.ErrTimeout, 1 }, want: "250ms",
+			change: func(_ *Target, last *Report, _ Links) {
+				last.Err, last.Failures = rpc.ErrTimeout,
+					1
+			}, want: "250ms",
 		},
 		"counted from when it failed": {
 			change: func(_ *Target, last *Report, _ Links) {
@@ -350,7 +367,10 @@ func TestStep(t *testing.T) {
 			change: func(_ *Target, last *Report, _ Links) { last.Err, last.Failures = rpc.ErrTimeout, 3 }, want: "1s",
 		},
 		"at last, after the longest time": {
-			change: func(_ *Target, last *Report, _ Links) { last.Err, last.Failures = rpc.ErrTimeout, 30 }, want: "30s",
+			change: func(_ *Target, last *Report, _ Links) {
+				last.Err, last.Failures = rpc.ErrTimeout,
+					30
+			}, want: "30s",
 		},
 		"or at an audit, if that is sooner": {
 			change: func(t *Target, last *Report, _ Links) {
@@ -367,7 +387,10 @@ func TestStep(t *testing.T) {
 			want: "query",
 		},
 		"hashes that are lacking are asked for": {
-			added: meshed, change: func(t *Target, _ *Report, _ Links) { t.Hashes = []int64{5, 7} }, want: "query hashes [5 7]",
+			added: meshed, change: func(t *Target, _ *Report,
+				_ Links) {
+				t.Hashes = []int64{5, 7}
+			}, want: "query hashes [5 7]",
 		},
 		"but those that it told are not": {
 			added: meshed, want: "query hashes [7]",
@@ -391,7 +414,8 @@ func TestStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target, links := targetOf(3), Links{}
 			last := reportOf(target, start, row.added...)
-			target.Members = map[netip.Addr]Incarnation{address(0): life(0, 1), address(1): life(1, 1), address(2): life(2, 1)}
+			target.Members = map[netip.Addr]Incarnation{address(0): life(0, 1), address(1): life(1, 1),
+				address(2): life(2, 1)}
 			if row.change != nil {
 				row.change(&target, &last, links)
 			}
@@ -451,8 +475,8 @@ func TestOfManyHashesABatchIsAskedForAndFirstThoseThatNeverWere(t *testing.T) {
 	}
 }
 
-// Whatever a node says, and however often, a step that is due now is followed by one that isn't as soon as the node has done
-// what it was told, or has been found not to.
+// Whatever a node says, and however often, a step that is due now is followed by one that isn't as soon as the node has
+// done what it was told, or has been found not to.
 func TestStepsComeToAnEnd(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {

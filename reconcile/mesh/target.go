@@ -8,8 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Incarnation is one life of a node's bitcoind, from when its pod became ready. What an earlier one had in memory - its list
-// of peers, and who was connected to it - says nothing about this one. A node that isn't ready has an IP alone, if it has one.
+// Incarnation is one life of a node's bitcoind, from when its pod became ready. What an earlier one had in memory - its
+// list of peers, and who was connected to it - says nothing about this one. A node that isn't ready has an IP alone, if
+// it has one.
 type Incarnation struct {
 	Pod       types.UID
 	Container string
@@ -52,7 +53,8 @@ type Target struct {
 
 // wants says whether the topology has the node keep an entry for that address.
 func (t Target) wants(ip netip.Addr) bool {
-	return slices.Contains(t.Keep, ip) || slices.ContainsFunc(t.Dial, func(peer Incarnation) bool { return peer.IP == ip })
+	return slices.Contains(t.Keep, ip) || slices.ContainsFunc(t.Dial,
+		func(peer Incarnation) bool { return peer.IP == ip })
 }
 
 // Report is what one incarnation of a node said, whole or not at all. It is immutable.
@@ -71,7 +73,8 @@ type Report struct {
 	Release string
 	Height  int64
 	Tip     string
-	// Hashes are block hashes of the active chain by height, of the heights that were asked for; empty if the node has none.
+	// Hashes are block hashes of the active chain by height, of the heights that were asked for; empty if the node has
+	// none.
 	Hashes map[int64]string
 	// Err is why the node said nothing, Failures how many times in a row.
 	Err      error

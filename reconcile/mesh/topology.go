@@ -12,8 +12,8 @@ const (
 	// topologySlots is how many of a node's entries bitcoind dials again by itself. What is beyond only we repair.
 	// bitcoind: net.h MAX_ADDNODE_CONNECTIONS.
 	topologySlots = 8
-	// topologyMaxDialled bounds how many dial one node in a network without a full mesh, so that the oldest ordinals, of
-	// which every newcomer could choose, don't become hubs. With its own dials a node has at most 32 peers.
+	// topologyMaxDialled bounds how many dial one node in a network without a full mesh, so that the oldest ordinals,
+	// of which every newcomer could choose, don't become hubs. With its own dials a node has at most 32 peers.
 	topologyMaxDialled = 24
 	// topologyBothWays is the largest network in which every node can dial all others out of its slots.
 	topologyBothWays = topologySlots + 1
@@ -21,8 +21,8 @@ const (
 	topologyCore = 2*topologySlots + 1
 )
 
-// Topology says who dials whom. It depends on these three values and nothing else, above all not on which nodes happen to
-// be ready: every pass, and every controller after a restart or an upgrade, wants the same edges.
+// Topology says who dials whom. It depends on these three values and nothing else, above all not on which nodes happen
+// to be ready: every pass, and every controller after a restart or an upgrade, wants the same edges.
 type Topology struct {
 	// kind is Auto if it is empty or unknown.
 	kind api.TopologyType
@@ -37,12 +37,12 @@ func TopologyOf(n *api.Network) Topology {
 	return Topology{kind: n.Spec.Topology.Type, nodes: n.Spec.Nodes, seed: string(n.UID)}
 }
 
-// dials returns for each ordinal those that it dials, ascending. It computes all of them at once, as a list may depend on
-// those of lower ordinals; callers keep the result for a pass. The lists are the caller's.
+// dials returns for each ordinal those that it dials, ascending. It computes all of them at once, as a list may depend
+// on those of lower ordinals; callers keep the result for a pass. The lists are the caller's.
 //
 // Except for Ring, a list never depends on higher ordinals but by having them as entries, so when a network grows or
-// shrinks only entries of the nodes that come or go change; where Auto passes from 9 to 10 nodes, the second direction of
-// each pair goes, too, and it comes back on the way down.
+// shrinks only entries of the nodes that come or go change; where Auto passes from 9 to 10 nodes, the second direction
+// of each pair goes, too, and it comes back on the way down.
 func (t Topology) dials() [][]int32 {
 	t.nodes = max(t.nodes, 0)
 	switch t.kind {
@@ -77,16 +77,16 @@ func dialsWhere(nodes int32, dials func(from, to int32) bool) [][]int32 {
 // dialsBothWays is what the 2019 series does: each node's list shows all others.
 func dialsBothWays(from, to int32) bool { return from != to }
 
-// dialsHalfCircle places the ordinals 0 to 16 on a circle, where each dials the 8 that follow; the others dial it. So each
-// pair has one dialler and nobody has more than 8 dials. The circle doesn't shrink with the network: it has gaps, and
-// nobody's list changes when a gap is filled.
+// dialsHalfCircle places the ordinals 0 to 16 on a circle, where each dials the 8 that follow; the others dial it. So
+// each pair has one dialler and nobody has more than 8 dials. The circle doesn't shrink with the network: it has gaps,
+// and nobody's list changes when a gap is filled.
 func dialsHalfCircle(from, to int32) bool {
 	distance := (to - from + topologyCore) % topologyCore
 	return 1 <= distance && distance <= topologySlots
 }
 
-// dialsByParity gives each pair one dialler such that the numbers of dials of any two nodes differ by at most 1, without
-// depending on the size of the network: of an odd pair the lower ordinal dials, of an even one the higher.
+// dialsByParity gives each pair one dialler such that the numbers of dials of any two nodes differ by at most 1,
+// without depending on the size of the network: of an odd pair the lower ordinal dials, of an even one the higher.
 func dialsByParity(from, to int32) bool {
 	if (from+to)%2 != 0 {
 		return from < to
@@ -119,8 +119,8 @@ func dialsCentre(nodes int32) [][]int32 {
 // those that enough others dial already, or all lower ones if there are fewer than 8.
 //
 // A new node with 8 distinct neighbours keeps a graph 8-vertex-connected that is so already, as are both the core of 17
-// and the 9 nodes with which Sparse starts. There always are 8 to be found: each node brings at most 8 dials, so at most a
-// third of them is dialled by 24 others, and none is in networks of fewer than 25.
+// and the 9 nodes with which Sparse starts. There always are 8 to be found: each node brings at most 8 dials, so at
+// most a third of them is dialled by 24 others, and none is in networks of fewer than 25.
 func (t Topology) extend(lists [][]int32) [][]int32 {
 	lists = slices.Grow(lists, int(t.nodes)-len(lists))
 	dialled := make([]int32, t.nodes)

@@ -22,7 +22,8 @@ var topologySeeds = []string{
 	"0021b679-aaaa-4bbb-8ccc-000000000117",
 }
 
-var allTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologyRing, api.TopologyStar, api.TopologySparse}
+var allTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologyRing, api.TopologyStar,
+	api.TopologySparse}
 
 // grownTopologies are those whose lists depend on nothing but lower ordinals.
 var grownTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologyStar, api.TopologySparse}
@@ -30,8 +31,8 @@ var grownTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh,
 // meshedTopologies are those that promise to survive the loss of any 7 nodes.
 var meshedTopologies = []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologySparse}
 
-// forTopologies runs the check on networks of each type with two seeds: of 0 to 60 nodes, and of the sizes up to which the
-// API allows the type.
+// forTopologies runs the check on networks of each type with two seeds: of 0 to 60 nodes, and of the sizes up to which
+// the API allows the type.
 func forTopologies(t *testing.T, kinds []api.TopologyType, check func(t *testing.T, network Topology)) {
 	t.Helper()
 	for _, kind := range kinds {
@@ -48,7 +49,8 @@ func forTopologies(t *testing.T, kinds []api.TopologyType, check func(t *testing
 		}
 		for _, seed := range seeds {
 			for _, nodes := range sizes {
-				t.Run(fmt.Sprintf("%s/%d/%s", kind, nodes, seed), func(t *testing.T) { check(t, Topology{kind, nodes, seed}) })
+				t.Run(fmt.Sprintf("%s/%d/%s", kind, nodes, seed),
+					func(t *testing.T) { check(t, Topology{kind, nodes, seed}) })
 			}
 		}
 	}
@@ -87,17 +89,19 @@ func TestTopologyOneEndOfAPairDials(t *testing.T) {
 }
 
 func TestTopologyFullMeshes(t *testing.T) {
-	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologySparse}, func(t *testing.T, network Topology) {
-		largest := map[api.TopologyType]int32{api.TopologyAuto: 17, api.TopologyFullMesh: 100, api.TopologySparse: 9}[network.kind]
-		if network.nodes > largest {
-			return
-		}
-		for ordinal, peers := range graphOf(network.dials()) {
-			if len(peers) != int(network.nodes)-1 {
-				t.Errorf("%d has only the peers %v", ordinal, peers)
+	forTopologies(t, []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologySparse},
+		func(t *testing.T, network Topology) {
+			largest := map[api.TopologyType]int32{api.TopologyAuto: 17, api.TopologyFullMesh: 100,
+				api.TopologySparse: 9}[network.kind]
+			if network.nodes > largest {
+				return
 			}
-		}
-	})
+			for ordinal, peers := range graphOf(network.dials()) {
+				if len(peers) != int(network.nodes)-1 {
+					t.Errorf("%d has only the peers %v", ordinal, peers)
+				}
+			}
+		})
 }
 
 func TestTopologyDegrees(t *testing.T) {
@@ -108,7 +112,8 @@ func TestTopologyDegrees(t *testing.T) {
 			if len(lists[ordinal]) > 8 || dialled > 24 {
 				t.Errorf("%d dials %d and is dialled by %d", ordinal, len(lists[ordinal]), dialled)
 			}
-			if dials := min(ordinal, 8); (ordinal >= 17 || network.kind == api.TopologySparse) && len(lists[ordinal]) != dials {
+			if dials := min(ordinal, 8); (ordinal >= 17 || network.kind == api.TopologySparse) &&
+				len(lists[ordinal]) != dials {
 				t.Errorf("%d dials %d, want %d", ordinal, len(lists[ordinal]), dials)
 			}
 			if len(peers) > 32 {
@@ -148,7 +153,8 @@ func TestTopologyDiameter(t *testing.T) {
 				graph := graphOf(Topology{kind, nodes, seed}.dials())
 				for from := range nodes {
 					if reached, hops := graph.reach(from, make([]bool, nodes)); reached != int(nodes) || hops > 4 {
-						t.Fatalf("%s of %d, seed %q: %d reaches %d nodes and needs %d hops", kind, nodes, seed, from, reached, hops)
+						t.Fatalf("%s of %d, seed %q: %d reaches %d nodes and needs %d hops", kind, nodes, seed, from,
+							reached, hops)
 					}
 				}
 			}
@@ -202,7 +208,8 @@ func TestTopologySurvivesTheLossOf30Percent(t *testing.T) {
 					lost := random.Perm(nodes)[:nodes*3/10]
 					left := nodes - len(lost)
 					if together := graph.largestWithout(lost); together < left-1 {
-						t.Errorf("%s of %d, seed %q: only %d of the %d that are left stay together", kind, nodes, seed, together, left)
+						t.Errorf("%s of %d, seed %q: only %d of the %d that are left stay together", kind, nodes, seed,
+							together, left)
 					}
 				}
 			}
@@ -243,7 +250,8 @@ func TestTopologyShrinksByTheLeaversEntries(t *testing.T) {
 		if network.kind == api.TopologyAuto && network.nodes == 9 {
 			// Second directions come back: no pair is dropped, and no entry of anybody.
 			for ordinal, list := range want {
-				lost := slices.DeleteFunc(slices.Clone(list), func(peer int32) bool { return slices.Contains(got[ordinal], peer) })
+				lost := slices.DeleteFunc(slices.Clone(list),
+					func(peer int32) bool { return slices.Contains(got[ordinal], peer) })
 				if len(lost) > 0 {
 					t.Errorf("%d dialled %v, of which %v are lost", ordinal, list, lost)
 				}
@@ -290,8 +298,8 @@ func TestTopologyDiffersBetweenNetworks(t *testing.T) {
 	}
 }
 
-// The digests come from a program in another language, written from the comments. If they change, networks that exist are
-// rewired by the update.
+// The digests come from a program in another language, written from the comments. If they change, networks that exist
+// are rewired by the update.
 func TestTopologyStaysForEver(t *testing.T) {
 	for kind, want := range map[api.TopologyType]string{
 		api.TopologyAuto:   "fe08c8575dc84b06525f850e0f964ae9b6d74f0be9608553ac6af97bff445ca8",
@@ -316,21 +324,24 @@ func TestTopologyOfSmallNetworks(t *testing.T) {
 		network Topology
 		want    [][]int32
 	}{
-		"auto has everybody dial everybody": {Topology{kind: api.TopologyAuto, nodes: 3}, [][]int32{{1, 2}, {0, 2}, {0, 1}}},
-		"no type is auto":                   {Topology{nodes: 2}, [][]int32{{1}, {0}}},
-		"less than no node is none":         {Topology{nodes: -1}, [][]int32{}},
+		"auto has everybody dial everybody": {Topology{kind: api.TopologyAuto, nodes: 3},
+			[][]int32{{1, 2}, {0, 2}, {0, 1}}},
+		"no type is auto":           {Topology{nodes: 2}, [][]int32{{1}, {0}}},
+		"less than no node is none": {Topology{nodes: -1}, [][]int32{}},
 		"from 10 nodes on one end of a pair dials": {Topology{kind: api.TopologyAuto, nodes: 10}, [][]int32{
 			{1, 2, 3, 4, 5, 6, 7, 8}, {2, 3, 4, 5, 6, 7, 8, 9}, {3, 4, 5, 6, 7, 8, 9}, {4, 5, 6, 7, 8, 9},
 			{5, 6, 7, 8, 9}, {6, 7, 8, 9}, {7, 8, 9}, {8, 9}, {9}, {0},
 		}},
-		"a full mesh is balanced":   {Topology{kind: api.TopologyFullMesh, nodes: 4}, [][]int32{{1, 3}, {2}, {0, 3}, {1}}},
+		"a full mesh is balanced": {Topology{kind: api.TopologyFullMesh, nodes: 4},
+			[][]int32{{1, 3}, {2}, {0, 3}, {1}}},
 		"no ring":                   {Topology{kind: api.TopologyRing, nodes: 0}, [][]int32{}},
 		"a ring of one is no edge":  {Topology{kind: api.TopologyRing, nodes: 1}, [][]int32{nil}},
 		"a ring of two is one edge": {Topology{kind: api.TopologyRing, nodes: 2}, [][]int32{{1}, nil}},
 		"a ring is closed":          {Topology{kind: api.TopologyRing, nodes: 4}, [][]int32{{1}, {2}, {3}, {0}}},
 		"a star of one is no edge":  {Topology{kind: api.TopologyStar, nodes: 1}, [][]int32{nil}},
 		"the leaves dial":           {Topology{kind: api.TopologyStar, nodes: 4}, [][]int32{nil, {0}, {0}, {0}}},
-		"sparse dials lower ones":   {Topology{kind: api.TopologySparse, nodes: 4}, [][]int32{{}, {0}, {0, 1}, {0, 1, 2}}},
+		"sparse dials lower ones": {Topology{kind: api.TopologySparse, nodes: 4},
+			[][]int32{{}, {0}, {0, 1}, {0, 1, 2}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(row.want, row.network.dials()); diff != "" {
@@ -407,8 +418,8 @@ func graphOf(dials [][]int32) topologyGraph {
 	return graph
 }
 
-// reach returns how many nodes there are to be reached over nodes that are not gone, and in how many hops. All of them are
-// gone after.
+// reach returns how many nodes there are to be reached over nodes that are not gone, and in how many hops. All of them
+// are gone after.
 func (g topologyGraph) reach(from int32, gone []bool) (reached, hops int) {
 	gone[from] = true
 	for frontier := []int32{from}; len(frontier) > 0; hops++ {
@@ -443,10 +454,10 @@ func (g topologyGraph) largestWithout(lost []int) int {
 	return largest
 }
 
-// vertexConnected says whether no k-1 nodes split the graph. That takes no flow for each pair, but one for each pair of the
-// first k nodes, and one from each later node to an extra node that is a peer of all before it: of nodes that some k-1
-// split from one before them, the first one has fewer than k ways there (Even, An algorithm for determining whether the
-// connectivity of a graph is at least k, 1975).
+// vertexConnected says whether no k-1 nodes split the graph. That takes no flow for each pair, but one for each pair of
+// the first k nodes, and one from each later node to an extra node that is a peer of all before it: of nodes that some
+// k-1 split from one before them, the first one has fewer than k ways there (Even, An algorithm for determining whether
+// the connectivity of a graph is at least k, 1975).
 func (g topologyGraph) vertexConnected(k int) bool {
 	if len(g) <= k {
 		return false
@@ -470,8 +481,8 @@ func (g topologyGraph) vertexConnected(k int) bool {
 	return true
 }
 
-// disjointPaths is a flow network in which each node v is an arc of capacity 1, from vertex 2v to 2v+1. The arcs at even
-// indices have their reverse right after them.
+// disjointPaths is a flow network in which each node v is an arc of capacity 1, from vertex 2v to 2v+1. The arcs at
+// even indices have their reverse right after them.
 type disjointPaths struct {
 	arcs     [][]int // by vertex
 	to       []int   // by arc
