@@ -169,11 +169,11 @@ func (o *observation) connected(e mesh.Edge) bool {
 	return low.view.Connected(high.self) || high.view.Connected(low.self)
 }
 
-// awaitAnswers says of nodes that have never answered, and don't for longer than they should, what is said of nodes
-// that never will. It returns when to do so for those that still have time; and leaves in f until when answers are
-// worth a wait, before a status is written that they would change.
-func (o *observation) awaitAnswers(progress map[int32]mesh.Progress, targets map[int32]mesh.Target,
-	now time.Time) (silent time.Time) {
+// awaitAnswers gives nodes that have never answered, for longer than a node may take, the reason of nodes that don't
+// answer. It returns when to do so for nodes that still have time. It also sets answersUntil.
+func (o *observation) awaitAnswers(
+	progress map[int32]mesh.Progress, targets map[int32]mesh.Target, now time.Time,
+) (silent time.Time) {
 	for i := range o.nodes {
 		n := &o.nodes[i]
 		is := progress[n.ordinal]

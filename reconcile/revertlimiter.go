@@ -10,14 +10,14 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Somebody else may change a child as often as we put it back: an autoscaler, another operator. So many times that is
-// done at once, and then once in each such time.
+// Another writer, such as an autoscaler or another operator, may change a child as often as it is reverted. So many
+// reverts are made at once, and then one in each such time.
 const (
 	revertsAtOnce = 20
 	revertsEvery  = 10 * time.Second
 )
 
-// revertLimiter is what is known of keeping children as they are wanted.
+// revertLimiter bounds how often changes of other writers are reverted.
 type revertLimiter struct {
 	// left is how the last write of a child was changed as it was written. To write it again would change nothing.
 	left    map[schema.GroupVersionResource][]unstructuredx.Difference

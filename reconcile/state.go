@@ -29,7 +29,7 @@ type networkState struct {
 	topology      mesh.Topology
 	mesh          mesh.Mesh
 	revertLimiter revertLimiter
-	// refused is what is known of pods that are missing.
+	// refused is why pods are missing, as far as the cluster says.
 	refused refusedPods
 	// difference is what the chains had that may have been only a block on its way.
 	difference chain.Difference
@@ -72,7 +72,7 @@ type networkStates struct {
 	all   map[cache.ObjectName]*networkState
 }
 
-// of returns the memory of a network, which is empty if there was none.
+// of returns the state of a network, which is empty if there was none.
 func (m *networkStates) of(network cache.ObjectName) *networkState {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
