@@ -1,0 +1,203 @@
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+)
+
+// verdict is a condition but for its type.
+type verdict struct {
+	status          metav1.ConditionStatus
+	reason, message string
+}
+
+// setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
+func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now time.Time) {
+	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain)
+	stalled := stalledVerdict(o.applyErr)
+	ready := readyVerdict(*status, stalled, meshed, synced)
+	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
+		ready.message = joinClauses(ready.message, o.roll)
+	}
+	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,
+		api.ConditionChainSynced: synced}
+	switch {
+	case stalled != verdict{}:
+		verdicts[api.ConditionStalled] = stalled
+	case o.applyErr != nil:
+		verdicts[api.ConditionReconciling] = retriedVerdict(o.applyErr)
+	case ready.status != metav1.ConditionTrue:
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
+	case o.roll != "":
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.roll}
+	}
+	// A problem with a Secret of the user's is no matter of the network's readiness.
+	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
+		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
+	}
+	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced,
+		api.ConditionReconciling, api.ConditionStalled} {
+		v, there := verdicts[kind]
+		if !there {
+			meta.RemoveStatusCondition(&status.Conditions, kind)
+			continue
+		}
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: v.status, Reason: v.reason, Message: v.message,
+			ObservedGeneration: n.Generation, LastTransitionTime: metav1.NewTime(now),
+		})
+	}
+}
+
+// readyVerdict names the first thing that is missing, the cause before its effects.
+func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) verdict {
+	wanted := int32(len(status.Nodes))
+	switch {
+	case stalled != verdict{}:
+		return verdict{metav1.ConditionFalse, stalled.reason, stalled.message}
+	case status.ReadyNodes < wanted:
+		return verdict{metav1.ConditionFalse, api.ReasonNodesNotReady,
+			fmt.Sprintf("%d of %d nodes ready%s", status.ReadyNodes, wanted, nodeProblems(status.Nodes))}
+	case meshed.status != metav1.ConditionTrue:
+		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
+	case synced.status == metav1.ConditionTrue:
+		return verdict{metav1.ConditionTrue, api.ReasonReady,
+			fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
+	case wanted == 0:
+		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
+	default:
+		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
+	}
+}
+
+// stalledVerdict is about what somebody has to do something about. Other failures pass, or are mended by another try.
+func stalledVerdict(applyErr error) verdict {
+	var conflict nameConflictError
+	var lost credentials.KeyLostError
+	switch {
+	case errors.As(applyErr, &conflict):
+		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
+	case errors.As(applyErr, &lost):
+		return verdict{metav1.ConditionTrue, api.ReasonMasterKeyLost, oneLine(applyErr)}
+	case refused(applyErr):
+		return verdict{metav1.ConditionTrue, api.ReasonApplyFailed, oneLine(applyErr)}
+	default:
+		return verdict{}
+	}
+}
+
+// retriedVerdict is about a failure that is none for stalledVerdict.
+func retriedVerdict(applyErr error) verdict {
+	reason := api.ReasonApplyFailed
+	if _, waits := errors.AsType[predecessorError](applyErr); waits {
+		reason = api.ReasonPredecessorGoes
+	}
+	return verdict{metav1.ConditionTrue, reason, oneLine(applyErr)}
+}
+
+// refused says whether the apiserver will answer the same again: by its rules, by a quota, or by a webhook.
+func refused(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.ContainsFunc(joined.Unwrap(), refused)
+	}
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+}
+
+func (o *observation) meshedVerdict(status api.NetworkStatus) verdict {
+	if status.Edges.Connected == status.Edges.Wanted {
+		return verdict{metav1.ConditionTrue, api.ReasonMeshed, fmt.Sprintf("%d pairs connected", status.Edges.Wanted)}
+	}
+	var missing []string
+	for _, pair := range o.wanted.Edges {
+		if !o.connected(pair) {
+			missing = append(missing, pair.String())
+		}
+	}
+	return verdict{metav1.ConditionFalse, api.ReasonPeersNotConnected,
+		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, joinLimited(missing, " "))}
+}
+
+// chainVerdict lets the one from before stand while all that differs may be a block on its way.
+func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict) verdict {
+	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.Pending && was != nil {
+		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
+			return verdict{was.Status, was.Reason, was.Message}
+		}
+	}
+	return syncedVerdict(nodes, c)
+}
+
+// followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still.
+// One that is new, or has lost its chain, is to get more than a block.
+func followed(status api.NetworkStatus, nodes []node) bool {
+	for i, n := range nodes {
+		known := i < len(status.Nodes) && status.Nodes[i].BestBlockHash != ""
+		if n.ready && (!known || n.view.Tip == "" || n.view.Height < status.Nodes[i].Height) {
+			return false
+		}
+	}
+	return true
+}
+
+// syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more
+// certain than what a node doesn't tell at all.
+func syncedVerdict(nodes []node, c chain.Verdict) verdict {
+	names := func(ordinals []int32) string {
+		var words []string
+		for _, ordinal := range ordinals {
+			words = append(words, fmt.Sprintf("%s (height %d)", nodes[ordinal].name, nodes[ordinal].view.Height))
+		}
+		return joinLimited(words, ", ")
+	}
+	silent := unanswering(nodes)
+	settled := !c.Pending || silent == nil
+	tips := fmt.Sprint(c.Tips)
+	if c.Tips == chain.MaxTips {
+		tips += " or more"
+	}
+	switch {
+	case c.Tip == "":
+		return verdict{metav1.ConditionUnknown, api.ReasonNoNodeAnswers, "no node reports its chain"}
+	case settled && len(c.Apart) > 0:
+		return verdict{metav1.ConditionFalse, api.ReasonTipsDiverged,
+			fmt.Sprintf("%s competing tips; diverged from height %d: %s", tips, c.Height, names(c.Apart))}
+	case settled && len(c.Behind) > 0:
+		return verdict{metav1.ConditionFalse, api.ReasonNodesBehind,
+			fmt.Sprintf("nodes behind height %d: %s", c.Height, names(c.Behind))}
+	case silent != nil:
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
+			"ready, but chain unknown: " + joinLimited(silent, ", ")}
+	case c.Pending:
+		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
+			"chains not compared: the highest node did not report its block hashes"}
+	default:
+		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
+	}
+}
+
+// unanswering names the nodes that are ready but don't answer the controller as they should.
+func unanswering(nodes []node) (names []string) {
+	for _, n := range nodes {
+		if n.ready && n.view.Tip == "" {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}
+
+// joinClauses puts the parts that aren't empty into one sentence.
+func joinClauses(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
+}
