@@ -69,7 +69,7 @@ type applied struct {
 }
 
 // apply brings all children to what the network wants, and gives the nodes the logins that the controller has for them.
-// If the name of one child is taken, none is touched: pods would run with somebody else's configuration. Nor is one
+// If the name of one child is taken, none is touched: pods would run with a foreign configuration. Nor is one
 // touched whose credentials couldn't be recorded.
 func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation,
 	state *networkState) (applied, error) {
@@ -123,9 +123,9 @@ func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in input
 	return rolls, errors.Join(failed...)
 }
 
-// liveChildren are those of a network as last seen.
+// liveChildren are a network's children as last seen.
 type liveChildren struct {
-	// of has nil for those that don't exist, or that are not the network's.
+	// of has nil for a child that doesn't exist, or is not the network's.
 	of map[schema.GroupVersionResource]*unstructured.Unstructured
 	// err is why none is to be touched, nil if there is no such reason.
 	err error
@@ -226,7 +226,7 @@ func scope(live, intent *unstructured.Unstructured) string {
 }
 
 // live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache
-// doesn't know is asked of the apiserver: an object of somebody else has no label of ours, and a forced apply would
+// doesn't know is asked of the apiserver: a foreign object has no label of ours, and a forced apply would
 // take it over.
 func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*unstructured.Unstructured, error) {
 	key := cache.MetaObjectToName(child.object)

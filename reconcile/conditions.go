@@ -82,7 +82,7 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 	}
 }
 
-// stalledVerdict is about what somebody has to do something about. Other failures pass, or are mended by another try.
+// stalledVerdict is about failures that a user has to act on. Other failures pass, or are mended by another try.
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
 	var lost credentials.KeyLostError

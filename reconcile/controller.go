@@ -54,7 +54,7 @@ type Options struct {
 	AllowLoopback bool
 }
 
-// coalesceDelay is how long a network waits after an event for those that come with it: three pods that start together
+// coalesceDelay is how long a network waits after an event for more events: three pods that start together
 // are one change, not nine.
 const coalesceDelay = 50 * time.Millisecond
 
@@ -231,13 +231,13 @@ func (c *Controller) work(ctx context.Context) bool {
 	return true
 }
 
-// warnings are the last failures of networks. They can be lost: then one is told once more.
+// warnings are the last failures of networks. They can be lost: then a failure is logged once more.
 type warnings struct {
 	mutex sync.Mutex
 	last  map[cache.ObjectName]string
 }
 
-// level is that of a line about a failure: what lasts is told once, however often events have it tried again. The
+// level is that of a line about a failure: what lasts is logged once, however often events have it tried again. The
 // status says so all the time.
 func (c *warnings) level(network cache.ObjectName, failure error) zapcore.Level {
 	c.mutex.Lock()

@@ -19,7 +19,7 @@ const (
 	EventCreated = "Created"
 	// EventUpdated: a child was changed, since the spec was, or the controller wants something else since its upgrade.
 	EventUpdated = "Updated"
-	// EventDriftReverted: a child was put back to what the network wants, since somebody else had changed it.
+	// EventDriftReverted: a child was put back to what the network wants, since another writer had changed it.
 	EventDriftReverted = "DriftReverted"
 	// EventPeersChanged: nodes were told to add or remove peers; one event for all of a pass.
 	EventPeersChanged = "PeersChanged"

@@ -35,7 +35,7 @@ func keyMissing(namespace, what string) error {
 }
 
 // masterKey returns the key, which is made if there is none and no network has had credentials of one: the first time.
-// Of several replicas one makes it. The error is a credentials.KeyLostError if somebody has to do something.
+// Of several replicas one makes it. The error is a credentials.KeyLostError if a user has to act.
 func (c *Controller) masterKey(ctx context.Context) (credentials.Key, error) {
 	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: credentials.KeySecret}
 	cached, exists, err := c.caches.informers[secrets].GetStore().GetByKey(name.String())

@@ -114,7 +114,7 @@ func (c *Controller) readRefusedPods(ctx context.Context, n *api.Network, lowest
 	return nil
 }
 
-// refusalEvents reads what the StatefulSet controller tells of.
+// refusalEvents reads the StatefulSet controller's events about pods that it failed to create.
 func (c *Controller) refusalEvents(ctx context.Context, n *api.Network,
 	set *unstructured.Unstructured) (map[string]string, error) {
 	about := fields.Set{"regarding.uid": string(set.GetUID()), "reason": "FailedCreate"}
@@ -180,7 +180,7 @@ func lastSeen(event eventsv1.Event) time.Time {
 	return at
 }
 
-// reportRefused tells of pods that were not refused before.
+// reportRefused emits an event for pods that were not refused before.
 func (c *Controller) reportRefused(n *api.Network, after api.NetworkStatus) {
 	refused := func(status api.NetworkStatus) (first *api.NodeStatus) {
 		for i := range status.Nodes {

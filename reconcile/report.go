@@ -43,7 +43,7 @@ func (w write) next(now time.Time, urgent bool) write {
 	return write{at: now, minWriteInterval: minWriteInterval}
 }
 
-// urgent says whether somebody may be waiting for what changed: the verdict, or the answer to a change of the spec.
+// urgent says whether a user may be waiting for what changed: the verdict, or the answer to a change of the spec.
 func urgent(before, after api.NetworkStatus) bool {
 	was := meta.FindStatusCondition(before.Conditions, api.ConditionReady)
 	is := meta.FindStatusCondition(after.Conditions, api.ConditionReady)

@@ -17,7 +17,7 @@ import (
 
 // Rolls: a change of the pod template begins with all pods held back by the StatefulSet's partition, which is then
 // lowered one ordinal at a time. The StatefulSet controller alone would look at readiness only, and wait for ever for a
-// pod that is broken. Where a roll stands is told by the StatefulSet and its pods; nothing is remembered.
+// pod that is broken. The StatefulSet and its pods say where a roll stands; nothing is remembered.
 
 // brokenAfter is how long a pod may be down before it counts as broken. Others wait for a pod that is only restarting,
 // but not for one that needs the very roll to get well.

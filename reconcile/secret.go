@@ -36,7 +36,7 @@ type publication struct {
 // publish makes the Secret for applications with credentials of the newest of the accepted generations. before is the
 // generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete
-// it, and if it never was it is somebody else's.
+// it, and if it never was it is foreign.
 func (c *Controller) publish(
 	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64,
 	state *networkState,
@@ -102,7 +102,7 @@ func deleteSecretMessage(n *api.Network, generation int64) string {
 		"then restart what uses it", children.RPCSecretName(n), generation)
 }
 
-// foreignSecretMessage says what a Secret of somebody else's means.
+// foreignSecretMessage says what a foreign Secret of that name means.
 func foreignSecretMessage(n *api.Network) string {
 	return fmt.Sprintf("Secret %s is not known to be this network's and is left alone: applications have no "+
 		"credentials, "+

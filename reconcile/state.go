@@ -66,7 +66,7 @@ func (state *networkState) next() time.Time {
 	return sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
 }
 
-// networkStates are those of all networks.
+// networkStates are the states of all networks.
 type networkStates struct {
 	mutex sync.Mutex
 	all   map[cache.ObjectName]*networkState

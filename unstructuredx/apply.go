@@ -38,7 +38,7 @@ const (
 	Created Action = "Created"
 	// Updated: another intent than that which the object was last applied from.
 	Updated Action = "Updated"
-	// Reverted: the same intent, but somebody else had changed the object.
+	// Reverted: the same intent, but another writer had changed the object.
 	Reverted Action = "Reverted"
 )
 
@@ -87,7 +87,7 @@ func (a Applier) Apply(
 	overwrite := a.needsOverwrite(change)
 	if !overwrite {
 		applied, err = client.Apply(ctx, body.GetName(), body, a.options())
-		overwrite = change.live != nil && apierrors.IsInvalid(err) // with what somebody else has put there, perhaps
+		overwrite = change.live != nil && apierrors.IsInvalid(err) // with what another writer has put there, perhaps
 	}
 	if overwrite {
 		if err = a.overwrite(ctx, client, change); err == nil {

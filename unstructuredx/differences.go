@@ -15,7 +15,7 @@ type Difference struct {
 	Path string
 	// Live is what is there, nil if there is nothing.
 	Live any
-	// Surplus: nothing is intended there. An apply takes nothing away that somebody else has put there.
+	// Surplus: nothing is intended there. An apply takes nothing away that another writer has put there.
 	Surplus bool
 }
 

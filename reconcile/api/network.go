@@ -46,11 +46,11 @@ type NetworkSpec struct {
 	Image string `json:"image,omitempty"`
 	// Secret names a Secret of the network's namespace with one more RPC user, see ownUserOf; empty for none.
 	Secret string `json:"secret,omitempty"`
-	// Credentials are about those that the controller derives.
+	// Credentials are the ones that the controller derives.
 	Credentials CredentialsSpec `json:"credentials,omitzero"`
-	// Config has more lines of bitcoin.conf. Admission has refused those that the controller owns.
+	// Config has more lines of bitcoin.conf. Admission has refused lines that the controller owns.
 	Config string `json:"config,omitempty"`
-	// Resources are those of each node's container.
+	// Resources are of each node's container.
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 	// Storage is nil if the nodes' data go with their pods.
 	Storage *Storage `json:"storage,omitempty"`
@@ -183,7 +183,7 @@ type Edges struct {
 	Connected int32 `json:"connected"`
 }
 
-// NodeStatus is one node. The first five fields are those of the 2019 series.
+// NodeStatus is one node. The first five fields are the 2019 series'.
 type NodeStatus struct {
 	Ordinal int32 `json:"ordinal"`
 	// Ready means that the pod is: bitcoind answers RPC calls within it.
@@ -213,7 +213,7 @@ const (
 	// ReasonPodMissing: the StatefulSet has not created the pod yet.
 	ReasonPodMissing NodeReason = "PodMissing"
 	// ReasonPodRefused: the pod can't be created, as the apiserver refuses it, say by quota or admission, whose words
-	// the message has, or as a pod of somebody else has its name. The StatefulSet controller tries again after ever
+	// the message has, or as a foreign pod has its name. The StatefulSet controller tries again after ever
 	// longer pauses, up to 17 minutes.
 	ReasonPodRefused NodeReason = "PodRefused"
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
@@ -247,7 +247,7 @@ const (
 	// ConditionReconciling is True while something is missing, or is being replaced in a network that is Ready, and the
 	// controller or the cluster is at it.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is True when somebody has to do something first.
+	// ConditionStalled is True when a user has to act first.
 	ConditionStalled = "Stalled"
 )
 

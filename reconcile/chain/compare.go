@@ -13,10 +13,10 @@ type Node struct {
 	Ordinal int32
 	// AskedAt is when it was asked.
 	AskedAt time.Time
-	// Height and Tip, a block hash, are those of its active chain; Tip is empty if it did not tell.
+	// Height and Tip, a block hash, are those of its active chain; Tip is empty if it did not report.
 	Height int64
 	Tip    string
-	// Hashes are block hashes of that chain by height, as far as it was asked for them; empty where it told none.
+	// Hashes are block hashes of that chain by height, as far as it was asked for them; empty where it reported none.
 	Hashes map[int64]string
 }
 
@@ -46,13 +46,13 @@ type Verdict struct {
 	Moving bool
 }
 
-// Synced says whether all nodes that told their chain have the same.
+// Synced says whether all nodes that reported their chain have the same one.
 func (v Verdict) Synced() bool { return len(v.Behind)+len(v.Apart) == 0 && !v.Undecided }
 
 // MaxTips is where counting ends: then there may be more. Each tip but the last takes hashes of another node.
 const MaxTips = 10
 
-// Compare relates the chains of all nodes that told theirs. Where all have the same tip, no hash is needed. The queries
+// Compare relates the chains of all nodes that reported theirs. Where all have the same tip, no hash is needed. The queries
 // are what it lacks; without them the verdict is undecided.
 func Compare(nodes []Node) (Verdict, []Query) {
 	rest := slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return n.Tip == "" })

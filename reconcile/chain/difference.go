@@ -21,7 +21,7 @@ type Difference struct {
 	// began is when the nodes were last seen to agree no longer, since when they differ as they do now, and before when
 	// they began to differ in another way.
 	began, since, before time.Time
-	// tips are those of the nodes that did not have the highest one.
+	// tips are of the nodes that did not have the highest tip, by ordinal.
 	tips map[int32]string
 }
 

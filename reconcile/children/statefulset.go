@@ -135,7 +135,7 @@ func PodTemplate(n *api.Network, image string, auth Auth) corev1.PodTemplateSpec
 }
 
 // TemplateHash changes when pods have to be made anew. It tells a template that we want otherwise, which begins a roll,
-// from one that somebody else has changed, which is put back. It is of what is applied, and not of the Go types:
+// from one that another writer has changed, which is put back. It is of what is applied, and not of the Go types:
 // another version of those may write an unset field as null or leave it out.
 func TemplateHash(template corev1.PodTemplateSpec) string {
 	intent, err := unstructuredx.Intent(&corev1.PodTemplate{Template: template})

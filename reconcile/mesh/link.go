@@ -108,7 +108,7 @@ func backoff(failures int, atMost time.Duration) time.Duration {
 }
 
 // Links are those of one node by address, without those that are Up. An entry that was removed has one for a while,
-// too: a node that lists it again at once is not told again at once. They are immutable.
+// too: a node that lists it again at once is not called again at once. They are immutable.
 type Links map[netip.Addr]Link
 
 // state is that of the link to a peer.

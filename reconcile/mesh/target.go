@@ -100,7 +100,7 @@ type View struct {
 	links Links
 }
 
-// Answered says whether the node told its peers and its chain when it was last asked.
+// Answered says whether the node reported its peers and its chain when it was last asked.
 func (v View) Answered() bool { return !v.AskedAt.IsZero() && v.Err == nil }
 
 // Connected says whether the node is connected to that neighbour by a dial of its own.
