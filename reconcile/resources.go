@@ -120,7 +120,12 @@ var resourceTable = []resourceRow{
 		resource: pods, kind: "Pod", selects: selectOurs,
 		cached: [][]string{
 			{"spec", "hostNetwork"}, {"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
-			{"status", "conditions"}, {"status", "containerStatuses"},
+			// There may be thousands: of their lists, what observe.go reads.
+			{"status", "conditions", "type"}, {"status", "conditions", "status"}, {"status", "conditions", "reason"},
+			{"status", "conditions", "message"}, {"status", "conditions", "lastTransitionTime"},
+			{"status", "containerStatuses", "name"}, {"status", "containerStatuses", "containerID"},
+			{"status", "containerStatuses", "ready"}, {"status", "containerStatuses", "started"},
+			{"status", "containerStatuses", "state"}, {"status", "containerStatuses", "lastState"},
 		},
 		wakes: wakeNetworksOfPod, verbs: toWatch,
 	},
