@@ -152,6 +152,13 @@ func TestANodeThatNeverAnswersIsLoggedOnce(t *testing.T) {
 	if n := o.nodes[0]; n.reason != api.ReasonRPCFailed {
 		t.Errorf("it failed, and is %+v", n)
 	}
+	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 0 {
+		t.Errorf("a failure that may pass is logged: %v", lines)
+	}
+	for range 3 {
+		w.Advance(firstRetry)
+		c.pass(t, w)
+	}
 	if lines := c.logs.FilterLevelExact(zap.WarnLevel).All(); len(lines) != 1 ||
 		lines[0].ContextMap()["node"] != "my-network-sts-0" {
 		t.Errorf("warnings: %v", lines)

@@ -364,15 +364,19 @@ func (t *Tally) count(from int32, did Changes, after View) {
 	}
 }
 
-// logFailure says that a node failed, once for each different failure.
+// logFailure says that a node fails, once for each different failure. One that the next try doesn't have, as while a pod
+// shuts down, is not worth a line.
 func (p *Prober) logFailure(network cache.ObjectName, node string, before, said Report) {
-	level := zapcore.WarnLevel
-	if before.Err != nil {
-		was, _ := before.Explain()
-		if is, _ := said.Explain(); was == is {
-			level = zapcore.DebugLevel
-		}
+	level := zapcore.DebugLevel
+	if said.Failures == 2 || said.Failures > 2 && !sameReason(before, said) {
+		level = zapcore.WarnLevel
 	}
 	p.log.Log(level, "node request failed; retrying", zap.Stringer("network", network), zap.String("node", node),
 		zap.Int("failures", said.Failures), zap.Error(said.Err))
+}
+
+func sameReason(a, b Report) bool {
+	was, _ := a.Explain()
+	is, _ := b.Explain()
+	return was == is
 }
