@@ -122,7 +122,8 @@ func TestManyNodesThatHangKeepNobodyWaiting(t *testing.T) {
 	c.pass(t, w)
 	failing.Store(false)
 	w.Advance(time.Minute)
-	c.until(t, w, "the places of nodes that failed are taken", func(observation) bool { return asked.Load() >= 100 })
+	const places = 128 // package mesh: maxExchanges
+	c.until(t, w, "all places of nodes that failed are taken", func(observation) bool { return asked.Load() == places })
 	for ordinal := hanging; ordinal < hanging+well; ordinal++ {
 		w.Ready(ordinal)
 	}
