@@ -61,9 +61,10 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 }
 
 // next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing
-// pods, or to say of a node that it doesn't answer.
+// pods or have them tried again, or to say of a node that it doesn't answer.
 func (state *networkState) next() time.Time {
-	return sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+	missing := sooner(state.refused.next, state.refused.retry.at)
+	return sooner(sooner(state.audit, missing), sooner(state.revertLimiter.next, state.unanswering))
 }
 
 // networkStates are the states of all networks.
