@@ -32,6 +32,7 @@ type process struct {
 	slots      int     // connections that the added-node thread made
 	nextPeer   int64
 	nextPort   uint16
+	mockTime   time.Time     // setmocktime; zero if the clock is the network's
 	synced     bool          // has left initial block download
 	tipChanged chan struct{} // closed, and replaced, when the tip changes
 }

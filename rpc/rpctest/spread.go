@@ -4,10 +4,13 @@ import "time"
 
 // mine makes blocks on the node's tip. The network's lock is held, here and in all of this file.
 func (n *Node) mine(blocks int) []string {
-	hashes := make([]string, 0, max(blocks, 0))
+	hashes, now := make([]string, 0, max(blocks, 0)), n.net.clock.Now()
+	if n.proc != nil {
+		now = n.proc.now()
+	}
 	for range blocks {
 		n.net.nonce++
-		b := mineOn(n.chain.tip, n.net.nonce, n.net.clock.Now().Unix())
+		b := mineOn(n.chain.tip, n.net.nonce, now.Unix())
 		n.chain.learn(b)
 		hashes = append(hashes, b.hash)
 	}
@@ -46,9 +49,9 @@ func (p *process) announce(c *conn) {
 	})
 }
 
-// hear takes up a peer's tip.
+// hear takes up a peer's tip, or what may be taken of its chain.
 func (p *process) hear(tip *block) {
-	if p.node.chain.learn(tip) {
+	if p.node.chain.learn(p.acceptable(tip)) {
 		p.tipMoved()
 	}
 }
