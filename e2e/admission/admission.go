@@ -26,8 +26,11 @@ type Judge interface {
 // Test holds the judge to all that is refused and accepted.
 func Test(t *testing.T, judge Judge) {
 	t.Run("refused", func(t *testing.T) { testRefused(t, judge) })
+	t.Run("refused of pods", func(t *testing.T) { testRefusedPod(t, judge) })
+	t.Run("refused peers", func(t *testing.T) { testRefusedAccess(t, judge) })
 	t.Run("refused lines of config", func(t *testing.T) { testRefusedConfig(t, judge) })
 	t.Run("malformed lines of config", func(t *testing.T) { testMalformedConfig(t, judge) })
+	t.Run("accepted of pods", func(t *testing.T) { testAcceptedPod(t, judge) })
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, judge) })
 	t.Run("changed", func(t *testing.T) { testChanged(t, judge) })
 	t.Run("status", func(t *testing.T) { testStatus(t, judge) })
@@ -330,6 +333,8 @@ func testChanged(t *testing.T, judge Judge) {
 		"everything but the storage": {storage,
 			"nodes: 2, image: other, config: txindex=1, resources: {limits: {cpu: 1}}, " +
 				"storage: {size: 1Gi, storageClassName: fast}", ""},
+		"pod and access come": {"nodes: 1", "nodes: 1, pod: {priorityClassName: high}, access: [{podSelector: {}}]", ""},
+		"pod and access go":   {"nodes: 1, pod: {priorityClassName: high}, access: [{podSelector: {}}]", "nodes: 1", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := parse(t, "metadata: {name: living}, spec: {"+row.before+"}")
