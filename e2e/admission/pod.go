@@ -150,7 +150,9 @@ affinity: {
         matchFields: [{key: metadata.name, operator: NotIn, values: [node-7]}]}]},
     preferredDuringSchedulingIgnoredDuringExecution: [
       {weight: 1, preference: {matchExpressions: [{key: disk, operator: Exists}]}}]},
-  podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [
+  podAffinity: {
+    requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, labelSelector: {}}],
+    preferredDuringSchedulingIgnoredDuringExecution: [
     {weight: 100, podAffinityTerm: {topologyKey: zone, namespaces: [wallets], labelSelector: {matchLabels: {app: wallet}}}}]},
   podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [
     {topologyKey: zone, namespaceSelector: {}, labelSelector: {matchLabels: {app: miner}}},
