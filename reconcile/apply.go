@@ -73,7 +73,7 @@ type applied struct {
 // touched whose credentials couldn't be recorded.
 func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation,
 	state *networkState) (applied, error) {
-	state.revertLimiter.next = time.Time{}
+	state.revertLimiter.next, state.marking.next = time.Time{}, time.Time{}
 	config, err := intoConfigMap(live.of[configMaps])
 	if err != nil {
 		return applied{}, err

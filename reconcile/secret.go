@@ -36,29 +36,58 @@ type publication struct {
 // publish makes the Secret for applications with credentials of the newest of the accepted generations. before is the
 // generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete
-// it, and if it never was it is foreign.
+// it, and if it never was it is foreign. Whether it exists its marker tells; where there is none, a try to make it.
 func (c *Controller) publish(
 	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64,
 	state *networkState,
 ) (now int64, err error) {
 	generation := slices.Max(accepted)
 	this := publication{network: n.UID, generation: generation}
-	if state.published == this {
-		return generation, nil
+	marker, marked, err := c.marker(n, key)
+	if err != nil {
+		return before, err
 	}
+	if state.marking.network != n.UID {
+		state.marking = marking{network: n.UID}
+	}
+	defer func() { state.marking.next = state.marking.due() }()
+	own := marked && marker.Network == n.UID
+	switch {
+	case own && marker.Generation >= generation:
+		state.published, state.marking = this, marking{network: n.UID, seen: true}
+		return marker.Generation, nil
+	case own:
+		state.marking = marking{network: n.UID, seen: true}
+		c.tellOfTaken(n, generation, marker.Generation, state)
+		return marker.Generation, nil
+	case state.published == this && !state.marking.gone(c.clock.Now()):
+		return generation, c.mark(ctx, n, &state.marking)
+	}
+	return c.createSecret(ctx, n, key, accepted, before, state)
+}
+
+// createSecret is a try to make the Secret for applications.
+func (c *Controller) createSecret(
+	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64,
+	state *networkState,
+) (now int64, err error) {
+	generation := slices.Max(accepted)
+	this := publication{network: n.UID, generation: generation}
 	login := key.Login(credentials.ApplicationUser, n.UID, generation)
 	intent, err := unstructuredx.Intent(children.RPCSecret(n, login.User, login.Password))
 	if err != nil {
 		return before, err
 	}
 	client := c.client.Resource(secrets).Namespace(n.Namespace)
-	_, err = client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
+	created, err := client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	switch {
 	case err == nil:
-		state.published = this
+		marker := children.Marker{Secret: created.GetUID(), Network: n.UID, Generation: generation}
+		marker.Seal = markerSeal(key, n, marker)
+		state.published, state.marking = this, marking{network: n.UID, intent: marker}
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply",
 			"created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.restartNotice(before, accepted))
-		return generation, nil
+		return generation, c.mark(ctx, n, &state.marking)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
 	case refused(err):
@@ -66,21 +95,31 @@ func (c *Controller) publish(
 		return before, secretProblem{api.ReasonRPCSecretFailed, words}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
+	}
+	state.marking.taken(c.clock.Now())
+	switch {
 	case before == generation:
 		state.published = this
 		return generation, nil
 	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorTimeout:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
-	if told := (publication{n.UID, generation, true}); state.published != told {
-		state.published = told
-		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteSecretMessage(n, generation)
-		if before == 0 {
-			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, foreignSecretMessage(n)
-		}
-		c.event(n, secretReference(n), kind, reason, "Apply", "%s", note)
-	}
+	c.tellOfTaken(n, generation, before, state)
 	return before, nil
+}
+
+// tellOfTaken tells once that there is another Secret of that name, which only the user may delete.
+func (c *Controller) tellOfTaken(n *api.Network, generation, before int64, state *networkState) {
+	told := publication{n.UID, generation, true}
+	if state.published == told {
+		return
+	}
+	state.published = told
+	kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteSecretMessage(n, generation)
+	if before == 0 {
+		kind, reason, note = corev1.EventTypeWarning, EventSecretExists, foreignSecretMessage(n)
+	}
+	c.event(n, secretReference(n), kind, reason, "Apply", "%s", note)
 }
 
 // restartNotice is what is added to the news of a Secret: how long applications that have the one before are still
