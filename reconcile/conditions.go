@@ -86,11 +86,14 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
 	var lost credentials.KeyLostError
+	var unproven credentials.UnprovenError
 	switch {
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
 	case errors.As(applyErr, &lost):
 		return verdict{metav1.ConditionTrue, api.ReasonMasterKeyLost, oneLine(applyErr)}
+	case errors.As(applyErr, &unproven):
+		return verdict{metav1.ConditionTrue, api.ReasonCredentialsUnknown, oneLine(applyErr)}
 	case refused(applyErr):
 		return verdict{metav1.ConditionTrue, api.ReasonApplyFailed, oneLine(applyErr)}
 	default:

@@ -84,7 +84,8 @@ func newSecretWorld(t *testing.T) *secretWorld {
 // pass returns for which generation the Secret was made, of those in the text. The one of before is recorded.
 func (w *secretWorld) pass(t *testing.T, accepted string, before int64) int64 {
 	t.Helper()
-	now, err := w.c.publish(t.Context(), w.n, testKey, credentials.ParseGenerations(accepted), before, w.state)
+	now, err := w.c.publish(t.Context(), w.n, testKey, credentials.ParseGenerations(accepted),
+		api.CredentialsStatus{Published: before}, w.state)
 	if err != nil {
 		t.Fatal(err)
 	}

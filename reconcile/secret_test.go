@@ -90,13 +90,14 @@ func TestPublish(t *testing.T) {
 			var known networkState
 			n := network(1)
 			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
-			got, err := c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), row.before,
+			got, err := c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), api.CredentialsStatus{Published: row.before},
 				&known)
 			if got != row.now || (err == nil) != (row.err == "") || err != nil &&
 				!strings.Contains(err.Error(), row.err) {
 				t.Errorf("%d, %v; want %d, %q", got, err, row.now, row.err)
 			}
-			_, _ = c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), got, &known)
+			_, _ = c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted),
+				api.CredentialsStatus{Published: got}, &known)
 			tries := 0
 			for _, action := range client.Actions() {
 				if action.GetResource() == secrets {
