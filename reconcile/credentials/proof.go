@@ -119,8 +119,8 @@ func (k Key) unproven(n *api.Network, set *appsv1.StatefulSet) (api.CredentialsS
 	if WantedGeneration(n) > highest {
 		return api.CredentialsStatus{KeyFingerprint: k.Fingerprint(), Published: highest}, nil
 	}
-	lost := "Wallets are lost, and of the chain what a new pod does not get from the others before their turn comes, " +
-		"which the controller can't wait for: copy out what you need first"
+	lost := "Wallets are lost, and so is what a new pod can't fetch of the others' chain within half a minute: the " +
+		"controller can't ask them for it. Copy out what you need first"
 	if n.Spec.Storage != nil {
 		lost = "Chains and wallets are on volumes and stay"
 	}
