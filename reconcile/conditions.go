@@ -92,6 +92,7 @@ func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
 	var immutable statefulSetImmutableError
 	var lost credentials.KeyLostError
+	var unproven credentials.UnprovenError
 	switch {
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
@@ -99,6 +100,8 @@ func stalledVerdict(applyErr error) verdict {
 		return verdict{metav1.ConditionTrue, api.ReasonStatefulSetImmutable, oneLine(applyErr)}
 	case errors.As(applyErr, &lost):
 		return verdict{metav1.ConditionTrue, api.ReasonMasterKeyLost, oneLine(applyErr)}
+	case errors.As(applyErr, &unproven):
+		return verdict{metav1.ConditionTrue, api.ReasonCredentialsUnknown, oneLine(applyErr)}
 	case refused(applyErr):
 		return verdict{metav1.ConditionTrue, api.ReasonApplyFailed, oneLine(applyErr)}
 	default:

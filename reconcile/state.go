@@ -37,6 +37,7 @@ type networkState struct {
 	difference chain.Difference
 	// published is the last try to make the Secret for applications.
 	published publication
+	marking   marking
 	// userSecret is what spec.secret held.
 	userSecret userSecret
 	// status is the last write of it, heldSince since when the next one is held back for answers on their way; zero if
@@ -63,9 +64,10 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 }
 
 // next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing
-// pods, or to say of a node that it doesn't answer.
+// pods, to say of a node that it doesn't answer, or to see what became of the Secret for applications.
 func (state *networkState) next() time.Time {
-	return sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+	next := sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+	return sooner(next, state.marking.next)
 }
 
 // networkStates are the states of all networks.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Group is the API group of BitcoinNetworks and the prefix of our annotations. It is that of the 2019 series "Building
@@ -150,6 +151,9 @@ type CredentialsStatus struct {
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 	// Accepted are the generations that the nodes' configuration accepts, lowest first: two of them during a rotation.
 	Accepted []int64 `json:"accepted,omitempty"`
+	// DerivedFrom is the UID that the credentials are derived from, if that isn't the network's own: that of the network
+	// whose nodes this one has adopted.
+	DerivedFrom types.UID `json:"derivedFrom,omitempty"`
 	// Published is the generation that the Secret for applications was made with; 0 if it never was.
 	Published int64 `json:"published,omitempty"`
 	// OldAcceptedUntil is when the older of two generations may be dropped, in PhaseAwaitingRestart; else nil.
@@ -267,6 +271,9 @@ const (
 	ReasonStatefulSetImmutable = "StatefulSetImmutable"
 	// ReasonMasterKeyLost: the credentials of the network can't be derived. Nothing is applied, no node is asked.
 	ReasonMasterKeyLost = "MasterKeyLost"
+	// ReasonCredentialsUnknown: another network has left nodes behind, and nothing proves what their credentials are
+	// derived from. Nothing is applied, no node is asked.
+	ReasonCredentialsUnknown = "CredentialsUnknown"
 	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is
 	// tried again. The message has its words.
 	ReasonApplyFailed = "ApplyFailed"

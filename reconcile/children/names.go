@@ -81,6 +81,20 @@ func childMeta(n *api.Network, name string) metav1.ObjectMeta {
 	}
 }
 
+// Ours says whether the object has the labels that every child of the network has.
+func Ours(n *api.Network, object metav1.Object) bool {
+	has := object.GetLabels()
+	for key, value := range SelectorLabels(n) {
+		if has[key] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// Instance is the name of the network that an object says it belongs to, by its label; empty if it says none.
+func Instance(object metav1.Object) string { return object.GetLabels()[labelInstance] }
+
 // ControlledBy says whether the object with the given metadata has owner as its controller. Names prove nothing: an
 // owner may have been deleted and created anew.
 func ControlledBy(object metav1.Object, owner types.UID) bool {
