@@ -80,7 +80,7 @@ func (r *refusedPods) explain(missing []*node) {
 		words := r.words[node.name]
 		switch {
 		case words != "":
-			node.reason, node.message = api.ReasonPodRefused, words
+			node.reason, node.message = api.ReasonPodRefused, withQuotaHint(words)
 		case node.name == r.leaving:
 			node.message = "another pod of that name, not this network's, is still shutting down"
 		case first != "":
@@ -100,7 +100,7 @@ func (r *refusedPods) explainByOthers(to *node, others []*node) {
 	for _, other := range others {
 		if words := r.words[other.name]; words != "" {
 			to.reason = api.ReasonPodRefused
-			to.message = fmt.Sprintf("not created, like %s: %s", other.name, words)
+			to.message = fmt.Sprintf("not created, like %s: %s", other.name, withQuotaHint(words))
 			return
 		}
 	}

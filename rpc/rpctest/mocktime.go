@@ -34,9 +34,13 @@ func (p *process) now() time.Time {
 
 // acceptable is the highest block on the way to the tip that is not too far ahead of the node's clock. Those above it
 // are refused; once they no longer are they have to be announced again. That a jump of the clock may end connections of
-// bitcoind, by its timeouts, is left out.
+// bitcoind, by its timeouts, is left out. A clock that is before the first block, as tests have it, refuses nothing.
 func (p *process) acceptable(tip *block) *block {
-	latest := p.now().Add(maxBlockAhead).Unix()
+	now := p.now()
+	if now.Unix() < genesis.time {
+		return tip
+	}
+	latest := now.Add(maxBlockAhead).Unix()
 	for tip.time > latest && tip.prev != nil {
 		tip = tip.prev
 	}
