@@ -89,6 +89,7 @@ func TestWhoseAChildIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := setOf(n.Name)
+			set.Object["spec"] = intentOf(t, children.StatefulSet(n, "", 0, children.Auth{})).Object["spec"]
 			set.SetOwnerReferences(row.owners)
 			set.SetLabels(row.labels)
 			caches := unwatched(t)
