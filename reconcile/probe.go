@@ -164,9 +164,12 @@ func (o *observation) meshLasts() bool {
 }
 
 // connected says whether either end reports a connection that it made to the other. What one end can't tell, because
-// its RPC fails, the other one may.
+// its RPC fails, the other one may. But the peers of a node on a lost machine don't notice for many minutes.
 func (o *observation) connected(e mesh.Edge) bool {
 	low, high := o.nodes[e.Low], o.nodes[e.High]
+	if low.lost || high.lost {
+		return false
+	}
 	return low.view.Connected(high.self) || high.view.Connected(low.self)
 }
 

@@ -119,7 +119,8 @@ var resourceTable = []resourceRow{
 		// The StatefulSet controller writes the pods.
 		resource: pods, kind: "Pod", selects: selectOurs,
 		cached: [][]string{
-			{"spec", "hostNetwork"}, {"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
+			{"spec", "hostNetwork"}, {"spec", "nodeName"},
+			{"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
 			// There may be thousands: of their lists, what observe.go reads.
 			{"status", "conditions", "type"}, {"status", "conditions", "status"}, {"status", "conditions", "reason"},
 			{"status", "conditions", "message"}, {"status", "conditions", "lastTransitionTime"},

@@ -64,9 +64,11 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 }
 
 // next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing
-// pods, to say of a node that it doesn't answer, or to see what became of the Secret for applications.
+// pods or have them tried again, to say of a node that it doesn't answer, or to see what became of the Secret for
+// applications.
 func (state *networkState) next() time.Time {
-	next := sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+	missing := sooner(state.refused.next, state.refused.retry.at)
+	next := sooner(sooner(state.audit, missing), sooner(state.revertLimiter.next, state.unanswering))
 	return sooner(next, state.marking.next)
 }
 

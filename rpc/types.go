@@ -45,6 +45,7 @@ type BlockchainInfo struct {
 	Blocks               int64    `json:"blocks"`               // height of the tip; genesis is 0
 	Headers              int64    `json:"headers"`              // height of the best header
 	BestBlockHash        string   `json:"bestblockhash"`        // hex, 64 characters
+	Time                 int64    `json:"time"`                 // of the tip, in Unix seconds; since v23, 0 before
 	InitialBlockDownload bool     `json:"initialblockdownload"` // then nothing is relayed
 	Warnings             Warnings `json:"warnings"`
 }

@@ -221,16 +221,16 @@ type NodeReason string
 
 // The reasons of a node, in the order in which a node passes them on its way up.
 const (
-	// ReasonPodMissing: the StatefulSet has not created the pod yet.
+	// ReasonPodMissing: the StatefulSet has not created the pod yet, or doesn't as long as one of a lower ordinal is
+	// refused.
 	ReasonPodMissing NodeReason = "PodMissing"
 	// ReasonPodRefused: the pod can't be created, as the apiserver refuses it, say by quota or admission, whose words
-	// the message has, or as a foreign pod has its name. The StatefulSet controller tries again after ever
-	// longer pauses, up to 17 minutes.
+	// the message has, or as a foreign pod has its name. It is tried again once a minute: see retryMissing.
 	ReasonPodRefused NodeReason = "PodRefused"
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
-	// scheduler's words if any.
+	// scheduler's words if any, or says that its machine is lost.
 	ReasonPodNotReady NodeReason = "PodNotReady"
-	// ReasonPodTerminating: pod is shutting down, to be replaced.
+	// ReasonPodTerminating: pod is shutting down, to be replaced; the message says what keeps it from that for too long.
 	ReasonPodTerminating NodeReason = "PodTerminating"
 	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or
 	// another pod's.

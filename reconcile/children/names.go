@@ -28,6 +28,9 @@ const (
 	AnnotationPartition = api.Group + "/partition"
 	// AnnotationNodeImage is on the StatefulSet: see defaultImage.
 	AnnotationNodeImage = api.Group + "/node-image"
+	// AnnotationRetriedAt is on the StatefulSet, and not part of what is applied: when its controller was last made to
+	// try again to create pods that were refused.
+	AnnotationRetriedAt = api.Group + "/retried-at"
 	// annotationDefaultContainer is on pods: the container that kubectl means when none is named.
 	annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
 )

@@ -82,12 +82,17 @@ func (q *query) report() (Report, error) {
 		return Report{}, fmt.Errorf("getnetworkinfo: %w: version %d", rpc.ErrBadReply, q.network.Version)
 	case q.chain.Blocks < 0 || q.chain.Blocks > math.MaxInt32:
 		return Report{}, fmt.Errorf("getblockchaininfo: %w: height %d", rpc.ErrBadReply, q.chain.Blocks)
+	case q.chain.Time < 0 || q.chain.Time > math.MaxUint32:
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: time %d", rpc.ErrBadReply, q.chain.Time)
 	case !isHash(q.chain.BestBlockHash):
 		return Report{}, fmt.Errorf("getblockchaininfo: %w: the best block's hash is not 64 hexadecimal digits in "+
 			"lower case", rpc.ErrBadReply)
 	}
 	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Tip: q.chain.BestBlockHash,
 		Hashes: map[int64]string{}}
+	if q.chain.Time > 0 {
+		r.TipTime = time.Unix(q.chain.Time, 0)
+	}
 	r.Peers, r.Foreign = listedPeers(q.added)
 	for i, height := range q.heights {
 		r.Hashes[height] = ""

@@ -73,6 +73,8 @@ type Report struct {
 	Release string
 	Height  int64
 	Tip     string
+	// TipTime is what the tip says of when it was made; zero if the node doesn't tell.
+	TipTime time.Time
 	// Hashes are block hashes of the active chain by height, of the heights that were asked for; empty if the node has
 	// none.
 	Hashes map[int64]string
