@@ -30,7 +30,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Options are the settings of a Controller. All are required but Namespace, Lease, APIServer and AllowLoopback.
+// Options are the settings of a Controller. All are required but Namespace, Lease, PodUID, APIServer and AllowLoopback.
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
@@ -42,6 +42,8 @@ type Options struct {
 	// Lease is for how long a leader that doesn't renew its Lease is still respected, in whole seconds. None: this is
 	// the only controller, and it needs no Lease.
 	Lease time.Duration
+	// PodUID is that of the pod in which this process is the only controller; empty outside of a cluster.
+	PodUID string
 	// Workers is the number of networks worked on at the same time.
 	Workers int
 	// Resync is how often a network is audited when nothing happens: what bitcoind forgot is visible nowhere but in its
