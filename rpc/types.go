@@ -46,7 +46,14 @@ type BlockchainInfo struct {
 	Headers              int64    `json:"headers"`              // height of the best header
 	BestBlockHash        string   `json:"bestblockhash"`        // hex, 64 characters
 	InitialBlockDownload bool     `json:"initialblockdownload"` // then nothing is relayed
+	SizeOnDisk           int64    `json:"size_on_disk"`         // bytes of the blocks, without the space kept for more
 	Warnings             Warnings `json:"warnings"`
+}
+
+// TxOutSetInfo is what is used of gettxoutsetinfo.
+type TxOutSetInfo struct {
+	Height    int64  `json:"height"`
+	BestBlock string `json:"bestblock"` // hex, 64 characters
 }
 
 // Warnings are a node's warnings: a list since v28, one string before.
