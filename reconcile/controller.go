@@ -194,11 +194,17 @@ type permanentError struct{ error }
 
 func (m permanentError) Unwrap() error { return m.error }
 
+// askTimeout bounds each of the first requests. On a machine that has just started, what is sent before the address of
+// the apiserver leads anywhere gets no answer ever, however often it is repeated: the connection has to be another one.
+const askTimeout = 3 * time.Second
+
 // waitForAPIServer calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a
 // node that has just started, is waited for.
 func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Context) error) error {
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		err := ask(ctx)
+		asking, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		err := ask(asking)
 		if _, fatal := errors.AsType[permanentError](err); err == nil || fatal {
 			return err == nil, err
 		}

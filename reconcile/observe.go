@@ -270,7 +270,7 @@ func containerMessage(status corev1.ContainerStatus) string {
 			text := fmt.Sprintf("%s has ended (%s, exit code %d) and is started again", status.Name, end.Reason,
 				end.ExitCode)
 			if words := lastLogLine(end.Message); words != "" {
-				text += ": " + words
+				text += ": " + joinClauses(words, diskFull(words))
 			}
 			return text
 		}

@@ -233,6 +233,9 @@ const (
 	ReasonWarmingUp NodeReason = "WarmingUp"
 	// ReasonRPCFailed: the node answered, but not as expected. The controller's log has the details.
 	ReasonRPCFailed NodeReason = "RPCFailed"
+	// ReasonDiskNearlyFull: the node works, but its disk has little room, by an estimate or its own words. Its chain is
+	// not written to disk any more than bitcoind does by itself. The network can be Ready all the same.
+	ReasonDiskNearlyFull NodeReason = "DiskNearlyFull"
 )
 
 // The types of the conditions. Reconciling and Stalled follow kstatus: they are there only while they are True.
