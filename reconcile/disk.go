@@ -51,8 +51,8 @@ func diskFull(words string) string {
 	if !strings.Contains(words, "Disk space is ") { // too low, or low for a directory
 		return ""
 	}
-	return "its disk is full, of which bitcoind needs 50 MiB to be free; its chain is whole again once there is room, on " +
-		"the machine or the volume, and the pod was deleted"
+	return "its disk is full, and bitcoind needs 50 MiB of it to be free: make room, on the machine or the volume, and " +
+		"delete the pod"
 }
 
 // reportDisks tells once of each node whose disk has become nearly full.

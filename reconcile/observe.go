@@ -43,6 +43,8 @@ type node struct {
 	// downSince is since when the pod is not ready, of one that shuts down from the end of its grace period on; zero if
 	// it is, or if there is none.
 	downSince time.Time
+	// ending is how the bitcoind before the present one in this pod has ended; empty if there was none.
+	ending string
 	// view is what this incarnation said last.
 	view mesh.View
 	// awaited: it has not answered yet, and still has time to.
@@ -122,6 +124,7 @@ type podVersion struct {
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	to.fingerprint, to.accepts = credentials.ReadAnnotations(pod.Annotations)
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+	to.ending = containerEnding(pod)
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {

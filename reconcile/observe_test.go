@@ -191,6 +191,10 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 		"there was too little memory": {now: waiting("CrashLoopBackOff", "back-off 10s"),
 			last: ended(137, "OOMKilled", ""), want: "bitcoind has ended (OOMKilled, exit code 137) and is " +
 				"started again"},
+		"its disk is full": {now: ended(134, "Error", "Error: A fatal internal error occurred, see debug.log for details: "+
+			"Disk space is too low!\n"), want: "bitcoind has ended (Error, exit code 134) and is started again: Error: A " +
+			"fatal internal error occurred, see debug.log for details: Disk space is too low!; its disk is full, and " +
+			"bitcoind needs 50 MiB of it to be free: make room, on the machine or the volume, and delete the pod"},
 		"it has only just been bound to a node, nothing is told": {want: "bitcoind does not answer yet"},
 	} {
 		t.Run(name, func(t *testing.T) {

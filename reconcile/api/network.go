@@ -122,6 +122,9 @@ type NetworkStatus struct {
 	Edges Edges  `json:"edges"`
 	// Height is that of the highest tip; genesis is 0.
 	Height int64 `json:"height"`
+	// LastChain is the chain that was told before, while no node is known to have one of that height, and some may; else
+	// nil.
+	LastChain *LastChain `json:"lastChain,omitempty"`
 	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none
 	// answers. It is not counted beyond mostTips.
 	Tips int32 `json:"tips"`
@@ -130,6 +133,13 @@ type NetworkStatus struct {
 	// Credentials is the record of where the credentials stand. It is written before any child follows it.
 	Credentials CredentialsStatus  `json:"credentials,omitzero"`
 	Conditions  []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// LastChain is a chain that nodes had.
+type LastChain struct {
+	Height int64 `json:"height"`
+	// BestBlockHash is that of its last block; empty if it isn't known.
+	BestBlockHash string `json:"bestBlockHash,omitempty"`
 }
 
 // CredentialsStatus is the record of a network's credentials. Children are derived from it, so it holds all that they
