@@ -194,16 +194,22 @@ type permanentError struct{ error }
 
 func (m permanentError) Unwrap() error { return m.error }
 
-// askTimeout bounds each of the first requests. On a machine that has just started, what is sent before the address of
-// the apiserver leads anywhere gets no answer ever, however often it is repeated: the connection has to be another one.
-const askTimeout = 3 * time.Second
+// Each of the first requests gets so much time, twice as much each time, up to the second. On a machine that has just
+// started, a connection that is tried before the address of the apiserver leads anywhere never comes up: what is sent
+// again is sent to nowhere again. Another one has to be made.
+const (
+	firstAskTimeout = time.Second
+	maxAskTimeout   = 16 * time.Second
+)
 
 // waitForAPIServer calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a
 // node that has just started, is waited for.
 func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Context) error) error {
+	timeout := firstAskTimeout
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		asking, cancel := context.WithTimeout(ctx, askTimeout)
+		asking, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
+		timeout = min(2*timeout, maxAskTimeout)
 		err := ask(asking)
 		if _, fatal := errors.AsType[permanentError](err); err == nil || fatal {
 			return err == nil, err
