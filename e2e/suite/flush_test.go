@@ -42,6 +42,7 @@ func (n network) onDisk(ctx context.Context, ordinal int) (string, error) {
 
 // TestAChainOutlivesThatAllBitcoindsAreKilled: what is told of a chain is on disk an audit later, with storage or none.
 func TestAChainOutlivesThatAllBitcoindsAreKilled(t *testing.T) {
+	t.Parallel()
 	for name, storage := range map[string]bool{"on volumes": true, "without storage": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
