@@ -194,7 +194,7 @@ type permanentError struct{ error }
 
 func (m permanentError) Unwrap() error { return m.error }
 
-// Each of the first requests gets so much time, twice as much each time, up to the second. On a machine that has just
+// Each of the first requests gets so much time, and twice as much whenever that was too little. On a machine that has just
 // started, a connection that is tried before the address of the apiserver leads anywhere never comes up: what is sent
 // again is sent to nowhere again. Another one has to be made.
 const (
@@ -209,8 +209,10 @@ func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Cont
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		asking, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		timeout = min(2*timeout, maxAskTimeout)
 		err := ask(asking)
+		if asking.Err() != nil {
+			timeout = min(2*timeout, maxAskTimeout)
+		}
 		if _, fatal := errors.AsType[permanentError](err); err == nil || fatal {
 			return err == nil, err
 		}

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 )
 
 // killAll kills the bitcoinds of all nodes at once.
@@ -83,5 +86,46 @@ func TestAChainThatWasToldAndIsLostIsToldOf(t *testing.T) {
 				t.Errorf("the last chain is %+v, %v", found.Status.LastChain, err)
 			}
 		})
+	}
+}
+
+// What nodes said to another controller is not told by one whom they don't answer.
+func TestWhatWasToldByNodesThatAnswerNobodySinceIsUnknown(t *testing.T) {
+	own := beside(t)
+	before := own.startController(t)
+	n := own.newNetwork(t, 3)
+	n.meshed(t, 3)
+	_, first := n.bitcoind(t, 0)
+	first.Mine(200)
+	n.Chain(t, 1, 200, api.ReasonOneTip)
+	before.stop()
+	for i := range 3 {
+		_, node := n.bitcoind(t, i)
+		node.SetFault(rpctest.Hang)
+	}
+	own.startController(t)
+	began := time.Now()
+	n.Chain(t, 0, 0, api.ReasonNoNodeAnswers)
+	t.Logf("measured: %.1f s after the controller's start", time.Since(began).Seconds())
+	found, err := n.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range found.Status.Nodes {
+		if node.Height != 0 || node.BestBlockHash != "" {
+			t.Errorf("node %d is said to have %d %s", node.Ordinal, node.Height, node.BestBlockHash)
+		}
+	}
+	if meta.IsStatusConditionTrue(found.Status.Conditions, api.ConditionReady) || found.Status.LastChain == nil ||
+		found.Status.LastChain.Height != 200 || found.Status.LastChain.BestBlockHash != first.Tip() {
+		t.Errorf("status %+v", found.Status)
+	}
+	for i := range 3 {
+		_, node := n.bitcoind(t, i)
+		node.SetFault(rpctest.NoFault)
+	}
+	n.Chain(t, 1, 200, api.ReasonOneTip)
+	if found, err = n.Read(t.Context()); err != nil || found.Status.LastChain != nil {
+		t.Errorf("the last chain is %+v, %v", found.Status.LastChain, err)
 	}
 }
