@@ -78,17 +78,22 @@ func (c *Controller) reportShortened(n *api.Network, before api.NetworkStatus, o
 	}
 }
 
-// remember keeps which incarnations have the chain that the status tells of.
+// remember keeps which incarnations have the chain that the status tells of. Of a node that has less, it is still the one
+// that had the chain of before.
 func (state *networkState) remember(status api.NetworkStatus, nodes []node) {
 	if status.LastChain != nil || status.Tips == 0 {
 		return
 	}
-	state.lives = map[int32]mesh.Incarnation{}
+	lives := map[int32]mesh.Incarnation{}
 	for _, n := range nodes {
-		if n.view.Tip != "" {
-			state.lives[n.ordinal] = n.self
+		if was, known := state.lives[n.ordinal]; known {
+			lives[n.ordinal] = was
+		}
+		if n.view.Tip != "" && n.view.Height >= status.Height {
+			lives[n.ordinal] = n.self
 		}
 	}
+	state.lives = lives
 }
 
 // whyShortened is what happened to the nodes since the chain was told that is gone, as far as it is known. Where the
@@ -106,13 +111,12 @@ func whyShortened(nodes []node, lives map[int32]mesh.Incarnation, endingOf func(
 			pods = append(pods, cmp.Or(endingOf(was.Pod), "replaced"))
 		case known && n.self.Container == was.Container, !known && n.ending == "":
 		default:
-			bitcoinds = append(bitcoinds, cmp.Or(n.ending, "how they ended is not known"))
+			bitcoinds = append(bitcoinds, "restarted: "+cmp.Or(n.ending, "how it ended is not known"))
 		}
 	}
-	why := joinClauses(counted(pods, len(nodes), "pods were %s"),
-		counted(bitcoinds, len(nodes), "bitcoinds were restarted: %s"))
+	why := joinClauses(counted(pods, len(nodes), "pod"), counted(bitcoinds, len(nodes), "bitcoind"))
 	if removed > 0 {
-		why = joinClauses(why, fmt.Sprintf("%d nodes were removed", removed))
+		why = joinClauses(why, fmt.Sprintf("nodes removed: %d", removed))
 	}
 	if why == "" && len(lives) > 0 {
 		why = "no bitcoind was restarted, so somebody has undone blocks, as by invalidateblock"
@@ -120,8 +124,8 @@ func whyShortened(nodes []node, lives map[int32]mesh.Incarnation, endingOf func(
 	return cmp.Or(why, "why is not known")
 }
 
-// counted puts equal words together: "all 3 pods were evicted: ...".
-func counted(words []string, among int, format string) string {
+// counted puts equal words about pods or bitcoinds together: "all 3 pods were evicted: ...".
+func counted(words []string, among int, what string) string {
 	var distinct []string
 	times := map[string]int{}
 	for _, word := range words {
@@ -131,11 +135,16 @@ func counted(words []string, among int, format string) string {
 	}
 	var parts []string
 	for _, word := range distinct {
-		count := fmt.Sprintf("%d of %d ", times[word], among)
-		if times[word] == among {
-			count = fmt.Sprintf("all %d ", among)
+		switch count := times[word]; {
+		case among == 1:
+			parts = append(parts, fmt.Sprintf("the only %s was %s", what, word))
+		case count == among:
+			parts = append(parts, fmt.Sprintf("all %d %ss were %s", among, what, word))
+		case count == 1:
+			parts = append(parts, fmt.Sprintf("1 of %d %ss was %s", among, what, word))
+		default:
+			parts = append(parts, fmt.Sprintf("%d of %d %ss were %s", count, among, what, word))
 		}
-		parts = append(parts, count+fmt.Sprintf(format, word))
 	}
 	return joinLimited(parts, "; ")
 }

@@ -100,14 +100,14 @@ func TestWhyAChainGotShorter(t *testing.T) {
 			want: "all 2 pods were replaced"},
 		"one was evicted, one killed": {happened: []func(*node){replaced, restarted("OOMKilled, exit code 137")},
 			endings: map[types.UID]string{"pod-0": evicted},
-			want:    "1 of 2 pods were " + evicted + "; 1 of 2 bitcoinds were restarted: OOMKilled, exit code 137"},
+			want:    "1 of 2 pods was " + evicted + "; 1 of 2 bitcoinds was restarted: OOMKilled, exit code 137"},
 		"all were killed": {happened: []func(*node){restarted("Error, exit code 137"), restarted("Error, exit code 137")},
 			want: "all 2 bitcoinds were restarted: Error, exit code 137"},
 		"all were killed, and so was the controller": {started: true,
 			happened: []func(*node){restarted("Unknown, exit code 255"), restarted("Unknown, exit code 255")},
 			want:     "all 2 bitcoinds were restarted: Unknown, exit code 255"},
 		"nothing is known":                 {started: true, want: "why is not known"},
-		"the node that had it was removed": {removed: 1, want: "1 nodes were removed"},
+		"the node that had it was removed": {removed: 1, want: "nodes removed: 1"},
 		"nobody restarted": {
 			want: "no bitcoind was restarted, so somebody has undone blocks, as by invalidateblock"},
 	} {
@@ -125,6 +125,23 @@ func TestWhyAChainGotShorter(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", got, row.want)
 			}
 		})
+	}
+}
+
+// Pods that are replaced one after the other: the first new one has answered while the last old one had the chain.
+func TestANodeWithLessIsNotOneThatHadTheChain(t *testing.T) {
+	state := &networkState{}
+	state.remember(api.NetworkStatus{Tips: 1, Height: 101}, meshed(2))
+	nodes := meshed(2)
+	nodes[0].self.Pod, nodes[0].view.Height = "new", 0
+	state.remember(api.NetworkStatus{Tips: 1, Height: 101}, nodes)
+	nodes[1].self.Pod, nodes[1].view.Height = "new", 0
+	if got, want := whyShortened(nodes, state.lives, func(types.UID) string { return "" }),
+		"all 2 pods were replaced"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := counted([]string{"replaced"}, 1, "pod"), "the only pod was replaced"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
