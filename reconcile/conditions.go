@@ -98,7 +98,7 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
 		return verdict{metav1.ConditionTrue, api.ReasonReady,
-			fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
+			fmt.Sprintf("%d nodes ready, all pairs connected, same chain%s", wanted, nodeProblems(status.Nodes))}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:

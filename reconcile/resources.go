@@ -120,7 +120,7 @@ var resourceTable = []resourceRow{
 		resource: pods, kind: "Pod", selects: selectOurs,
 		cached: [][]string{
 			{"spec", "hostNetwork"}, {"spec", "nodeName"},
-			{"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
+			{"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"}, {"status", "reason"}, {"status", "message"},
 			// There may be thousands: of their lists, what observe.go reads.
 			{"status", "conditions", "type"}, {"status", "conditions", "status"}, {"status", "conditions", "reason"},
 			{"status", "conditions", "message"}, {"status", "conditions", "lastTransitionTime"},

@@ -196,7 +196,7 @@ func (r rollout) waitsFor(n node, o *observation) string {
 	switch {
 	case n.revision != r.revision:
 		return n.name + ": the pod is being replaced"
-	case n.reason != "":
+	case n.reason != "" && n.reason != api.ReasonDiskNearlyFull: // which the roll may mend
 		return n.name
 	}
 	for _, pair := range o.wanted.Edges {

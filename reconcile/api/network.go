@@ -130,6 +130,9 @@ type NetworkStatus struct {
 	Edges Edges  `json:"edges"`
 	// Height is that of the highest tip; genesis is 0.
 	Height int64 `json:"height"`
+	// LastChain is the chain that was told before, while no node is known to have one of that height, and some may; else
+	// nil.
+	LastChain *LastChain `json:"lastChain,omitempty"`
 	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none
 	// answers. It is not counted beyond mostTips.
 	Tips int32 `json:"tips"`
@@ -138,6 +141,13 @@ type NetworkStatus struct {
 	// Credentials is the record of where the credentials stand. It is written before any child follows it.
 	Credentials CredentialsStatus  `json:"credentials,omitzero"`
 	Conditions  []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// LastChain is a chain that nodes had.
+type LastChain struct {
+	Height int64 `json:"height"`
+	// BestBlockHash is that of its last block; empty if it isn't known.
+	BestBlockHash string `json:"bestBlockHash,omitempty"`
 }
 
 // CredentialsStatus is the record of a network's credentials. Children are derived from it, so it holds all that they
@@ -244,6 +254,9 @@ const (
 	ReasonWarmingUp NodeReason = "WarmingUp"
 	// ReasonRPCFailed: the node answered, but not as expected. The controller's log has the details.
 	ReasonRPCFailed NodeReason = "RPCFailed"
+	// ReasonDiskNearlyFull: the node works, but its disk has little room, by an estimate or its own words. Its chain is
+	// not written to disk any more than bitcoind does by itself. The network can be Ready all the same.
+	ReasonDiskNearlyFull NodeReason = "DiskNearlyFull"
 )
 
 // The types of the conditions. Reconciling and Stalled follow kstatus: they are there only while they are True.
