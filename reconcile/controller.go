@@ -278,12 +278,12 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	}
 	missingErr := c.explainMissing(ctx, network, nodes, &state.refused)
 	c.probe(network, &o, state)
-	var rollErr error
-	o.roll, rollErr = c.roll(ctx, network, o)
+	rollErr := c.roll(ctx, network, &o)
+	evictionsErr := c.guardEvictions(ctx, network, &o)
 	later, reportErr := c.report(ctx, network, o, state)
 	again = max(state.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
 	}
-	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, reportErr)
+	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, evictionsErr, reportErr)
 }
