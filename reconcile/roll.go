@@ -57,10 +57,10 @@ func replicasOf(set *appsv1.StatefulSet) int32 {
 }
 
 // partitionOf is the partition to apply the StatefulSet with: that of the living one, but all nodes if the template is
-// not what it was applied with before.
+// not what it was applied with before. One that doesn't tell rests: if pods are outdated, that will show.
 func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTemplateSpec) int32 {
 	switch {
-	case live == nil:
+	case live == nil, live.Annotations[children.AnnotationTemplateHash] == "":
 		return children.Resting
 	case live.Annotations[children.AnnotationTemplateHash] != children.TemplateHash(template):
 		return n.Spec.Nodes

@@ -234,6 +234,7 @@ func TestWhatAnApplyHoldsBack(t *testing.T) {
 			template, children.Resting},
 		"all, when the template of one that rests is another one": {children.StatefulSet(n, "image",
 			children.Resting, children.Auth{}), other, 3},
+		"one that doesn't tell its template rests": {&appsv1.StatefulSet{}, template, children.Resting},
 		"so it does when there are to be more": {children.StatefulSet(network(2), "image", children.Resting,
 			children.Auth{}), template, children.Resting},
 		"as much as before": {children.StatefulSet(n, "image", 2, children.Auth{}), template,
