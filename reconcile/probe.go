@@ -26,7 +26,12 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	readViews(o.nodes, c.prober.Views(key))
 	var lacking []chain.Query
 	o.chain, lacking = compare(o.nodes, state, now)
+	explainDisks(n, o.nodes)
 	targets := o.targets(state.freshAfter)
+	for ordinal, target := range targets {
+		target.FlushAfter, target.Disk = state.audited, diskOf(n)
+		targets[ordinal] = target
+	}
 	state.prune(o, targets, now)
 	for _, query := range lacking {
 		target := targets[query.Ordinal]

@@ -35,6 +35,8 @@ type networkState struct {
 	refused refusedPods
 	// difference is what the chains had that may have been only a block on its way.
 	difference chain.Difference
+	// lives are the incarnations that had the chain which the status told of last, by ordinal.
+	lives map[int32]mesh.Incarnation
 	// published is the last try to make the Secret for applications.
 	published publication
 	marking   marking
