@@ -44,8 +44,7 @@ func desired(n *api.Network, in inputs) []child {
 type nameConflictError struct{ kind, name string }
 
 func (e nameConflictError) Error() string {
-	return fmt.Sprintf("%s %s exists and does not belong to this network: delete or rename it, or choose another "+
-		"name for the network", e.kind, e.name)
+	return nameConflictsError{e}.Error()
 }
 
 // predecessorError says that the name of a child is still taken by that of a deleted network of the same name. The end
@@ -61,7 +60,9 @@ func (e predecessorError) Error() string {
 type applied struct {
 	// image is empty if the StatefulSet could not be applied: the next pass goes by what the status says of it.
 	image string
-	auth  children.Auth
+	// defaultImage is what the nodes run where the spec has no image; empty if that was not decided.
+	defaultImage string
+	auth         children.Auth
 	// credentials is the record that auth follows from; zero if nothing was decided.
 	credentials api.CredentialsStatus
 	// problems keep no child from being applied.
@@ -87,7 +88,8 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 		return applied{}, err
 	}
 	o.credentials, o.problems = c.planCredentials(ctx, n, recorded, o.nodes, state)
-	o.image, o.auth = nodeImage(n, set, c.options.NodeImage), authOf(recorded.key.AuthConfig(n.UID, o.credentials))
+	o.defaultImage = defaultImage(n, set, c.options.NodeImage)
+	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(recorded.key.AuthConfig(n.UID, o.credentials))
 	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
 	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
 	before := n.Status.Image
@@ -139,7 +141,7 @@ func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChild
 		live.of[child.resource] = found
 		failed = append(failed, err)
 	}
-	live.err = errors.Join(failed...)
+	live.err = errors.Join(joinConflicts(failed), immutableError(n, live.of[statefulSets]))
 	return live
 }
 
@@ -251,12 +253,16 @@ func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*un
 	}
 }
 
-// nodeImage is the image of the nodes: that of the spec; else the one that the status tells, so that a controller with
-// another default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is
-// none, the default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might
-// the annotation that tells what it was made for: nobody but the controller may write the status.
-func nodeImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
-	image := cmp.Or(n.Spec.Image, n.Status.Image)
+// defaultImage is what the nodes run where the spec has no image: what the network began with, as the status has it, so
+// that a controller with another default restarts no node. A status of before that was recorded has what the nodes run,
+// be it what a spec once had. If there is no status, the living StatefulSet was made for an image. Its template might
+// have been changed by hand, which is to be put back, and so might the annotation that tells what it was made for:
+// nobody but the controller may write the status.
+func defaultImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
+	if n.Status.DefaultImage != "" || n.Spec.Image != "" {
+		return cmp.Or(n.Status.DefaultImage, fallback)
+	}
+	image := n.Status.Image
 	if live != nil {
 		image = cmp.Or(image, live.Annotations[children.AnnotationNodeImage])
 		for _, c := range live.Spec.Template.Spec.Containers {

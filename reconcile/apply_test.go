@@ -82,6 +82,7 @@ func TestWhoseAChildIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := setOf(n.Name)
+			set.Object["spec"] = intentOf(t, children.StatefulSet(n, "", 0, children.Auth{})).Object["spec"]
 			set.SetOwnerReferences(row.owners)
 			caches := unwatched(t)
 			fill(t, caches, pods, podOf(n.Name, "10.244.0.7", ""))

@@ -147,7 +147,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 	})
 	client.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		var body unstructured.Unstructured
-		if err := json.Unmarshal(action.(clienttesting.PatchAction).GetPatch(), &body.Object); err != nil {
+		if err := body.UnmarshalJSON(action.(clienttesting.PatchAction).GetPatch()); err != nil {
 			t.Fatal(err)
 		}
 		if action.GetSubresource() != "status" {

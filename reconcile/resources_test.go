@@ -104,6 +104,7 @@ var grantsOfOthers = []audit.Grant{
 	{Verb: "update", Group: api.Group, Resource: "bitcoinnetworks/finalizers"},
 	{Verb: "create", Resource: "secrets"},
 	{Verb: "list", Group: "events.k8s.io", Resource: "events"},
+	{Verb: "update", Group: api.Group, Resource: "bitcoinnetworks/status"},
 	{Verb: "create", Group: "events.k8s.io", Resource: "events"},
 	{Verb: "patch", Group: "events.k8s.io", Resource: "events"},
 	{Verb: "create", Group: "coordination.k8s.io", Resource: "leases"},

@@ -29,6 +29,8 @@ type networkState struct {
 	topology      mesh.Topology
 	mesh          mesh.Mesh
 	revertLimiter revertLimiter
+	// conflict is when to see whether the objects that keep children from being applied are gone.
+	conflict time.Time
 	// refused is why pods are missing, as far as the cluster says.
 	refused refusedPods
 	// difference is what the chains had that may have been only a block on its way.

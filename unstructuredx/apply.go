@@ -141,19 +141,6 @@ func (a Applier) merge(
 	return client.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: a.FieldManager})
 }
 
-// ApplyStatus writes the status of intent through the status subresource. To compare first is up to the caller, who
-// knows which changes are worth a write.
-func (a Applier) ApplyStatus(
-	ctx context.Context, resource schema.GroupVersionResource, intent *unstructured.Unstructured,
-) (*unstructured.Unstructured, error) {
-	kind, namespace, name := intent.GetKind(), intent.GetNamespace(), intent.GetName()
-	applied, err := a.Client.Resource(resource).Namespace(namespace).ApplyStatus(ctx, name, intent, a.options())
-	if err != nil {
-		return nil, fmt.Errorf("apply status of %s %s/%s: %w", kind, namespace, name, err)
-	}
-	return applied, nil
-}
-
 func (a Applier) options() metav1.ApplyOptions {
 	return metav1.ApplyOptions{FieldManager: a.FieldManager, Force: true}
 }

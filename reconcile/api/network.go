@@ -43,7 +43,7 @@ type NetworkSpec struct {
 	Nodes int32 `json:"nodes"`
 	// Topology says which of the nodes are connected.
 	Topology Topology `json:"topology,omitzero"`
-	// Image is that of the nodes; if empty, see nodeImage.
+	// Image is that of the nodes; if empty, status.defaultImage is.
 	Image string `json:"image,omitempty"`
 	// Secret names a Secret of the network's namespace with one more RPC user, see ownUserOf; empty for none.
 	Secret string `json:"secret,omitempty"`
@@ -122,6 +122,8 @@ type NetworkStatus struct {
 	ReadyNodes int32  `json:"readyNodes"`
 	// Image is what the nodes run, or are being brought to.
 	Image string `json:"image,omitempty"`
+	// DefaultImage is what they run where the spec has no image; see defaultImage.
+	DefaultImage string `json:"defaultImage,omitempty"`
 	// Peers is Edges as a string, connected/wanted: a printer column shows only one value.
 	Peers string `json:"peers"`
 	Edges Edges  `json:"edges"`
@@ -260,6 +262,9 @@ const (
 const (
 	// ReasonNameConflict: an object that isn't this network's has the name of a child. It is left alone.
 	ReasonNameConflict = "NameConflict"
+	// ReasonStatefulSetImmutable: the network's StatefulSet, say of the 2019 series' controller, has fields of which
+	// Kubernetes lets nobody change what differs. Nothing of the network is touched until it is gone.
+	ReasonStatefulSetImmutable = "StatefulSetImmutable"
 	// ReasonMasterKeyLost: the credentials of the network can't be derived. Nothing is applied, no node is asked.
 	ReasonMasterKeyLost = "MasterKeyLost"
 	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is

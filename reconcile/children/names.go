@@ -26,7 +26,7 @@ const (
 	AnnotationTemplateHash = api.Group + "/template-hash"
 	// AnnotationPartition is on the StatefulSet: see livePartition.
 	AnnotationPartition = api.Group + "/partition"
-	// AnnotationNodeImage is on the StatefulSet: see nodeImage.
+	// AnnotationNodeImage is on the StatefulSet: see defaultImage.
 	AnnotationNodeImage = api.Group + "/node-image"
 	// annotationDefaultContainer is on pods: the container that kubectl means when none is named.
 	annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
