@@ -202,8 +202,8 @@ func TestConditions(t *testing.T) {
 					secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed,
 						"quota"}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
-				"Stalled True SecretForbidden: allow it",
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain; see Stalled: SecretForbidden",
+				allConnected, oneTip, "Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
@@ -234,6 +234,42 @@ func TestConditions(t *testing.T) {
 				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
 				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; " +
 					"1 of 3 pods updated",
+			},
+		},
+		"a rotation waits for the user": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingSecret,
+					Accepted: []int64{1, 2}}, problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}},
+			want: []string{
+				ready3 + "; see Stalled: SecretNotFound; rotation waits: delete Secret my-network-rpc", allConnected, oneTip,
+				"Stalled True SecretNotFound: create it",
+				"Reconciling True RollingOut: delete Secret my-network-rpc: the controller makes it anew with credentials " +
+					"of generation 2; then restart what uses it",
+			},
+		},
+		"a rotation waits for applications": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingRestart,
+					Accepted: []int64{1, 2}}}},
+			want: []string{
+				ready3 + "; rotation: restart what uses Secret my-network-rpc", allConnected, oneTip,
+				"Reconciling True RollingOut: restart what uses Secret my-network-rpc: credentials of generation 1 are " +
+					"soon dropped for those of generation 2 that it has now",
+			},
+		},
+		"a node is behind that refuses a block of the future": {
+			observation: observation{
+				nodes: with(meshed(2), func(n []node) {
+					n[0].view.TipTime, n[1].view.Tip, n[1].view.Height = time.Unix(1e9+3*3600-1, 0), "90", 90
+				}), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
+			want: []string{
+				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h ahead of " +
+					"the clock; nodes refuse more than 2 h",
+				"Meshed True AllPairsConnected: 1 pairs connected",
+				"ChainSynced False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
+				"Reconciling True NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
 			},
 		},
 		"the apiserver refuses two children": {
@@ -286,6 +322,34 @@ func TestConditions(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestATipInTheFuture(t *testing.T) {
+	for name, row := range map[string]struct {
+		ahead time.Duration
+		want  string
+	}{
+		"as far ahead as a block may be": {ahead: 2 * time.Hour},
+		"a second more": {2*time.Hour + time.Second,
+			"block 101 is just over 2 h ahead of the clock; nodes refuse more than 2 h"},
+		"almost three hours": {3*time.Hour - time.Second,
+			"block 101 is 3 h ahead of the clock; nodes refuse more than 2 h"},
+		"as far as a block can tell": {80 * 365 * 24 * time.Hour,
+			"block 101 is 700800 h ahead of the clock; nodes refuse more than 2 h"},
+		"of the past": {ahead: -time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes, now := meshed(2), time.Unix(1e9, 0)
+			nodes[1].view.TipTime = now.Add(row.ahead)
+			verdict := chain.Verdict{Height: 101, Tip: tip, Tips: 1}
+			if got := tipAhead(nodes, verdict, now); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+			if nodes[1].view.Tip = "lower"; tipAhead(nodes, verdict, now) != "" {
+				t.Error("it is not the tip that the others lack")
 			}
 		})
 	}

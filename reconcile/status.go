@@ -67,6 +67,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 		status.Credentials = o.credentials
 		o.roll = joinClauses(rotationProgress(n, o.credentials), o.roll)
 	}
+	status.LastChain = lastChain(n.Status, status, o, now)
 	setConditions(&status, n, o, now)
 	return status
 }

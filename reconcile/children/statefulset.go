@@ -119,7 +119,7 @@ func StatefulSet(n *api.Network, image string, partition int32, auth Auth) *apps
 // the controller.
 //
 // Pods have no readiness gates. With a gate, `kubectl drain` and hand-made rolls would wait by themselves. But each
-// start of a node would cost a write of pods/status: 12 writes instead of 9 from apply to Ready for 3 nodes, where 10
+// start of a node would cost a write of pods/status: 13 writes instead of 10 from apply to Ready for 3 nodes, where 10
 // are allowed. And no new pod would become Ready while the controller is down. Evictions can be held by the budget,
 // which the controller can close and open, and hand-made rolls by a partition that rests at `nodes`. Neither needs a
 // word in the template.
