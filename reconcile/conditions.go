@@ -28,12 +28,9 @@ type verdict struct {
 func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now time.Time) {
 	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain, now)
 	stalled := stalledVerdict(o.applyErr)
-	ready := readyVerdict(*status, stalled, meshed, synced)
-	switch {
-	case ready.status == metav1.ConditionTrue:
+	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, synced), stalled)
+	if ready.status == metav1.ConditionTrue {
 		ready.message = joinClauses(ready.message, o.hint(n))
-	case stalled == (verdict{}):
-		ready.message = joinClauses(ready.message, o.roll)
 	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,
 		api.ConditionChainSynced: synced}
@@ -44,8 +41,8 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now
 		verdicts[api.ConditionReconciling] = retriedVerdict(o.applyErr)
 	case ready.status != metav1.ConditionTrue:
 		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
-	case o.roll != "":
-		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.roll}
+	case o.rotation(n) != "":
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.rotation(n)}
 	}
 	// A problem with a Secret of the user's is no matter of the network's readiness.
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
@@ -104,6 +101,45 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 	default:
 		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
 	}
+}
+
+// declaredVerdict is Ready's where the pods may not be as the spec declares them: a network that is whole isn't ready
+// before they are. A status says so from the first one of a generation on, for `kubectl wait` goes by that.
+func (o *observation) declaredVerdict(n *api.Network, ready, stalled verdict) verdict {
+	whole := ready.status == metav1.ConditionTrue
+	switch {
+	case stalled != verdict{}:
+		return ready
+	case o.roll != "" && whole:
+		return verdict{metav1.ConditionFalse, api.ReasonRollingOut, joinClauses(o.rotation(n), o.roll)}
+	case o.roll != "":
+		message := joinClauses(o.rotation(n), o.roll, ready.message)
+		return verdict{metav1.ConditionFalse, api.ReasonRollingOut, message}
+	case whole && o.applyErr != nil && !wasApplied(n):
+		retried := retriedVerdict(o.applyErr)
+		return verdict{metav1.ConditionFalse, retried.reason, retried.message}
+	case !whole:
+		ready.message = joinClauses(ready.message, o.rotation(n))
+	}
+	return ready
+}
+
+// wasApplied says whether children were as this generation of the spec wants them, by the status of before. A write that
+// fails since then is one of something else's change.
+func wasApplied(n *api.Network) bool {
+	was := meta.FindStatusCondition(n.Status.Conditions, api.ConditionReady)
+	failed := was != nil && was.Status == metav1.ConditionFalse &&
+		(was.Reason == api.ReasonApplyFailed || was.Reason == api.ReasonPredecessorGoes)
+	return n.Status.ObservedGeneration == n.Generation && !failed
+}
+
+// rotation is where a rotation of credentials stands, in words; empty if there is none. While it waits for a user, the
+// network is ready.
+func (o *observation) rotation(n *api.Network) string {
+	if o.credentials.Accepted == nil {
+		return ""
+	}
+	return rotationProgress(n, o.credentials)
 }
 
 // stalledVerdict is about failures that a user has to act on. Other failures pass, or are mended by another try.

@@ -295,8 +295,8 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	}
 	missingErr := c.explainMissing(ctx, network, nodes, &state.refused)
 	c.probe(network, &o, state)
-	var rollErr error
-	o.roll, rollErr = c.roll(ctx, network, o)
+	rollErr := c.roll(ctx, network, &o)
+	evictionsErr := c.guardEvictions(ctx, network, &o)
 	later, reportErr := c.report(ctx, network, o, state)
 	again = max(state.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
@@ -305,5 +305,5 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if wait := c.conflicts.wait(o.applyErr, state, c.clock.Now()); wait > 0 {
 		again = min(again, wait)
 	}
-	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, reportErr)
+	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, evictionsErr, reportErr)
 }

@@ -62,6 +62,8 @@ type NetworkSpec struct {
 	Access []networkingv1.NetworkPolicyPeer `json:"access,omitempty"`
 	// Pod is how the nodes' pods fit into their cluster.
 	Pod PodSpec `json:"pod,omitzero"`
+	// DisruptionBudget says whether evictions wait until no chain is lost by them.
+	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
@@ -103,6 +105,15 @@ const (
 	NetworkPolicyDisabled NetworkPolicySwitch = "Disabled"
 )
 
+// DisruptionBudgetSwitch says whether evictions, as of a drained Kubernetes node, wait until no chain is lost by them.
+type DisruptionBudgetSwitch string
+
+// DisruptionBudgetDisabled admits all evictions. Any other value, also none, is DisruptionBudgetEnabled.
+const (
+	DisruptionBudgetEnabled  DisruptionBudgetSwitch = "Enabled"
+	DisruptionBudgetDisabled DisruptionBudgetSwitch = "Disabled"
+)
+
 // Storage is the volume of each node. Size and class never change, nor does a network get or lose its storage: these
 // are immutable in StatefulSets.
 type Storage struct {
@@ -121,6 +132,8 @@ type NetworkStatus struct {
 	Replicas   int32  `json:"replicas"`
 	Selector   string `json:"selector"`
 	ReadyNodes int32  `json:"readyNodes"`
+	// UpdatedNodes is the number of wanted nodes whose pod is of the declared template.
+	UpdatedNodes int32 `json:"updatedNodes"`
 	// Image is what the nodes run, or are being brought to.
 	Image string `json:"image,omitempty"`
 	// DefaultImage is what they run where the spec has no image; see defaultImage.
@@ -261,15 +274,15 @@ const (
 
 // The types of the conditions. Reconciling and Stalled follow kstatus: they are there only while they are True.
 const (
-	// ConditionReady is True when every node is ready, every wanted edge is connected and all nodes have the same
-	// chain.
+	// ConditionReady is True when every pod is as the spec declares it, every node is ready, every wanted edge is
+	// connected and all nodes have the same chain.
 	ConditionReady = "Ready"
 	// ConditionMeshed is True when every wanted edge is connected.
 	ConditionMeshed = "Meshed"
 	// ConditionChainSynced is True when all ready nodes have the same chain, Unknown when one doesn't tell its own.
 	ConditionChainSynced = "ChainSynced"
-	// ConditionReconciling is True while something is missing, or is being replaced in a network that is Ready, and the
-	// controller or the cluster is at it.
+	// ConditionReconciling is True while something is missing or being replaced, or a rotation of credentials waits in
+	// a network that is Ready, and the controller or the cluster is at it.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when a user has to act first.
 	ConditionStalled = "Stalled"
@@ -290,6 +303,10 @@ const (
 	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is
 	// tried again. The message has its words.
 	ReasonApplyFailed = "ApplyFailed"
+	// ReasonRollingOut: pods are yet to be replaced by ones as the spec wants them now. The message says how many have
+	// been, what the roll waits for, and what else is missing. In a network that is Ready it is a reason of Reconciling
+	// alone: a rotation of credentials waits for a user.
+	ReasonRollingOut = "RollingOut"
 	// ReasonNodesNotReady: some pods aren't ready.
 	ReasonNodesNotReady = "NodesNotReady"
 	// ReasonPeersNotConnected: some wanted edges aren't connected.
@@ -306,8 +323,6 @@ const (
 	// ReasonPredecessorGoes: a child of a deleted network of the same name is yet to go. It is a reason of Reconciling
 	// alone.
 	ReasonPredecessorGoes = "PredecessorGoes"
-	// ReasonRollingOut: the network is usable, but some pods are yet to be replaced by ones as the spec wants them now.
-	ReasonRollingOut = "RollingOut"
 
 	// ReasonSecretNotFound: the Secret that spec.secret names doesn't exist. This and the next three are reasons of
 	// Stalled alone: the network runs.
