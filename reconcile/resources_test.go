@@ -63,7 +63,9 @@ func TestPoliciesNameWhatIsRendered(t *testing.T) {
 			continue
 		}
 		rendered := map[string]bool{}
-		collectPaths(rendered, "", intentOf(t, row.build(network(3), inputs{auth: authConfigOf(network(3))})).Object)
+		for _, n := range []*api.Network{network(3), networkWithPods(t)} {
+			collectPaths(rendered, "", intentOf(t, row.build(n, inputs{auth: authConfigOf(n)})).Object)
+		}
 		conflicts := slices.Collect(maps.Keys(row.policy.ConflictingFields))
 		named := slices.Concat(row.policy.AtomicFields, row.policy.ExclusiveLists, conflicts)
 		for _, path := range named {

@@ -5,6 +5,7 @@ package api
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -56,6 +57,10 @@ type NetworkSpec struct {
 	Storage *Storage `json:"storage,omitempty"`
 	// NetworkPolicy says whether others are kept from the nodes.
 	NetworkPolicy NetworkPolicySwitch `json:"networkPolicy,omitempty"`
+	// Access are the peers that reach all ports but P2P, besides the pods of the namespace.
+	Access []networkingv1.NetworkPolicyPeer `json:"access,omitempty"`
+	// Pod is how the nodes' pods fit into their cluster.
+	Pod PodSpec `json:"pod,omitzero"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
