@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -326,5 +328,41 @@ func TestTheClientOf2019Works(t *testing.T) {
 		if strings.Contains(line, "reconcile failed") {
 			t.Error(line)
 		}
+	}
+}
+
+// What an apply leaves of a condition that somebody else owns in part may lack what the CRD requires: then the apply is
+// invalid, each time again.
+func TestAStatusThatAnApplyCanNotWriteIsReplaced(t *testing.T) {
+	own := beside(t)
+	own.startController(t)
+	n := own.newNetwork(t, 2)
+	n.meshed(t, 2)
+	_, bad := n.bitcoind(t, 1)
+	bad.SetFault(rpctest.Garbage)
+	found := n.Ready(t, metav1.ConditionFalse, api.ReasonNodesNotAnswering)
+	theirs := *meta.FindStatusCondition(found.Status.Conditions, api.ConditionReconciling)
+	theirs.Message = "theirs"
+	intent := &unstructured.Unstructured{}
+	text := cluster.AsJSON(t, map[string]any{"apiVersion": api.Group + "/v1", "kind": "BitcoinNetwork",
+		"metadata": map[string]any{"name": n.Name}, "status": map[string]any{"conditions": []any{theirs}}})
+	if err := intent.UnmarshalJSON([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kube.Resource(api.Resource).Namespace(n.Namespace).ApplyStatus(t.Context(), n.Name, intent,
+		metav1.ApplyOptions{FieldManager: "theirs", Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	n.Condition(t, api.ConditionReconciling, api.ReasonNodesNotAnswering, "chain unknown") // our message again
+	bad.SetFault(rpctest.NoFault)
+	n.hasFreshStatus(t, 2)
+	codes := map[string][]int{}
+	for _, r := range requestsOf(t, cluster.SystemNamespace) {
+		if r.Namespace == n.Namespace && r.Resource == "bitcoinnetworks/status" {
+			codes[r.Verb] = append(codes[r.Verb], r.Code)
+		}
+	}
+	if !slices.Contains(codes["patch"], http.StatusUnprocessableEntity) || !slices.Contains(codes["update"], http.StatusOK) {
+		t.Errorf("no apply was invalid, and replaced: %v", codes)
 	}
 }
