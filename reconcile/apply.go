@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -26,6 +27,8 @@ import (
 type child struct {
 	resource schema.GroupVersionResource
 	object   object
+	// quiet: no event and no line in the log tells that it was changed to become this.
+	quiet bool
 }
 
 // desired are all children of the network, in the order in which they are created. There is at most one of each
@@ -34,7 +37,7 @@ func desired(n *api.Network, in inputs) []child {
 	var all []child
 	for _, row := range resourceTable {
 		if row.build != nil {
-			all = append(all, child{row.resource, row.build(n, in)})
+			all = append(all, child{resource: row.resource, object: row.build(n, in)})
 		}
 	}
 	return all
@@ -74,7 +77,7 @@ type applied struct {
 // touched whose credentials couldn't be recorded.
 func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation,
 	state *networkState) (applied, error) {
-	state.revertLimiter.next = time.Time{}
+	state.revertLimiter.next, state.marking.next = time.Time{}, time.Time{}
 	config, err := intoConfigMap(live.of[configMaps])
 	if err != nil {
 		return applied{}, err
@@ -89,9 +92,12 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	}
 	o.credentials, o.problems = c.planCredentials(ctx, n, recorded, o.nodes, state)
 	o.defaultImage = defaultImage(n, set, c.options.NodeImage)
-	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(recorded.key.AuthConfig(n.UID, o.credentials))
+	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(n, recorded.key, o.credentials)
 	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
 	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
+	if budget := live.of[podDisruptionBudgets]; budget != nil {
+		in.evictionsHeld = n.Spec.Nodes > 1 && children.EvictionsHeld(budget)
+	}
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, o, state); err != nil {
 		return applied{}, err
@@ -162,6 +168,9 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	if !kept.allows(child.resource, change, c.clock.Now()) {
 		return nil
 	}
+	if live != nil && metav1.GetControllerOfNoCopy(live) == nil {
+		change = change.OfThisVersion() // somebody else may adopt it meanwhile
+	}
 	applied, left, err := c.applier.Apply(ctx, child.resource, change)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the network goes with its namespace
@@ -171,12 +180,16 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	}
 	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
-	c.reportApplied(n, change, applied, scope(live, intent), left)
+	if child.quiet && change.Action == unstructuredx.Updated && len(left) == 0 {
+		return nil
+	}
+	adopted := change.Action == unstructuredx.Updated && metav1.GetControllerOfNoCopy(live) == nil
+	c.reportApplied(n, change, applied, scope(live, intent), left, adopted)
 	return nil
 }
 
 func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured,
-	scope string, left []unstructuredx.Difference) {
+	scope string, left []unstructuredx.Difference, adopted bool) {
 	kind, object := applied.GetKind(), applied.GetName()
 	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object),
 		zap.String("action", string(change.Action))}
@@ -184,6 +197,8 @@ func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, 
 	switch {
 	case change.Action == unstructuredx.Created:
 		c.event(n, applied, corev1.EventTypeNormal, EventCreated, "Apply", "created %s %s", kind, object)
+	case adopted:
+		c.event(n, applied, corev1.EventTypeNormal, EventAdopted, "Apply", "adopted %s %s, which had no owner", kind, object)
 	case change.Action == unstructuredx.Updated:
 		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", kind, object, scope)
 	case len(left) == 0:
@@ -216,6 +231,9 @@ func scope(live, intent *unstructured.Unstructured) string {
 	partition := func(u *unstructured.Unstructured) int {
 		// 0 in objects that have no such annotation
 		value, _ := strconv.Atoi(u.GetAnnotations()[children.AnnotationPartition])
+		if value == int(children.Resting) {
+			return math.MaxInt // holds back all
+		}
 		return value
 	}
 	switch was, is := partition(live), partition(intent); {
@@ -246,11 +264,20 @@ func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*un
 	switch {
 	case children.ControlledBy(found, n.UID):
 		return found, nil
+	case adoptable(n, found):
+		return found, nil
 	case children.ControlledByNamesake(found, n):
 		return nil, predecessorError{kind: kind, name: key.Name}
 	default:
 		return nil, nameConflictError{kind: kind, name: key.Name}
 	}
+}
+
+// adoptable says whether an object is a child that has lost its owner, as by `kubectl delete --cascade=orphan`, or a
+// restore from a backup: it has our labels, and no controller. Whoever may create such an object in the namespace might
+// as well create one with an owner reference. The next apply makes the network its owner.
+func adoptable(n *api.Network, object metav1.Object) bool {
+	return metav1.GetControllerOfNoCopy(object) == nil && children.Ours(n, object)
 }
 
 // defaultImage is what the nodes run where the spec has no image: what the network began with, as the status has it, so

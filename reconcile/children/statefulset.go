@@ -78,10 +78,18 @@ var StatefulSetPolicy = unstructuredx.Policy{
 // such partition: it has another strategy for that.
 const OnlyMissing int32 = -1
 
-// UpdateStrategy is that of a roll which has got to the partition.
-func UpdateStrategy(partition int32) appsv1.StatefulSetUpdateStrategy {
-	if partition == OnlyMissing {
+// Resting is the partition while no roll is under way. In the StatefulSet it is the number of nodes: then a `kubectl
+// rollout restart`, or another change of the template by hand, replaces no pod by itself. The controller sees that pods
+// are outdated, and begins a roll.
+const Resting int32 = -2
+
+// UpdateStrategy is that of a roll of so many nodes which has got to the partition.
+func UpdateStrategy(partition, nodes int32) appsv1.StatefulSetUpdateStrategy {
+	switch partition {
+	case OnlyMissing:
 		return appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
+	case Resting:
+		partition = nodes
 	}
 	return appsv1.StatefulSetUpdateStrategy{
 		Type:          appsv1.RollingUpdateStatefulSetStrategyType,
@@ -103,7 +111,7 @@ func StatefulSet(n *api.Network, image string, partition int32, auth Auth) *apps
 		Spec: appsv1.StatefulSetSpec{
 			Replicas:       new(n.Spec.Nodes),
 			ServiceName:    serviceName(n),
-			UpdateStrategy: UpdateStrategy(partition),
+			UpdateStrategy: UpdateStrategy(partition, n.Spec.Nodes),
 			Selector:       &metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
 			// No node needs another one to start.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
@@ -119,7 +127,7 @@ func StatefulSet(n *api.Network, image string, partition int32, auth Auth) *apps
 // the controller.
 //
 // Pods have no readiness gates. With a gate, `kubectl drain` and hand-made rolls would wait by themselves. But each
-// start of a node would cost a write of pods/status: 12 writes instead of 9 from apply to Ready for 3 nodes, where 10
+// start of a node would cost a write of pods/status: 13 writes instead of 10 from apply to Ready for 3 nodes, where 10
 // are allowed. And no new pod would become Ready while the controller is down. Evictions can be held by the budget,
 // which the controller can close and open, and hand-made rolls by a partition that rests at `nodes`. Neither needs a
 // word in the template.
