@@ -123,6 +123,10 @@ var refusedObjects = map[string]struct{ object, want string }{
 
 	"a secret in another namespace": {"metadata: {name: bad}, spec: {nodes: 1, secret: other/mine}",
 		"secret must be the name of a Secret in the network's namespace"},
+	"a secret of one dot": {`metadata: {name: bad}, spec: {nodes: 1, secret: "."}`,
+		"secret must be the name of a Secret"},
+	"a secret of one space": {`metadata: {name: bad}, spec: {nodes: 1, secret: " "}`,
+		"secret must be the name of a Secret"},
 	"a secret that goes up the path": {"metadata: {name: bad}, spec: {nodes: 1, secret: ..}",
 		"secret must be the name of a Secret"},
 	"a secret with capitals": {"metadata: {name: bad}, spec: {nodes: 1, secret: Mine}",
