@@ -23,8 +23,10 @@ type observation struct {
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
 	answersUntil time.Time
 	applied
-	// roll is how far a change of the pods' template has got; empty if there is none under way.
-	roll string
+	// roll is how far a change of the pods' template has got; empty if there is none under way. updated is the number
+	// of pods that are of the template as declared now.
+	roll    string
+	updated int32
 	// applyErr is why the children are not as wanted, nil if they are.
 	applyErr error
 }
@@ -36,7 +38,9 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(o.image, n.Status.Image),
+		DefaultImage:       cmp.Or(n.Status.DefaultImage, o.defaultImage),
 		Credentials:        n.Status.Credentials,
+		UpdatedNodes:       o.updated,
 		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
@@ -64,8 +68,8 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	}
 	if o.credentials.Accepted != nil {
 		status.Credentials = o.credentials
-		o.roll = joinClauses(rotationProgress(n, o.credentials), o.roll)
 	}
+	status.LastChain = lastChain(n.Status, status, o, now)
 	setConditions(&status, n, o, now)
 	return status
 }
