@@ -14,6 +14,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
@@ -25,9 +26,12 @@ type verdict struct {
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
 func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now time.Time) {
-	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain)
+	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain, now)
 	stalled := stalledVerdict(o.applyErr)
 	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, synced), stalled)
+	if ready.status == metav1.ConditionTrue {
+		ready.message = joinClauses(ready.message, o.hint(n))
+	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,
 		api.ConditionChainSynced: synced}
 	switch {
@@ -44,6 +48,11 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
 		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
+	// None is left that somebody else has put there.
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool {
+		_, ours := verdicts[c.Type]
+		return !ours
+	})
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced,
 		api.ConditionReconciling, api.ConditionStalled} {
 		v, there := verdicts[kind]
@@ -56,6 +65,21 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now
 			ObservedGeneration: n.Generation, LastTransitionTime: metav1.NewTime(now),
 		})
 	}
+}
+
+// hint is what a user of a network that is ready is to do for it: whoever looks at Ready alone sees it, too.
+func (o *observation) hint(n *api.Network) string {
+	var secret, rotation string
+	if problem := o.problems.first(); problem != nil {
+		secret = "see Stalled: " + problem.reason
+	}
+	switch o.credentials.Phase {
+	case api.PhaseAwaitingSecret:
+		rotation = "rotation waits: delete Secret " + children.RPCSecretName(n)
+	case api.PhaseAwaitingRestart:
+		rotation = "rotation: restart what uses Secret " + children.RPCSecretName(n)
+	}
+	return joinClauses(secret, rotation)
 }
 
 // readyVerdict names the first thing that is missing, the cause before its effects.
@@ -71,7 +95,7 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
 		return verdict{metav1.ConditionTrue, api.ReasonReady,
-			fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
+			fmt.Sprintf("%d nodes ready, all pairs connected, same chain%s", wanted, nodeProblems(status.Nodes))}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:
@@ -121,12 +145,18 @@ func (o *observation) rotation(n *api.Network) string {
 // stalledVerdict is about failures that a user has to act on. Other failures pass, or are mended by another try.
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
+	var immutable statefulSetImmutableError
 	var lost credentials.KeyLostError
+	var unproven credentials.UnprovenError
 	switch {
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
+	case errors.As(applyErr, &immutable):
+		return verdict{metav1.ConditionTrue, api.ReasonStatefulSetImmutable, oneLine(applyErr)}
 	case errors.As(applyErr, &lost):
 		return verdict{metav1.ConditionTrue, api.ReasonMasterKeyLost, oneLine(applyErr)}
+	case errors.As(applyErr, &unproven):
+		return verdict{metav1.ConditionTrue, api.ReasonCredentialsUnknown, oneLine(applyErr)}
 	case refused(applyErr):
 		return verdict{metav1.ConditionTrue, api.ReasonApplyFailed, oneLine(applyErr)}
 	default:
@@ -166,13 +196,17 @@ func (o *observation) meshedVerdict(status api.NetworkStatus) verdict {
 }
 
 // chainVerdict lets the one from before stand while all that differs may be a block on its way.
-func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict) verdict {
+func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict, now time.Time) verdict {
 	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.Pending && was != nil {
 		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
 			return verdict{was.Status, was.Reason, was.Message}
 		}
 	}
-	return syncedVerdict(nodes, c)
+	v := syncedVerdict(nodes, c)
+	if v.status == metav1.ConditionFalse {
+		v.message = joinClauses(v.message, tipAhead(nodes, c, now))
+	}
+	return v
 }
 
 // followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still.
@@ -221,6 +255,26 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	default:
 		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
 	}
+}
+
+// maxBlockAhead is by how much a block may be ahead of a node's clock. bitcoind: chain.h MAX_FUTURE_BLOCK_TIME.
+const maxBlockAhead = 2 * time.Hour
+
+// tipAhead says that the highest tip is refused by other nodes for its time, as it is after a setmocktime on one of
+// them; "" if it isn't. The words change once an hour: each difference costs a write.
+func tipAhead(nodes []node, c chain.Verdict, now time.Time) string {
+	for _, n := range nodes {
+		ahead := n.view.TipTime.Sub(now)
+		if n.view.Tip != c.Tip || ahead <= maxBlockAhead {
+			continue
+		}
+		by := "just over 2 h"
+		if rounded := ahead.Round(time.Hour); rounded > maxBlockAhead {
+			by = fmt.Sprintf("%.0f h", rounded.Hours())
+		}
+		return fmt.Sprintf("block %d is %s ahead of the clock; nodes refuse more than 2 h", c.Height, by)
+	}
+	return ""
 }
 
 // unanswering names the nodes that are ready but don't answer the controller as they should.

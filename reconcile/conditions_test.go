@@ -149,10 +149,24 @@ func TestConditions(t *testing.T) {
 				applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
 				"Ready False NameConflict: Service my-network-svc exists and does not belong to this network: " +
-					"delete or rename it, or choose another name for the network",
+					"delete it, or give the network another name",
 				allConnected, oneTip,
 				"Stalled True NameConflict: Service my-network-svc exists and does not belong to this network: " +
-					"delete or rename it, or choose another name for the network",
+					"delete it, or give the network another name",
+			},
+		},
+		"the names of several children are taken": {
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: joinConflicts([]error{
+				nameConflictError{kind: "ConfigMap", name: "a-config"}, nil,
+				nameConflictError{kind: "Service", name: "a-svc"},
+				nameConflictError{kind: "StatefulSet", name: "a-sts"},
+			})},
+			want: []string{
+				"Ready False NameConflict: ConfigMap a-config, Service a-svc and StatefulSet a-sts exist and do not " +
+					"belong to this network: delete them, or give the network another name",
+				allConnected, oneTip,
+				"Stalled True NameConflict: ConfigMap a-config, Service a-svc and StatefulSet a-sts exist and do not " +
+					"belong to this network: delete them, or give the network another name",
 			},
 		},
 		"the master key is lost": {
@@ -190,8 +204,8 @@ func TestConditions(t *testing.T) {
 					secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed,
 						"quota"}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
-				"Stalled True SecretForbidden: allow it",
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain; see Stalled: SecretForbidden",
+				allConnected, oneTip, "Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
@@ -264,6 +278,42 @@ func TestConditions(t *testing.T) {
 			failed: api.ReasonApplyFailed, observation: observation{nodes: meshed(3), chain: synced},
 			want: []string{ready3, allConnected, oneTip},
 		},
+		"a rotation waits for the user": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingSecret,
+					Accepted: []int64{1, 2}}, problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}},
+			want: []string{
+				ready3 + "; see Stalled: SecretNotFound; rotation waits: delete Secret my-network-rpc", allConnected, oneTip,
+				"Stalled True SecretNotFound: create it",
+				"Reconciling True RollingOut: delete Secret my-network-rpc: the controller makes it anew with credentials " +
+					"of generation 2; then restart what uses it",
+			},
+		},
+		"a rotation waits for applications": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingRestart,
+					Accepted: []int64{1, 2}}}},
+			want: []string{
+				ready3 + "; rotation: restart what uses Secret my-network-rpc", allConnected, oneTip,
+				"Reconciling True RollingOut: restart what uses Secret my-network-rpc: credentials of generation 1 are " +
+					"soon dropped for those of generation 2 that it has now",
+			},
+		},
+		"a node is behind that refuses a block of the future": {
+			observation: observation{
+				nodes: with(meshed(2), func(n []node) {
+					n[0].view.TipTime, n[1].view.Tip, n[1].view.Height = time.Unix(1e9+3*3600-1, 0), "90", 90
+				}), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
+			want: []string{
+				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h ahead of " +
+					"the clock; nodes refuse more than 2 h",
+				"Meshed True AllPairsConnected: 1 pairs connected",
+				"ChainSynced False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
+				"Reconciling True NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
+			},
+		},
 		"the apiserver refuses two children": {
 			observation: observation{nodes: meshed(3), chain: synced,
 				applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
@@ -321,6 +371,34 @@ func TestConditions(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestATipInTheFuture(t *testing.T) {
+	for name, row := range map[string]struct {
+		ahead time.Duration
+		want  string
+	}{
+		"as far ahead as a block may be": {ahead: 2 * time.Hour},
+		"a second more": {2*time.Hour + time.Second,
+			"block 101 is just over 2 h ahead of the clock; nodes refuse more than 2 h"},
+		"almost three hours": {3*time.Hour - time.Second,
+			"block 101 is 3 h ahead of the clock; nodes refuse more than 2 h"},
+		"as far as a block can tell": {80 * 365 * 24 * time.Hour,
+			"block 101 is 700800 h ahead of the clock; nodes refuse more than 2 h"},
+		"of the past": {ahead: -time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes, now := meshed(2), time.Unix(1e9, 0)
+			nodes[1].view.TipTime = now.Add(row.ahead)
+			verdict := chain.Verdict{Height: 101, Tip: tip, Tips: 1}
+			if got := tipAhead(nodes, verdict, now); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+			if nodes[1].view.Tip = "lower"; tipAhead(nodes, verdict, now) != "" {
+				t.Error("it is not the tip that the others lack")
 			}
 		})
 	}

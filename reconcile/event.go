@@ -21,6 +21,8 @@ const (
 	EventUpdated = "Updated"
 	// EventDriftReverted: a child was put back to what the network wants, since another writer had changed it.
 	EventDriftReverted = "DriftReverted"
+	// EventAdopted: a child that had no owner belongs to the network now, or with it the credentials of another network.
+	EventAdopted = "Adopted"
 	// EventPeersChanged: nodes were told to add or remove peers; one event for all of a pass.
 	EventPeersChanged = "PeersChanged"
 	// EventSecretExists: the Secret for applications can't be made, since something else has its name.
@@ -31,6 +33,8 @@ const (
 	EventWeakPassword = "WeakPassword"
 	// EventRollLosesData: pods are about to be replaced that have no volumes; the note says what goes with them.
 	EventRollLosesData = "RollLosesData"
+	// EventChainShortened: the highest chain of a network has fewer blocks than the one that was told before.
+	EventChainShortened = "ChainShortened"
 	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )
@@ -61,6 +65,7 @@ func truncate(text string, limit int) string {
 // transitions tells what the difference between two statuses means.
 func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	c.reportRefused(n, after)
+	c.reportDisks(n, after)
 	change := func(kind string) (was, is *metav1.Condition) {
 		was, is = meta.FindStatusCondition(n.Status.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
 		if was == nil {

@@ -26,7 +26,12 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	readViews(o.nodes, c.prober.Views(key))
 	var lacking []chain.Query
 	o.chain, lacking = compare(o.nodes, state, now)
+	explainDisks(n, o.nodes)
 	targets := o.targets(state.freshAfter)
+	for ordinal, target := range targets {
+		target.FlushAfter, target.Disk = state.audited, diskOf(n)
+		targets[ordinal] = target
+	}
 	state.prune(o, targets, now)
 	for _, query := range lacking {
 		target := targets[query.Ordinal]
@@ -56,7 +61,8 @@ func readViews(nodes []node, views map[int32]mesh.View) {
 }
 
 // errNoPassword is why a node is not asked at all.
-const errNoPassword = "the controller has no password for bitcoind, which was derived from another master key"
+const errNoPassword = "the controller has no password for bitcoind, whose was derived from another master key, or for " +
+	"another network"
 
 // compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are
 // asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
@@ -163,9 +169,12 @@ func (o *observation) meshLasts() bool {
 }
 
 // connected says whether either end reports a connection that it made to the other. What one end can't tell, because
-// its RPC fails, the other one may.
+// its RPC fails, the other one may. But the peers of a node on a lost machine don't notice for many minutes.
 func (o *observation) connected(e mesh.Edge) bool {
 	low, high := o.nodes[e.Low], o.nodes[e.High]
+	if low.lost || high.lost {
+		return false
+	}
 	return low.view.Connected(high.self) || high.view.Connected(low.self)
 }
 

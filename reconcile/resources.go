@@ -123,7 +123,8 @@ var resourceTable = []resourceRow{
 		// The StatefulSet controller writes the pods.
 		resource: pods, kind: "Pod", selects: selectOurs,
 		cached: [][]string{
-			{"spec", "hostNetwork"}, {"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
+			{"spec", "hostNetwork"}, {"spec", "nodeName"},
+			{"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"}, {"status", "reason"}, {"status", "message"},
 			// There may be thousands: of their lists, what observe.go reads.
 			{"status", "conditions", "type"}, {"status", "conditions", "status"}, {"status", "conditions", "reason"},
 			{"status", "conditions", "message"}, {"status", "conditions", "lastTransitionTime"},
@@ -158,10 +159,14 @@ func wakeNetwork(_ *caches, network *unstructured.Unstructured) []cache.ObjectNa
 	return []cache.ObjectName{cache.MetaObjectToName(network)}
 }
 
-// wakeOwner is that of its owner reference. A wrong answer, say by an owner of the same name that lived
-// before, costs a pass that finds nothing to do.
+// wakeOwner is that of its owner reference, or if the object has no controller, of its label: it may be a child that lost
+// its owner, or the marker of a Secret. A wrong answer, say by an owner of the same name that lived before, costs a pass
+// that finds nothing to do.
 func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 	owner := metav1.GetControllerOfNoCopy(child)
+	if owner == nil && children.Instance(child) != "" {
+		return []cache.ObjectName{{Namespace: child.GetNamespace(), Name: children.Instance(child)}}
+	}
 	if owner == nil || schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind) != api.Kind {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -199,7 +200,7 @@ func (r rollout) lower(o *observation, now time.Time) (partition int32, waitsFor
 		if n.ordinal <= next && n.revision != r.revision { // below only a detour has updated any
 			continue
 		}
-		if waitsFor := r.waitsFor(n, o); waitsFor != "" {
+		if waitsFor := cmp.Or(r.waitsFor(n, o), o.fetching(n, now)); waitsFor != "" {
 			return r.partition, waitsFor
 		}
 	}
@@ -258,7 +259,7 @@ func (r rollout) waitsFor(n node, o *observation) string {
 	switch {
 	case n.revision != r.revision:
 		return n.name + ": the pod is being replaced"
-	case n.reason != "":
+	case n.reason != "" && n.reason != api.ReasonDiskNearlyFull: // which the roll may mend
 		return n.name
 	}
 	for _, pair := range o.wanted.Edges {

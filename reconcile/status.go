@@ -38,6 +38,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(o.image, n.Status.Image),
+		DefaultImage:       cmp.Or(n.Status.DefaultImage, o.defaultImage),
 		Credentials:        n.Status.Credentials,
 		UpdatedNodes:       o.updated,
 		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
@@ -68,6 +69,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	if o.credentials.Accepted != nil {
 		status.Credentials = o.credentials
 	}
+	status.LastChain = lastChain(n.Status, status, o, now)
 	setConditions(&status, n, o, now)
 	return status
 }

@@ -5,9 +5,11 @@ package api
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Group is the API group of BitcoinNetworks and the prefix of our annotations. It is that of the 2019 series "Building
@@ -42,7 +44,7 @@ type NetworkSpec struct {
 	Nodes int32 `json:"nodes"`
 	// Topology says which of the nodes are connected.
 	Topology Topology `json:"topology,omitzero"`
-	// Image is that of the nodes; if empty, see nodeImage.
+	// Image is that of the nodes; if empty, status.defaultImage is.
 	Image string `json:"image,omitempty"`
 	// Secret names a Secret of the network's namespace with one more RPC user, see ownUserOf; empty for none.
 	Secret string `json:"secret,omitempty"`
@@ -58,6 +60,10 @@ type NetworkSpec struct {
 	NetworkPolicy NetworkPolicySwitch `json:"networkPolicy,omitempty"`
 	// DisruptionBudget says whether evictions wait until no chain is lost by them.
 	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
+	// Access are the peers that reach all ports but P2P, besides the pods of the namespace.
+	Access []networkingv1.NetworkPolicyPeer `json:"access,omitempty"`
+	// Pod is how the nodes' pods fit into their cluster.
+	Pod PodSpec `json:"pod,omitzero"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
@@ -130,11 +136,16 @@ type NetworkStatus struct {
 	UpdatedNodes int32 `json:"updatedNodes"`
 	// Image is what the nodes run, or are being brought to.
 	Image string `json:"image,omitempty"`
+	// DefaultImage is what they run where the spec has no image; see defaultImage.
+	DefaultImage string `json:"defaultImage,omitempty"`
 	// Peers is Edges as a string, connected/wanted: a printer column shows only one value.
 	Peers string `json:"peers"`
 	Edges Edges  `json:"edges"`
 	// Height is that of the highest tip; genesis is 0.
 	Height int64 `json:"height"`
+	// LastChain is the chain that was told before, while no node is known to have one of that height, and some may; else
+	// nil.
+	LastChain *LastChain `json:"lastChain,omitempty"`
 	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none
 	// answers. It is not counted beyond mostTips.
 	Tips int32 `json:"tips"`
@@ -143,6 +154,13 @@ type NetworkStatus struct {
 	// Credentials is the record of where the credentials stand. It is written before any child follows it.
 	Credentials CredentialsStatus  `json:"credentials,omitzero"`
 	Conditions  []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// LastChain is a chain that nodes had.
+type LastChain struct {
+	Height int64 `json:"height"`
+	// BestBlockHash is that of its last block; empty if it isn't known.
+	BestBlockHash string `json:"bestBlockHash,omitempty"`
 }
 
 // CredentialsStatus is the record of a network's credentials. Children are derived from it, so it holds all that they
@@ -156,6 +174,9 @@ type CredentialsStatus struct {
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 	// Accepted are the generations that the nodes' configuration accepts, lowest first: two of them during a rotation.
 	Accepted []int64 `json:"accepted,omitempty"`
+	// DerivedFrom is the UID that the credentials are derived from, if that isn't the network's own: that of the network
+	// whose nodes this one has adopted.
+	DerivedFrom types.UID `json:"derivedFrom,omitempty"`
 	// Published is the generation that the Secret for applications was made with; 0 if it never was.
 	Published int64 `json:"published,omitempty"`
 	// OldAcceptedUntil is when the older of two generations may be dropped, in PhaseAwaitingRestart; else nil.
@@ -223,16 +244,16 @@ type NodeReason string
 
 // The reasons of a node, in the order in which a node passes them on its way up.
 const (
-	// ReasonPodMissing: the StatefulSet has not created the pod yet.
+	// ReasonPodMissing: the StatefulSet has not created the pod yet, or doesn't as long as one of a lower ordinal is
+	// refused.
 	ReasonPodMissing NodeReason = "PodMissing"
 	// ReasonPodRefused: the pod can't be created, as the apiserver refuses it, say by quota or admission, whose words
-	// the message has, or as a foreign pod has its name. The StatefulSet controller tries again after ever
-	// longer pauses, up to 17 minutes.
+	// the message has, or as a foreign pod has its name. It is tried again once a minute: see retryMissing.
 	ReasonPodRefused NodeReason = "PodRefused"
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
-	// scheduler's words if any.
+	// scheduler's words if any, or says that its machine is lost.
 	ReasonPodNotReady NodeReason = "PodNotReady"
-	// ReasonPodTerminating: pod is shutting down, to be replaced.
+	// ReasonPodTerminating: pod is shutting down, to be replaced; the message says what keeps it from that for too long.
 	ReasonPodTerminating NodeReason = "PodTerminating"
 	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or
 	// another pod's.
@@ -246,6 +267,9 @@ const (
 	ReasonWarmingUp NodeReason = "WarmingUp"
 	// ReasonRPCFailed: the node answered, but not as expected. The controller's log has the details.
 	ReasonRPCFailed NodeReason = "RPCFailed"
+	// ReasonDiskNearlyFull: the node works, but its disk has little room, by an estimate or its own words. Its chain is
+	// not written to disk any more than bitcoind does by itself. The network can be Ready all the same.
+	ReasonDiskNearlyFull NodeReason = "DiskNearlyFull"
 )
 
 // The types of the conditions. Reconciling and Stalled follow kstatus: they are there only while they are True.
@@ -268,8 +292,14 @@ const (
 const (
 	// ReasonNameConflict: an object that isn't this network's has the name of a child. It is left alone.
 	ReasonNameConflict = "NameConflict"
+	// ReasonStatefulSetImmutable: the network's StatefulSet, say of the 2019 series' controller, has fields of which
+	// Kubernetes lets nobody change what differs. Nothing of the network is touched until it is gone.
+	ReasonStatefulSetImmutable = "StatefulSetImmutable"
 	// ReasonMasterKeyLost: the credentials of the network can't be derived. Nothing is applied, no node is asked.
 	ReasonMasterKeyLost = "MasterKeyLost"
+	// ReasonCredentialsUnknown: another network has left nodes behind, and nothing proves what their credentials are
+	// derived from. Nothing is applied, no node is asked.
+	ReasonCredentialsUnknown = "CredentialsUnknown"
 	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is
 	// tried again. The message has its words.
 	ReasonApplyFailed = "ApplyFailed"
