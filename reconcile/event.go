@@ -29,6 +29,9 @@ const (
 	EventRotationWaits = "RotationWaits"
 	// EventWeakPassword: the password in spec.secret is short enough to be guessed from its hash.
 	EventWeakPassword = "WeakPassword"
+	// EventSyncNudged: nodes stayed behind one that they are connected to, and connections to others were cut, so that
+	// they sync from it.
+	EventSyncNudged = "SyncNudged"
 	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )

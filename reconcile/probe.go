@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -26,7 +27,11 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	readViews(o.nodes, c.prober.Views(key))
 	var lacking []chain.Query
 	o.chain, lacking = compare(o.nodes, state, now)
+	state.losses.observe(o, state.topology)
+	o.unasked = state.losses.unasked(o.nodes)
+	stuck := state.nudges.observe(o, now)
 	targets := o.targets(state.freshAfter)
+	state.nudges.aim(o, targets, now)
 	state.prune(o, targets, now)
 	for _, query := range lacking {
 		target := targets[query.Ordinal]
@@ -36,6 +41,7 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	c.prober.Publish(key, targets)
 	state.unanswering = o.awaitAnswers(c.prober.Progress(key), targets, now)
 	c.reportTally(n, o, c.prober.Drain(key))
+	c.reportNudged(n, o, stuck)
 }
 
 // readViews gives nodes what this very incarnation of each said last.
@@ -64,7 +70,7 @@ func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, [
 	var chains []chain.Node
 	for _, n := range nodes {
 		chains = append(chains, chain.Node{
-			Ordinal: n.ordinal, AskedAt: n.view.AskedAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
+			Ordinal: n.ordinal, AskedAt: n.view.SaidAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
 		})
 	}
 	verdict, lacking := chain.Compare(chains)
@@ -93,6 +99,9 @@ func (state *networkState) recheckAt(nodes []node, ordinals []int32, when time.T
 // freshAfter is when a node is to be asked again: now, if an audit is under way, else when its chain is to be looked
 // at.
 func (state *networkState) freshAfter(n node) (at time.Time, await bool) {
+	if lost := state.losses.since[n.ordinal]; n.view.AskedAt.Before(lost) {
+		return lost, true
+	}
 	recheck, differs := state.recheck[n.ordinal]
 	if n.view.AskedAt.Before(state.audited) || !differs {
 		return state.audited, differs
@@ -103,7 +112,11 @@ func (state *networkState) freshAfter(n node) (at time.Time, await bool) {
 // targets are what is wanted of the nodes that are ready, by ordinal.
 func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32]mesh.Target {
 	members := make(map[netip.Addr]mesh.Incarnation, len(o.nodes))
+	heights := map[mesh.Incarnation]int64{} // a node asks for headers the peer first that it has first
 	for _, n := range o.nodes {
+		if n.view.Height > 0 {
+			heights[n.self] = n.view.Height
+		}
 		if n.self.IP.IsValid() {
 			members[n.self.IP] = n.self
 		}
@@ -123,6 +136,7 @@ func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32
 				target.Keep = append(target.Keep, peer.self.IP)
 			}
 		}
+		slices.SortStableFunc(target.Dial, func(a, b mesh.Incarnation) int { return cmp.Compare(heights[b], heights[a]) })
 		targets[n.ordinal] = target
 	}
 	return targets
@@ -141,7 +155,7 @@ func (state *networkState) prune(o *observation, targets map[int32]mesh.Target, 
 	}
 	fresh := true
 	for _, n := range o.nodes {
-		fresh = fresh && (!n.ready || n.login == (mesh.Login{}) || !n.view.AskedAt.Before(state.pruning))
+		fresh = fresh && (!n.ready || n.login == (mesh.Login{}) || n.view.Fresh(state.pruning))
 	}
 	for ordinal, target := range targets {
 		target.Prune = fresh
@@ -167,6 +181,12 @@ func (o *observation) meshLasts() bool {
 func (o *observation) connected(e mesh.Edge) bool {
 	low, high := o.nodes[e.Low], o.nodes[e.High]
 	return low.view.Connected(high.self) || high.view.Connected(low.self)
+}
+
+// counts says whether a connection is reported: it is, and both nodes are ready. One that isn't may be gone without
+// having said goodbye.
+func (o *observation) counts(e mesh.Edge) bool {
+	return o.nodes[e.Low].ready && o.nodes[e.High].ready && o.connected(e)
 }
 
 // awaitAnswers gives nodes that have never answered, for longer than a node may take, the reason of nodes that don't

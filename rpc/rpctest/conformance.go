@@ -53,6 +53,7 @@ func Conformance(t *testing.T, w World) {
 		{"a restart loses the added list and who had added the node dials again", conformRestart},
 		{"no network activity is no connection", conformInactive},
 		{"blocks spread along connections", conformBlocks},
+		{"an empty node takes headers from one peer only", conformHeaders},
 		{"two branches of equal work both stay until one grows", conformBranches},
 		{"twenty nodes are meshed by one batch each", conformMesh},
 	} {
