@@ -33,11 +33,7 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	targets := o.targets(state.freshAfter)
 	state.nudges.aim(o, targets, now)
 	state.prune(o, targets, now)
-	for _, query := range lacking {
-		target := targets[query.Ordinal]
-		target.Hashes = query.Heights
-		targets[query.Ordinal] = target
-	}
+	ask(targets, lacking)
 	c.prober.Publish(key, targets)
 	state.unanswering = o.awaitAnswers(c.prober.Progress(key), targets, now)
 	c.reportTally(n, o, c.prober.Drain(key))
@@ -67,12 +63,7 @@ const errNoPassword = "the controller has no password for bitcoind, which was de
 // compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are
 // asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
 func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, []chain.Query) {
-	var chains []chain.Node
-	for _, n := range nodes {
-		chains = append(chains, chain.Node{
-			Ordinal: n.ordinal, AskedAt: n.view.SaidAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
-		})
-	}
+	chains := chainsOf(nodes)
 	verdict, lacking := chain.Compare(chains)
 	state.difference.Settle(chains, &verdict, now)
 	var ordinals []int32
@@ -82,6 +73,25 @@ func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, [
 	}
 	state.recheckAt(nodes, ordinals, when)
 	return verdict, lacking
+}
+
+// chainsOf are what nodes said of their chains.
+func chainsOf(nodes []node) (chains []chain.Node) {
+	for _, n := range nodes {
+		chains = append(chains, chain.Node{
+			Ordinal: n.ordinal, AskedAt: n.view.SaidAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
+		})
+	}
+	return chains
+}
+
+// ask has targets ask for the hashes that are lacking.
+func ask(targets map[int32]mesh.Target, lacking []chain.Query) {
+	for _, query := range lacking {
+		target := targets[query.Ordinal]
+		target.Hashes = query.Heights
+		targets[query.Ordinal] = target
+	}
 }
 
 // recheckAt has nodes asked again at that time, or earlier where that was decided before and hasn't happened yet.
