@@ -111,13 +111,13 @@ func TestASteadyNetworkIsPolledWithoutPasses(t *testing.T) {
 			t.Errorf("%d passes over a network in which nothing happens", passes)
 		}
 		w.askedBetween(t, before, 13, 17)
-		// A block, and for half a minute every 1.1 to 1.4 s.
+		// A block, and for half a minute every 0.77 to 0.94 s.
 		before = w.Trips()
 		w.Fakes[2].Mine(1)
 		if passes := c.polled(t, w, 30*time.Second); passes < 1 || passes > 12 {
 			t.Errorf("%d passes for a block", passes)
 		}
-		w.askedBetween(t, before, 14, 32)
+		w.askedBetween(t, before, 25, 46)
 		c.polled(t, w, 20*time.Second)
 	}
 }

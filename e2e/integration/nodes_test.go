@@ -47,7 +47,7 @@ func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
 	}{
 		"it answers with garbage":        {rpctest.Garbage, api.ReasonRPCFailed},
 		"it refuses the controller":      {rpctest.WrongCredentials, api.ReasonUnauthorized},
-		"it accepts and never answers":   {rpctest.Hang, api.ReasonRPCUnreachable},
+		"it accepts and never answers":   {rpctest.Hang, api.ReasonBusy},
 		"it answers with another's page": {rpctest.HTML, api.ReasonRPCFailed},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,9 +16,10 @@ type Polling struct {
 	MaxNodes int
 }
 
-// DefaultPolling has a lost connection or a new block in the status within two seconds while a network lives, within
-// ten otherwise.
-var DefaultPolling = Polling{Lively: 1250 * time.Millisecond, LivelyFor: 3 * time.Minute, Idle: 8 * time.Second,
+// DefaultPolling has a lost connection, a new block or a fork in the status within two seconds while a network lives,
+// within ten otherwise: a fork takes a second more than the poll that finds it, for it may be a block on its way. Ten
+// networks of five nodes cost the controller 0.1 s of CPU a minute when idle and 0.8 s while they live.
+var DefaultPolling = Polling{Lively: 850 * time.Millisecond, LivelyFor: 3 * time.Minute, Idle: 8 * time.Second,
 	MaxNodes: 100}
 
 // jitter spreads the polls of nodes over time: each has its own interval, up to a tenth longer or shorter.

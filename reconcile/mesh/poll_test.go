@@ -21,13 +21,13 @@ func TestPollsAreDue(t *testing.T) {
 		min, max      time.Duration // after start
 	}{
 		"a node of a lively network, within two seconds": {
-			last: answered, nodes: 3, lively: time.Minute, polling: polling, min: time.Second, max: 1400 * time.Millisecond},
+			last: answered, nodes: 3, lively: time.Minute, polling: polling, min: 750 * time.Millisecond, max: 950 * time.Millisecond},
 		"a node of an idle network, within ten": {
 			last: answered, nodes: 100, polling: polling, min: 7 * time.Second, max: 9 * time.Second},
 		"of a network that is lively for less than that, too": {
-			last: answered, nodes: 3, lively: time.Second, polling: polling, min: 7 * time.Second, max: 9 * time.Second},
+			last: answered, nodes: 3, lively: time.Second / 2, polling: polling, min: 7 * time.Second, max: 9 * time.Second},
 		"of a large lively network less often": {
-			last: answered, nodes: 1000, lively: time.Minute, polling: polling, min: 11 * time.Second, max: 14 * time.Second},
+			last: answered, nodes: 1000, lively: time.Minute, polling: polling, min: 7500 * time.Millisecond, max: 9500 * time.Millisecond},
 		"of a large idle network at audits only":    {last: answered, nodes: 101, polling: polling, min: never, max: never},
 		"where nobody is polled, never":             {last: answered, nodes: 3, lively: time.Hour, min: never, max: never},
 		"of one that was never asked, the target's": {nodes: 3, polling: polling, min: never, max: never},
