@@ -44,8 +44,7 @@ func desired(n *api.Network, in inputs) []child {
 type nameConflictError struct{ kind, name string }
 
 func (e nameConflictError) Error() string {
-	return fmt.Sprintf("%s %s exists and does not belong to this network: delete or rename it, or choose another "+
-		"name for the network", e.kind, e.name)
+	return nameConflictsError{e}.Error()
 }
 
 // predecessorError says that the name of a child is still taken by that of a deleted network of the same name. The end
@@ -61,7 +60,9 @@ func (e predecessorError) Error() string {
 type applied struct {
 	// image is empty if the StatefulSet could not be applied: the next pass goes by what the status says of it.
 	image string
-	auth  children.Auth
+	// defaultImage is what the nodes run where the spec has no image; empty if that was not decided.
+	defaultImage string
+	auth         children.Auth
 	// credentials is the record that auth follows from; zero if nothing was decided.
 	credentials api.CredentialsStatus
 	// problems keep no child from being applied.
@@ -73,7 +74,7 @@ type applied struct {
 // touched whose credentials couldn't be recorded.
 func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation,
 	state *networkState) (applied, error) {
-	state.revertLimiter.next = time.Time{}
+	state.revertLimiter.next, state.marking.next = time.Time{}, time.Time{}
 	config, err := intoConfigMap(live.of[configMaps])
 	if err != nil {
 		return applied{}, err
@@ -87,7 +88,8 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 		return applied{}, err
 	}
 	o.credentials, o.problems = c.planCredentials(ctx, n, recorded, o.nodes, state)
-	o.image, o.auth = nodeImage(n, set, c.options.NodeImage), authOf(recorded.key.AuthConfig(n.UID, o.credentials))
+	o.defaultImage = defaultImage(n, set, c.options.NodeImage)
+	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(n, recorded.key, o.credentials)
 	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
 	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
 	before := n.Status.Image
@@ -139,7 +141,7 @@ func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChild
 		live.of[child.resource] = found
 		failed = append(failed, err)
 	}
-	live.err = errors.Join(failed...)
+	live.err = errors.Join(joinConflicts(failed), immutableError(n, live.of[statefulSets]))
 	return live
 }
 
@@ -160,6 +162,9 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	if !kept.allows(child.resource, change, c.clock.Now()) {
 		return nil
 	}
+	if live != nil && metav1.GetControllerOfNoCopy(live) == nil {
+		change = change.OfThisVersion() // somebody else may adopt it meanwhile
+	}
 	applied, left, err := c.applier.Apply(ctx, child.resource, change)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the network goes with its namespace
@@ -169,12 +174,13 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	}
 	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
-	c.reportApplied(n, change, applied, scope(live, intent), left)
+	adopted := change.Action == unstructuredx.Updated && metav1.GetControllerOfNoCopy(live) == nil
+	c.reportApplied(n, change, applied, scope(live, intent), left, adopted)
 	return nil
 }
 
 func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured,
-	scope string, left []unstructuredx.Difference) {
+	scope string, left []unstructuredx.Difference, adopted bool) {
 	kind, object := applied.GetKind(), applied.GetName()
 	fields := []zap.Field{name(cache.MetaObjectToName(n)), zap.String("kind", kind), zap.String("object", object),
 		zap.String("action", string(change.Action))}
@@ -182,6 +188,8 @@ func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, 
 	switch {
 	case change.Action == unstructuredx.Created:
 		c.event(n, applied, corev1.EventTypeNormal, EventCreated, "Apply", "created %s %s", kind, object)
+	case adopted:
+		c.event(n, applied, corev1.EventTypeNormal, EventAdopted, "Apply", "adopted %s %s, which had no owner", kind, object)
 	case change.Action == unstructuredx.Updated:
 		c.event(n, applied, corev1.EventTypeNormal, EventUpdated, "Apply", "updated %s %s%s", kind, object, scope)
 	case len(left) == 0:
@@ -244,6 +252,8 @@ func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*un
 	switch {
 	case children.ControlledBy(found, n.UID):
 		return found, nil
+	case adoptable(n, found):
+		return found, nil
 	case children.ControlledByNamesake(found, n):
 		return nil, predecessorError{kind: kind, name: key.Name}
 	default:
@@ -251,12 +261,23 @@ func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*un
 	}
 }
 
-// nodeImage is the image of the nodes: that of the spec; else the one that the status tells, so that a controller with
-// another default restarts no node; before it tells any, the one that the living StatefulSet was made for; if there is
-// none, the default. The StatefulSet's template might have been changed by hand, which is to be put back, and so might
-// the annotation that tells what it was made for: nobody but the controller may write the status.
-func nodeImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
-	image := cmp.Or(n.Spec.Image, n.Status.Image)
+// adoptable says whether an object is a child that has lost its owner, as by `kubectl delete --cascade=orphan`, or a
+// restore from a backup: it has our labels, and no controller. Whoever may create such an object in the namespace might
+// as well create one with an owner reference. The next apply makes the network its owner.
+func adoptable(n *api.Network, object metav1.Object) bool {
+	return metav1.GetControllerOfNoCopy(object) == nil && children.Ours(n, object)
+}
+
+// defaultImage is what the nodes run where the spec has no image: what the network began with, as the status has it, so
+// that a controller with another default restarts no node. A status of before that was recorded has what the nodes run,
+// be it what a spec once had. If there is no status, the living StatefulSet was made for an image. Its template might
+// have been changed by hand, which is to be put back, and so might the annotation that tells what it was made for:
+// nobody but the controller may write the status.
+func defaultImage(n *api.Network, live *appsv1.StatefulSet, fallback string) string {
+	if n.Status.DefaultImage != "" || n.Spec.Image != "" {
+		return cmp.Or(n.Status.DefaultImage, fallback)
+	}
+	image := n.Status.Image
 	if live != nil {
 		image = cmp.Or(image, live.Annotations[children.AnnotationNodeImage])
 		for _, c := range live.Spec.Template.Spec.Containers {

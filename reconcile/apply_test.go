@@ -65,24 +65,33 @@ func TestWhoseAChildIs(t *testing.T) {
 	namesake.UID = "another"
 	other := network(1)
 	other.UID, other.Name = "another", "other-network"
+	otherLabels := children.SelectorLabels(other)
 	stranger := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: n.Name, UID: "another",
 		Controller: new(true)}
 	for name, row := range map[string]struct {
 		owners []metav1.OwnerReference
+		labels map[string]string
 		want   error // of the StatefulSet; nil: it is the network's
 	}{
 		"the network's": {owners: []metav1.OwnerReference{*metav1.NewControllerRef(n, api.Kind)}},
-		"that of a deleted network of the same name": {[]metav1.OwnerReference{*metav1.NewControllerRef(namesake,
-			api.Kind)}, predecessorError{"StatefulSet", "my-network-sts"}},
-		"another network's": {[]metav1.OwnerReference{*metav1.NewControllerRef(other,
-			api.Kind)}, nameConflictError{"StatefulSet", "my-network-sts"}},
-		"that of another kind's object with the name": {[]metav1.OwnerReference{stranger},
-			nameConflictError{"StatefulSet", "my-network-sts"}},
-		"nobody's": {nil, nameConflictError{"StatefulSet", "my-network-sts"}},
+		"that of a deleted network of the same name": {owners: []metav1.OwnerReference{*metav1.NewControllerRef(namesake,
+			api.Kind)}, want: predecessorError{"StatefulSet", "my-network-sts"}},
+		"another network's": {owners: []metav1.OwnerReference{*metav1.NewControllerRef(other,
+			api.Kind)}, want: nameConflictError{"StatefulSet", "my-network-sts"}},
+		"that of another kind's object with the name": {owners: []metav1.OwnerReference{stranger},
+			want: nameConflictError{"StatefulSet", "my-network-sts"}},
+		"nobody's": {want: nameConflictError{"StatefulSet", "my-network-sts"}},
+		"nobody's, with all labels of the network's children": {labels: children.SelectorLabels(n)},
+		"nobody's, with the labels of another network's": {labels: otherLabels,
+			want: nameConflictError{"StatefulSet", "my-network-sts"}},
+		"a stranger's, with all labels of the network's children": {labels: children.SelectorLabels(n),
+			owners: []metav1.OwnerReference{stranger}, want: nameConflictError{"StatefulSet", "my-network-sts"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := setOf(n.Name)
+			set.Object["spec"] = intentOf(t, children.StatefulSet(n, "", 0, children.Auth{})).Object["spec"]
 			set.SetOwnerReferences(row.owners)
+			set.SetLabels(row.labels)
 			caches := unwatched(t)
 			fill(t, caches, pods, podOf(n.Name, "10.244.0.7", ""))
 			// Not in the cache, as if somebody else had made it, or somebody had changed our label.

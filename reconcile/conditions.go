@@ -47,6 +47,11 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
 		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
+	// None is left that somebody else has put there.
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool {
+		_, ours := verdicts[c.Type]
+		return !ours
+	})
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced,
 		api.ConditionReconciling, api.ConditionStalled} {
 		v, there := verdicts[kind]
@@ -85,12 +90,18 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 // stalledVerdict is about failures that a user has to act on. Other failures pass, or are mended by another try.
 func stalledVerdict(applyErr error) verdict {
 	var conflict nameConflictError
+	var immutable statefulSetImmutableError
 	var lost credentials.KeyLostError
+	var unproven credentials.UnprovenError
 	switch {
 	case errors.As(applyErr, &conflict):
 		return verdict{metav1.ConditionTrue, api.ReasonNameConflict, oneLine(applyErr)}
+	case errors.As(applyErr, &immutable):
+		return verdict{metav1.ConditionTrue, api.ReasonStatefulSetImmutable, oneLine(applyErr)}
 	case errors.As(applyErr, &lost):
 		return verdict{metav1.ConditionTrue, api.ReasonMasterKeyLost, oneLine(applyErr)}
+	case errors.As(applyErr, &unproven):
+		return verdict{metav1.ConditionTrue, api.ReasonCredentialsUnknown, oneLine(applyErr)}
 	case refused(applyErr):
 		return verdict{metav1.ConditionTrue, api.ReasonApplyFailed, oneLine(applyErr)}
 	default:

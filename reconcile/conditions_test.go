@@ -147,10 +147,24 @@ func TestConditions(t *testing.T) {
 				applyErr: errors.Join(nameConflictError{kind: "Service", name: "my-network-svc"})},
 			want: []string{
 				"Ready False NameConflict: Service my-network-svc exists and does not belong to this network: " +
-					"delete or rename it, or choose another name for the network",
+					"delete it, or give the network another name",
 				allConnected, oneTip,
 				"Stalled True NameConflict: Service my-network-svc exists and does not belong to this network: " +
-					"delete or rename it, or choose another name for the network",
+					"delete it, or give the network another name",
+			},
+		},
+		"the names of several children are taken": {
+			observation: observation{nodes: meshed(3), chain: synced, applyErr: joinConflicts([]error{
+				nameConflictError{kind: "ConfigMap", name: "a-config"}, nil,
+				nameConflictError{kind: "Service", name: "a-svc"},
+				nameConflictError{kind: "StatefulSet", name: "a-sts"},
+			})},
+			want: []string{
+				"Ready False NameConflict: ConfigMap a-config, Service a-svc and StatefulSet a-sts exist and do not " +
+					"belong to this network: delete them, or give the network another name",
+				allConnected, oneTip,
+				"Stalled True NameConflict: ConfigMap a-config, Service a-svc and StatefulSet a-sts exist and do not " +
+					"belong to this network: delete them, or give the network another name",
 			},
 		},
 		"the master key is lost": {

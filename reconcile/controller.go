@@ -72,6 +72,7 @@ type Controller struct {
 	prober        *mesh.Prober
 	networkStates networkStates
 	warnings      warnings
+	conflicts     conflictPacer
 	broadcaster   events.EventBroadcaster
 	events        events.EventRecorder
 	queue         workqueue.TypedRateLimitingInterface[cache.ObjectName]
@@ -284,6 +285,9 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	again = max(state.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
 		again = min(again, later)
+	}
+	if wait := c.conflicts.wait(o.applyErr, state, c.clock.Now()); wait > 0 {
+		again = min(again, wait)
 	}
 	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, reportErr)
 }

@@ -29,9 +29,11 @@ type recorded struct {
 	record api.CredentialsStatus
 }
 
-// authOf is what the builders of children have to know of an AuthConfig.
-func authOf(config credentials.AuthConfig) children.Auth {
-	return children.Auth{RPCAuth: config.RPCAuth, ControllerUser: controllerUser, PodAnnotations: config.Annotations()}
+// authOf is what the builders of children have to know of a network's credentials.
+func authOf(n *api.Network, key credentials.Key, recorded api.CredentialsStatus) children.Auth {
+	config := key.AuthConfig(credentials.Origin(n, recorded), recorded)
+	return children.Auth{RPCAuth: config.RPCAuth, ControllerUser: controllerUser, PodAnnotations: config.Annotations(),
+		ConfigAnnotations: key.Proof(n, recorded)}
 }
 
 // recordedCredentials reads the record of a network, and gives each node the login that the controller has for it. The
@@ -64,9 +66,9 @@ func (c *Controller) planCredentials(
 	}
 	var publishErr, ownErr error
 	if accepted := credentials.MayPublish(now.record, next.Generation, made); accepted != nil {
-		next.Published, publishErr = c.publish(ctx, n, now.key, accepted, now.record.Published, state)
+		next.Published, publishErr = c.publish(ctx, n, now.key, accepted, now.record, state)
 	}
-	next.OwnUser, ownErr = c.ownUser(ctx, n, now.key, now.record.OwnUser, state)
+	next.OwnUser, ownErr = c.ownUser(ctx, n, now.key, now.record, state)
 	return credentials.Next(now.record, next, made, c.clock.Now()), secretProblems{ownErr, publishErr}
 }
 
@@ -86,6 +88,7 @@ func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o ob
 		return nil
 	}
 	status, first, now := n.Status, len(n.Status.Conditions) == 0, c.clock.Now()
+	adopted := status.Credentials.DerivedFrom
 	if first {
 		status = statusOf(n, o, now)
 	}
@@ -95,6 +98,9 @@ func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o ob
 	}
 	if first {
 		state.status = state.status.next(now, true)
+	}
+	if o.credentials.DerivedFrom != adopted {
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventAdopted, "Apply", "%s", adoptedMessage(n))
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func TestConfigurationHoldsNoPassword(t *testing.T) {
 	n := network(3)
 	recorded := api.CredentialsStatus{Accepted: []int64{1, 2},
 		OwnUser: &api.OwnUser{Secret: "own", RPCAuth: "own:salt$hash"}}
-	conf := children.BitcoinConf(n, authOf(testKey.AuthConfig(n.UID, recorded)))
+	conf := children.BitcoinConf(n, authOf(n, testKey, recorded))
 	var users []string
 	for line := range strings.Lines(conf) {
 		if value, found := strings.CutPrefix(line, "rpcauth="); found {
@@ -147,7 +147,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 	})
 	client.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		var body unstructured.Unstructured
-		if err := json.Unmarshal(action.(clienttesting.PatchAction).GetPatch(), &body.Object); err != nil {
+		if err := body.UnmarshalJSON(action.(clienttesting.PatchAction).GetPatch()); err != nil {
 			t.Fatal(err)
 		}
 		if action.GetSubresource() != "status" {
@@ -331,7 +331,7 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 			if row.own {
 				n.Spec.Secret, accepted.OwnUser = "own", &api.OwnUser{RPCAuth: line}
 			}
-			before := authOf(testKey.AuthConfig(n.UID, accepted))
+			before := authOf(n, testKey, accepted)
 			set, config := children.StatefulSet(n, "image", 0, before), children.ConfigMap(n, before)
 			config.Annotations = maps.Clone(before.PodAnnotations)
 			config.Annotations[api.Group+"/rpc-secret"] = row.published
@@ -366,7 +366,7 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 			if diff := cmp.Diff(row.want, next); diff != "" {
 				t.Errorf("the record (-want +got):\n%s", diff)
 			}
-			after := authOf(testKey.AuthConfig(n.UID, next))
+			after := authOf(n, testKey, next)
 			if children.TemplateHash(children.PodTemplate(n, "image",
 				after)) != set.Annotations[children.AnnotationTemplateHash] {
 				t.Errorf("nodes are restarted: %s", cmp.Diff(before, after))

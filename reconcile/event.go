@@ -21,6 +21,8 @@ const (
 	EventUpdated = "Updated"
 	// EventDriftReverted: a child was put back to what the network wants, since another writer had changed it.
 	EventDriftReverted = "DriftReverted"
+	// EventAdopted: a child that had no owner belongs to the network now, or with it the credentials of another network.
+	EventAdopted = "Adopted"
 	// EventPeersChanged: nodes were told to add or remove peers; one event for all of a pass.
 	EventPeersChanged = "PeersChanged"
 	// EventSecretExists: the Secret for applications can't be made, since something else has its name.

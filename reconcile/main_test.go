@@ -43,7 +43,7 @@ func recordOf() api.CredentialsStatus {
 
 // authConfigOf is that of a network that has never rotated.
 func authConfigOf(n *api.Network) children.Auth {
-	return authOf(testKey.AuthConfig(n.UID, recordOf()))
+	return authOf(n, testKey, recordOf())
 }
 
 // intentOf is an object as caches and clients have it.

@@ -31,7 +31,7 @@ type userSecret struct {
 	problem secretProblem
 }
 
-// ownUser is the user that spec.secret gives, nil if there is none. recorded is the one of before, which counts only if
+// ownUser is the user that spec.secret gives, nil if there is none. That of the record is the one of before, which counts only if
 // it is from the Secret that spec.secret names now. The error is a secretProblem if the user has to do something.
 //
 // To delete or to empty a Secret is how people revoke what was in it, so that ends the user; but a tool may replace one
@@ -39,8 +39,9 @@ type userSecret struct {
 // restarts, and no application is locked out, because a rule of RBAC is gone or the apiserver is busy. The status then
 // says who is let in.
 func (c *Controller) ownUser(
-	ctx context.Context, n *api.Network, key credentials.Key, recorded *api.OwnUser, state *networkState,
+	ctx context.Context, n *api.Network, key credentials.Key, record api.CredentialsStatus, state *networkState,
 ) (*api.OwnUser, error) {
+	recorded := record.OwnUser
 	if n.Spec.Secret == "" {
 		state.userSecret = userSecret{}
 		return nil, nil
@@ -48,7 +49,7 @@ func (c *Controller) ownUser(
 	if recorded != nil && recorded.Secret != n.Spec.Secret {
 		recorded = nil
 	}
-	if err := c.refreshUserSecret(ctx, n, key, state); err != nil {
+	if err := c.refreshUserSecret(ctx, n, key, credentials.Origin(n, record), state); err != nil {
 		return recorded, err
 	}
 	read := state.userSecret
@@ -76,7 +77,7 @@ func (c *Controller) ownUser(
 func (c *Controller) readAgainAfter() time.Duration { return c.options.Resync * 8 / 10 }
 
 // refreshUserSecret has state.userSecret be up to date. The error is one that another try may not have.
-func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key credentials.Key,
+func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key credentials.Key, origin types.UID,
 	state *networkState) error {
 	last, now := state.userSecret, c.clock.Now()
 	same := last.network == n.UID && last.generation == n.Generation && last.fingerprint == key.Fingerprint()
@@ -93,7 +94,7 @@ func (c *Controller) refreshUserSecret(ctx context.Context, n *api.Network, key 
 	} else if err != nil {
 		return err
 	} else {
-		read.line, read.weak = key.OwnUserLine(n.UID, login), len(login.Password) < credentials.WeakBytes
+		read.line, read.weak = key.OwnUserLine(origin, login), len(login.Password) < credentials.WeakBytes
 	}
 	state.userSecret = read
 	return nil

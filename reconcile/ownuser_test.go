@@ -104,7 +104,7 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 				n.Spec.Secret = "another"
 			}
 			answer = holding(password)
-			before, err := c.ownUser(t.Context(), n, testKey, nil, &networkState{})
+			before, err := c.ownUser(t.Context(), n, testKey, api.CredentialsStatus{}, &networkState{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func TestWhatBecomesOfAnOwnUser(t *testing.T) {
 			for i, want := range row.want {
 				answer = row.answers[i]
 				passing.SetTime(passing.Now().Add(27 * time.Second))
-				recorded, err = c.ownUser(t.Context(), n, testKey, recorded, &known)
+				recorded, err = c.ownUser(t.Context(), n, testKey, api.CredentialsStatus{OwnUser: recorded}, &known)
 				got := now
 				if recorded == nil {
 					got = none
@@ -151,11 +151,11 @@ func TestWhenASecretIsReadAgain(t *testing.T) {
 				options: Options{Resync: 30 * time.Second}}
 			n, key, known := network(1), testKey, networkState{}
 			n.Spec.Secret = "own"
-			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil {
+			if err := c.refreshUserSecret(t.Context(), n, key, n.UID, &known); err != nil {
 				t.Fatal(err)
 			}
 			row.change(n, &key)
-			if err := c.refreshUserSecret(t.Context(), n, key, &known); err != nil ||
+			if err := c.refreshUserSecret(t.Context(), n, key, n.UID, &known); err != nil ||
 				len(client.Actions()) != row.reads {
 				t.Errorf("it was read %d times, want %d (%v)", len(client.Actions()), row.reads, err)
 			}

@@ -70,7 +70,7 @@ func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes [
 			node.message = "another pod of that name, not this network's, is still shutting down"
 		}
 		if words := refused.of(node.name); words != "" {
-			node.reason, node.message = api.ReasonPodRefused, words
+			node.reason, node.message = api.ReasonPodRefused, withQuotaHint(words)
 		}
 	}
 	return nil

@@ -63,7 +63,9 @@ func TestPoliciesNameWhatIsRendered(t *testing.T) {
 			continue
 		}
 		rendered := map[string]bool{}
-		collectPaths(rendered, "", intentOf(t, row.build(network(3), inputs{auth: authConfigOf(network(3))})).Object)
+		for _, n := range []*api.Network{network(3), networkWithPods(t)} {
+			collectPaths(rendered, "", intentOf(t, row.build(n, inputs{auth: authConfigOf(n)})).Object)
+		}
 		conflicts := slices.Collect(maps.Keys(row.policy.ConflictingFields))
 		named := slices.Concat(row.policy.AtomicFields, row.policy.ExclusiveLists, conflicts)
 		for _, path := range named {
@@ -102,6 +104,7 @@ var grantsOfOthers = []audit.Grant{
 	{Verb: "update", Group: api.Group, Resource: "bitcoinnetworks/finalizers"},
 	{Verb: "create", Resource: "secrets"},
 	{Verb: "list", Group: "events.k8s.io", Resource: "events"},
+	{Verb: "update", Group: api.Group, Resource: "bitcoinnetworks/status"},
 	{Verb: "create", Group: "events.k8s.io", Resource: "events"},
 	{Verb: "patch", Group: "events.k8s.io", Resource: "events"},
 	{Verb: "create", Group: "coordination.k8s.io", Resource: "leases"},

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -136,7 +137,7 @@ func (r rollout) step(o *observation, now time.Time) (partition int32, waitsFor 
 		if n.ordinal <= next && n.revision != r.revision { // below only a detour has updated any
 			continue
 		}
-		if waitsFor := r.waitsFor(n, o); waitsFor != "" {
+		if waitsFor := cmp.Or(r.waitsFor(n, o), o.fetching(n, now)); waitsFor != "" {
 			return r.partition, waitsFor
 		}
 	}

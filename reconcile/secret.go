@@ -21,6 +21,9 @@ import (
 // predecessorTimeout is how long the Secret of a deleted network of the same name may take to go.
 const predecessorTimeout = 10 * time.Minute
 
+// markedPredecessorTimeout is the same for a Secret whose marker says that it is a predecessor's.
+const markedPredecessorTimeout = time.Minute
+
 // auditsToRestart is how many audits' time applications have to be restarted with a Secret that was made anew, before
 // the nodes begin to refuse the credentials that were in the old one.
 const auditsToRestart = 2
@@ -33,32 +36,67 @@ type publication struct {
 	waits bool
 }
 
-// publish makes the Secret for applications with credentials of the newest of the accepted generations. before is the
+// publish makes the Secret for applications with credentials of the newest of the accepted generations. recorded tells the
 // generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete
-// it, and if it never was it is foreign.
+// it, and if it never was it is foreign. Whether it exists its marker tells; where there is none, a try to make it.
 func (c *Controller) publish(
-	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations, before int64,
-	state *networkState,
+	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations,
+	recorded api.CredentialsStatus, state *networkState,
 ) (now int64, err error) {
-	generation := slices.Max(accepted)
+	generation, before := slices.Max(accepted), recorded.Published
 	this := publication{network: n.UID, generation: generation}
-	if state.published == this {
-		return generation, nil
+	marker, marked, err := c.marker(n, key)
+	if err != nil {
+		return before, err
 	}
-	login := key.Login(credentials.ApplicationUser, n.UID, generation)
+	if state.marking.network != n.UID {
+		state.marking = marking{network: n.UID}
+	}
+	defer func() { state.marking.next = state.marking.due() }()
+	own := marked && marker.Network == credentials.Origin(n, recorded)
+	switch {
+	case own && marker.Generation >= generation:
+		state.published, state.marking = this, marking{network: n.UID, seen: true}
+		return marker.Generation, nil
+	case own:
+		state.marking = marking{network: n.UID, seen: true}
+		c.tellOfTaken(n, generation, takenNews(n, generation, marker.Generation), state)
+		return marker.Generation, nil
+	case marked: // that of a network of this name which was deleted, but not the Secret
+		if c.clock.Since(n.CreationTimestamp.Time) >= markedPredecessorTimeout {
+			what := news{corev1.EventTypeWarning, EventSecretExists, predecessorSecretMessage(n)}
+			c.tellOfTaken(n, generation, what, state)
+		}
+		return before, nil
+	case state.published == this && !state.marking.gone(c.clock.Now()):
+		return generation, c.mark(ctx, n, &state.marking)
+	}
+	return c.createSecret(ctx, n, key, accepted, recorded, state)
+}
+
+// createSecret is a try to make the Secret for applications.
+func (c *Controller) createSecret(
+	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations,
+	recorded api.CredentialsStatus, state *networkState,
+) (now int64, err error) {
+	generation, before, origin := slices.Max(accepted), recorded.Published, credentials.Origin(n, recorded)
+	this := publication{network: n.UID, generation: generation}
+	login := key.Login(credentials.ApplicationUser, origin, generation)
 	intent, err := unstructuredx.Intent(children.RPCSecret(n, login.User, login.Password))
 	if err != nil {
 		return before, err
 	}
 	client := c.client.Resource(secrets).Namespace(n.Namespace)
-	_, err = client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
+	created, err := client.Create(ctx, intent, metav1.CreateOptions{FieldManager: children.Manager})
 	switch {
 	case err == nil:
-		state.published = this
+		marker := children.Marker{Secret: created.GetUID(), Network: origin, Generation: generation}
+		marker.Seal = markerSeal(key, n, marker)
+		state.published, state.marking = this, marking{network: n.UID, intent: marker}
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply",
 			"created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.restartNotice(before, accepted))
-		return generation, nil
+		return generation, c.mark(ctx, n, &state.marking)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return before, nil // the network goes with its namespace
 	case refused(err):
@@ -66,21 +104,36 @@ func (c *Controller) publish(
 		return before, secretProblem{api.ReasonRPCSecretFailed, words}
 	case !apierrors.IsAlreadyExists(err):
 		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
+	}
+	state.marking.taken(c.clock.Now())
+	switch {
 	case before == generation:
 		state.published = this
 		return generation, nil
 	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorTimeout:
 		return 0, nil // it may be that of a predecessor, which is going
 	}
+	c.tellOfTaken(n, generation, takenNews(n, generation, before), state)
+	return before, nil
+}
+
+// news is what an event says.
+type news struct{ kind, reason, note string }
+
+// takenNews are of a Secret that is there already: one that was made for the generation before, 0 if it never was made.
+func takenNews(n *api.Network, generation, before int64) news {
+	if before == 0 {
+		return news{corev1.EventTypeWarning, EventSecretExists, foreignSecretMessage(n)}
+	}
+	return news{corev1.EventTypeNormal, EventRotationWaits, deleteSecretMessage(n, generation)}
+}
+
+// tellOfTaken tells once that there is another Secret of that name, which only the user may delete.
+func (c *Controller) tellOfTaken(n *api.Network, generation int64, what news, state *networkState) {
 	if told := (publication{n.UID, generation, true}); state.published != told {
 		state.published = told
-		kind, reason, note := corev1.EventTypeNormal, EventRotationWaits, deleteSecretMessage(n, generation)
-		if before == 0 {
-			kind, reason, note = corev1.EventTypeWarning, EventSecretExists, foreignSecretMessage(n)
-		}
-		c.event(n, secretReference(n), kind, reason, "Apply", "%s", note)
+		c.event(n, secretReference(n), what.kind, what.reason, "Apply", "%s", what.note)
 	}
-	return before, nil
 }
 
 // restartNotice is what is added to the news of a Secret: how long applications that have the one before are still
@@ -108,6 +161,21 @@ func foreignSecretMessage(n *api.Network) string {
 		"credentials, "+
 		"and no rotation waits for it. The controller makes the network's own as soon as whoever that one belongs to "+
 		"has moved or deleted it", children.RPCSecretName(n))
+}
+
+// predecessorSecretMessage says what a Secret means that was made for a network of this name which is deleted.
+func predecessorSecretMessage(n *api.Network) string {
+	return fmt.Sprintf("Secret %s was made for a network that had this name before, and the nodes refuse what it holds. "+
+		"Delete it: the controller makes it anew with credentials of this network; then restart what uses it",
+		children.RPCSecretName(n))
+}
+
+// adoptedMessage says what becomes of the credentials of nodes that another network has left behind.
+func adoptedMessage(n *api.Network) string {
+	return fmt.Sprintf("adopted the nodes of a network that had this name before, with their RPC passwords: no pod "+
+		"restarts, and Secret %[1]s stays valid. But it stays, too, when this network is deleted: to change that, delete "+
+		"Secret %[1]s, and the controller makes it anew with the same passwords. A higher spec.credentials.generation "+
+		"replaces the passwords by a roll", children.RPCSecretName(n))
 }
 
 func secretReference(n *api.Network) *corev1.ObjectReference {

@@ -29,12 +29,15 @@ type networkState struct {
 	topology      mesh.Topology
 	mesh          mesh.Mesh
 	revertLimiter revertLimiter
+	// conflict is when to see whether the objects that keep children from being applied are gone.
+	conflict time.Time
 	// refused is why pods are missing, as far as the cluster says.
 	refused refusedPods
 	// difference is what the chains had that may have been only a block on its way.
 	difference chain.Difference
 	// published is the last try to make the Secret for applications.
 	published publication
+	marking   marking
 	// userSecret is what spec.secret held.
 	userSecret userSecret
 	// losses are connections that went, nudges nodes that stay behind.
@@ -64,9 +67,10 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 }
 
 // next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing
-// pods, or to say of a node that it doesn't answer.
+// pods, to say of a node that it doesn't answer, or to see what became of the Secret for applications.
 func (state *networkState) next() time.Time {
-	return sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+	next := sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+	return sooner(next, state.marking.next)
 }
 
 // networkStates are the states of all networks.

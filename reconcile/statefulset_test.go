@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ func TestNodeImage(t *testing.T) {
 		wanted string
 		live   *appsv1.StatefulSet
 		status string
+		began  string // what the network began with
 		want   string
 	}{
 		"a new network gets the controller's": {want: "controller:2"},
@@ -49,12 +51,44 @@ func TestNodeImage(t *testing.T) {
 			want: "user:1"},
 		"what the StatefulSet says it was made for by hand doesn't count": {live: made("hand:1"),
 			status: "controller:1", want: "controller:1"},
+		"a network that wants none in particular any more goes back to what it began with": {live: made("user:1"),
+			status: "user:1", began: "controller:1", want: "controller:1"},
+		"a network keeps what it began with": {live: made("controller:1"), status: "controller:1",
+			began: "controller:1", want: "controller:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := network(3)
 			n.Spec.Image, n.Status.Image = row.wanted, row.status
-			got := nodeImage(n, row.live, "controller:2")
+			n.Status.DefaultImage = row.began
+			got := cmp.Or(n.Spec.Image, defaultImage(n, row.live, "controller:2"))
 			if got != row.want {
+				t.Errorf("%s, want %s", got, row.want)
+			}
+		})
+	}
+}
+
+func TestWhatANetworkBeganWithIsRecorded(t *testing.T) {
+	made := children.StatefulSet(network(3), "controller:1", 0, children.Auth{})
+	for name, row := range map[string]struct {
+		wanted, running, began string
+		live                   *appsv1.StatefulSet
+		want                   string
+	}{
+		"a new network":                      {want: "controller:2"},
+		"a new one with an image of its own": {wanted: "user:1", want: "controller:2"},
+		"one of before this was recorded":    {running: "controller:1", live: made, want: "controller:1"},
+		"one of then with an image of its own": {wanted: "user:1", running: "user:1", live: made,
+			want: "controller:2"},
+		"a restored one, which has no status": {live: made, want: "controller:1"},
+		"one that has it recorded": {wanted: "user:1", running: "user:1", began: "controller:1", live: made,
+			want: "controller:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := network(3)
+			n.Spec.Image, n.Status.Image, n.Status.DefaultImage = row.wanted, row.running, row.began
+			o := observation{applied: applied{defaultImage: defaultImage(n, row.live, "controller:2")}}
+			if got := statusOf(n, o, start).DefaultImage; got != row.want {
 				t.Errorf("%s, want %s", got, row.want)
 			}
 		})

@@ -39,6 +39,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(o.image, n.Status.Image),
+		DefaultImage:       cmp.Or(n.Status.DefaultImage, o.defaultImage),
 		Credentials:        n.Status.Credentials,
 		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,

@@ -75,6 +75,14 @@ func (a Applier) Compare(live, intent *unstructured.Unstructured) (Change, error
 	return change, nil
 }
 
+// OfThisVersion is the change of an object that is as it was seen, and of no later version: another writer's change
+// before it answers 409 Conflict.
+func (c Change) OfThisVersion() Change {
+	c.body = c.body.DeepCopy()
+	c.body.SetResourceVersion(c.live.GetResourceVersion())
+	return c
+}
+
 // Apply makes a change and returns what the apiserver made of the object, and where that is not as intended all the
 // same: admission has the last word.
 //
@@ -115,7 +123,12 @@ func (a Applier) needsOverwrite(change Change) bool {
 func (a Applier) overwrite(ctx context.Context, client dynamic.ResourceInterface, change Change) error {
 	patch := change.policy.mergePatch(change.live.Object, change.body.Object)
 	withoutHash := map[string]any{a.HashAnnotation: nil}
-	patch["metadata"] = map[string]any{"uid": change.live.GetUID(), "annotations": withoutHash}
+	metadata := map[string]any{"uid": change.live.GetUID(), "annotations": withoutHash}
+	pinned := change.body.GetResourceVersion()
+	if pinned != "" {
+		metadata["resourceVersion"] = pinned
+	}
+	patch["metadata"] = metadata
 	patched, err := a.merge(ctx, client, change.body.GetName(), patch)
 	if err != nil {
 		return err
@@ -124,10 +137,13 @@ func (a Applier) overwrite(ctx context.Context, client dynamic.ResourceInterface
 		updated := entry.Operation == metav1.ManagedFieldsOperationUpdate
 		return updated && entry.Manager == a.FieldManager && entry.Subresource == ""
 	}
-	_, err = a.merge(ctx, client, change.body.GetName(), map[string]any{"metadata": map[string]any{
+	patched, err = a.merge(ctx, client, change.body.GetName(), map[string]any{"metadata": map[string]any{
 		"resourceVersion": patched.GetResourceVersion(),
 		"managedFields":   slices.DeleteFunc(patched.GetManagedFields(), byPatch),
 	}})
+	if err == nil && pinned != "" {
+		change.body.SetResourceVersion(patched.GetResourceVersion())
+	}
 	return err
 }
 
@@ -139,19 +155,6 @@ func (a Applier) merge(
 		return nil, err
 	}
 	return client.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: a.FieldManager})
-}
-
-// ApplyStatus writes the status of intent through the status subresource. To compare first is up to the caller, who
-// knows which changes are worth a write.
-func (a Applier) ApplyStatus(
-	ctx context.Context, resource schema.GroupVersionResource, intent *unstructured.Unstructured,
-) (*unstructured.Unstructured, error) {
-	kind, namespace, name := intent.GetKind(), intent.GetNamespace(), intent.GetName()
-	applied, err := a.Client.Resource(resource).Namespace(namespace).ApplyStatus(ctx, name, intent, a.options())
-	if err != nil {
-		return nil, fmt.Errorf("apply status of %s %s/%s: %w", kind, namespace, name, err)
-	}
-	return applied, nil
 }
 
 func (a Applier) options() metav1.ApplyOptions {

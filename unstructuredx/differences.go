@@ -120,7 +120,7 @@ func (c *comparison) compareList(at place, live, intent []any) {
 	others := maps.Collect(slices.All(live))
 	for _, item := range intent {
 		value := item.(map[string]any)[key]
-		same := func(other any) bool { return equality.Semantic.DeepEqual(valueOf(other, key), value) }
+		same := func(other any) bool { return sameItem(key, other, item) }
 		index := slices.IndexFunc(live, same)
 		if index < 0 {
 			c.add(at.item(value), nil, false)
@@ -148,6 +148,17 @@ func mergeKey(list []any) string {
 		}
 	}
 	return ""
+}
+
+// sameItem says whether two items of a list with that merge key are one. Constraints of one topologyKey may be two, one
+// that is required and one that is preferred. Kubernetes: topologySpreadConstraints' x-kubernetes-list-map-keys.
+func sameItem(key string, one, other any) bool {
+	same := equality.Semantic.DeepEqual(valueOf(one, key), valueOf(other, key))
+	if key == "topologyKey" {
+		const second = "whenUnsatisfiable"
+		same = same && equality.Semantic.DeepEqual(valueOf(one, second), valueOf(other, second))
+	}
+	return same
 }
 
 // valueOf is nil if item is no object or has no such field.

@@ -114,6 +114,17 @@ func TestDifferences(t *testing.T) {
 			live:   `{spread: [{topologyKey: zone}, {topologyKey: host, labelSelector: {a: b}}]}`,
 			intent: `{spread: [{topologyKey: host, labelSelector: {a: b}}]}`,
 		},
+		"two ways to spread over one kind of places": {
+			live: `{spread: [{topologyKey: zone, whenUnsatisfiable: x, s: 1}, {topologyKey: zone, whenUnsatisfiable: z, s: 2}]}`,
+			intent: `{spread: [{topologyKey: zone, whenUnsatisfiable: z, s: 2}, {topologyKey: zone, whenUnsatisfiable: x, ` +
+				`s: 3}]}`,
+			want: []string{"spread[zone].s"},
+		},
+		"a way to spread that was made strict": {
+			live:   `{spread: [{topologyKey: host, whenUnsatisfiable: x}]}`,
+			intent: `{spread: [{topologyKey: host, whenUnsatisfiable: z}]}`,
+			want:   []string{"spread[host]"},
+		},
 		"others that are spread": {
 			live:   `{spread: [{topologyKey: host, labelSelector: {a: b, c: d}}]}`,
 			intent: `{spread: [{topologyKey: host, labelSelector: {a: b}}]}`,

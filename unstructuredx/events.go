@@ -25,10 +25,14 @@ var _ events.EventSink = EventSink{}
 
 // Create writes a new event.
 func (s EventSink) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	return s.write(event, func(resource dynamic.ResourceInterface,
+	written, err := s.write(event, func(resource dynamic.ResourceInterface,
 		u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 		return resource.Create(ctx, u, metav1.CreateOptions{})
 	})
+	if apierrors.IsNotFound(err) {
+		return event, nil // it is the namespace that is not found: it has gone with all who would read the event
+	}
+	return written, err
 }
 
 // Update replaces an event.

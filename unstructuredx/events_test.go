@@ -8,23 +8,28 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
 
 // The broadcaster logs what it is told, with the whole event.
 func TestEventsThatGoWithTheirNamespaceAreNoFailures(t *testing.T) {
+	forbidden := apierrors.NewForbidden(eventResource.GroupResource(), "event", nil)
+	namespaces := schema.GroupResource{Resource: "namespaces"}
 	for name, row := range map[string]struct {
-		causes []metav1.StatusCause
-		fails  bool
+		refused *apierrors.StatusError
+		causes  []metav1.StatusCause
+		fails   bool
 	}{
-		"the namespace is being deleted": {[]metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}, false},
-		"the rules don't allow it":       {nil, true},
+		"the namespace is being deleted": {forbidden, []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}, false},
+		"the namespace has been deleted": {apierrors.NewNotFound(namespaces, "default"), nil, false},
+		"the rules don't allow it":       {forbidden, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
 			client.PrependReactor("create", "events", func(clienttesting.Action) (bool, runtime.Object, error) {
-				refused := apierrors.NewForbidden(eventResource.GroupResource(), "event", nil)
+				refused := row.refused
 				refused.ErrStatus.Details.Causes = row.causes
 				return true, nil, refused
 			})

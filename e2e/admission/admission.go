@@ -26,8 +26,11 @@ type Judge interface {
 // Test holds the judge to all that is refused and accepted.
 func Test(t *testing.T, judge Judge) {
 	t.Run("refused", func(t *testing.T) { testRefused(t, judge) })
+	t.Run("refused of pods", func(t *testing.T) { testRefusedPod(t, judge) })
+	t.Run("refused peers", func(t *testing.T) { testRefusedAccess(t, judge) })
 	t.Run("refused lines of config", func(t *testing.T) { testRefusedConfig(t, judge) })
 	t.Run("malformed lines of config", func(t *testing.T) { testMalformedConfig(t, judge) })
+	t.Run("accepted of pods", func(t *testing.T) { testAcceptedPod(t, judge) })
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, judge) })
 	t.Run("changed", func(t *testing.T) { testChanged(t, judge) })
 	t.Run("status", func(t *testing.T) { testStatus(t, judge) })
@@ -70,7 +73,7 @@ var refusedObjects = map[string]struct{ object, want string }{
 	"a malformed limit": {"metadata: {name: bad}, spec: {nodes: 1, resources: {limits: {memory: 1GB}}}",
 		`spec.resources.limits[memory]: Invalid value: "1GB": must be a quantity that is not negative`},
 	"a fraction without quotes": {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: 0.5}}}",
-		"spec.resources.requests.cpu in body must be of type integer,string"},
+		`spec.resources.requests.cpu: Unsupported value: 0.5: supported values: "quote it, as in cpu: \"0.5\""`},
 	"a negative quantity": {`metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: "-1"}}}`,
 		"must be a quantity that is not negative"},
 	"a negative number": {`metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: -1}}}`,
@@ -78,6 +81,10 @@ var refusedObjects = map[string]struct{ object, want string }{
 	"a request above its limit": {
 		"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {memory: 1Gi}, limits: {memory: 1G}}}",
 		"a request must not be more than the limit of the same resource",
+	},
+	"a limit below the default request, which is there before a merge patch": {
+		"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: 10m, memory: 100Mi}, limits: {memory: 10Mi}}}",
+		"a request that you have not set is the default, cpu 10m and memory 100Mi: set it too",
 	},
 	"resources that Kubernetes lacks": {"metadata: {name: bad}, spec: {nodes: 1, resources: {claims: [{name: a}]}}",
 		`unknown field "spec.resources.claims"`},
@@ -154,6 +161,9 @@ func testRefusedConfig(t *testing.T, judge Judge) {
 	owned := func(what string) string {
 		return `config must not hold "` + what + `": the controller sets that itself`
 	}
+	section := func(name string) string {
+		return `sections are not allowed: all lines are regtest's; remove "` + name + `"`
+	}
 	for name, row := range map[string]struct{ config, want string }{
 		"a user of its own":              {"rpcuser=x", owned("rpcuser=")},
 		"the end of all users":           {"norpcauth=1", owned("norpcauth=")},
@@ -185,15 +195,19 @@ func testRefusedConfig(t *testing.T, judge Judge) {
 		"in the background, waited for":  {"daemonwait=1", owned("daemonwait=")},
 		"no network":                     {"networkactive=0", owned("networkactive=")},
 		"fewer connections":              {"maxconnections=8", owned("maxconnections=")},
-		"a section":                      {"[main]", owned("[main]")},
-		"the section that it is in":      {"txindex=1\n[regtest]\n", owned("[regtest]")},
-		"a section behind spaces":        {" \t[main]", owned("[main]")},
-		"half a section":                 {"[main", owned("[main")},
+		"a section":                      {"[main]", section("[main]")},
+		"the section that it is in":      {"txindex=1\n[regtest]\n", section("[regtest]")},
+		"a section behind spaces":        {" \t[main]", section("[main]")},
+		"half a section":                 {"[main", section("[main")},
 		"spaces around the name":         {" \trpcuser \t= x", owned("rpcuser \t=")},
 		"on the second line":             {"txindex=1\nnorpcauth=1\ndebug=net", owned("norpcauth=")},
 		"after an empty line":            {"\n\nport=1", owned("port=")},
 		"after a comment":                {"# harmless\nport=1", owned("port=")},
 		"a password":                     {"rpcpassword=hush", owned("rpcpassword=")},
+		"a user behind threads":          {"rpcthreads=8\nrpcuser=x", owned("rpcuser=")},
+		"a user in what is allowed":      {"rpcthreadsrpcuser=x", owned("rpcuser=")},
+		"a user around what is allowed":  {"rpcurpcthreadsser=x", owned("rpcuser=")},
+		"an unknown option of RPC":       {"rpcnew=1", owned("rpcnew=")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answered(t, judge.Create(parse(t, configured(row.config))), row.want)
@@ -274,6 +288,7 @@ func testAccepted(t *testing.T, judge Judge) {
 		"a value with a dot":                  configured("addnode=node.example.com:18444"),
 		"a name that begins like one of ours": configured("bindings=1\nportal=1\nserverless=1\nnotify=x"),
 		"letters of any script":               configured("# Größe: 10 µBTC, 値"),
+		"more threads and a longer queue":     configured("rpcthreads=64\nrpcworkqueue = 256\nrpcservertimeout=60"),
 		"ZeroMQ":                              configured("zmqpubrawblock=tcp://0.0.0.0:28332"),
 		"the longest config":                  configured(strings.Repeat("#", 16384)),
 	} {
@@ -318,6 +333,8 @@ func testChanged(t *testing.T, judge Judge) {
 		"everything but the storage": {storage,
 			"nodes: 2, image: other, config: txindex=1, resources: {limits: {cpu: 1}}, " +
 				"storage: {size: 1Gi, storageClassName: fast}", ""},
+		"pod and access come": {"nodes: 1", "nodes: 1, pod: {priorityClassName: high}, access: [{podSelector: {}}]", ""},
+		"pod and access go":   {"nodes: 1, pod: {priorityClassName: high}, access: [{podSelector: {}}]", "nodes: 1", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := parse(t, "metadata: {name: living}, spec: {"+row.before+"}")

@@ -292,7 +292,7 @@ func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
 			n.create(t, 1)
 			n.Ready(t, metav1.ConditionFalse, api.ReasonNameConflict)
 			n.Event(t, "Warning NameConflict: "+theirs.GetKind()+" "+name+
-				" exists and does not belong to this network: delete or rename it")
+				" exists and does not belong to this network: delete it, or give the network another name")
 			if diff := cmp.Diff(before, n.kept(t, row.resource, name)); diff != "" {
 				t.Errorf("it was changed: %s", diff)
 			}

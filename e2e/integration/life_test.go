@@ -23,8 +23,9 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 	began := time.Now()
 	n := newNetwork(t, 3)
 	n.meshed(t, 3)
-	// Five children, and a status for each verdict; in between, one every two seconds as long as it takes.
-	if writes, most := c.requests(n).writes, 9+int(time.Since(began)/(2*time.Second)); writes > most {
+	// Five children, the Secret and its marker, and a status for each verdict; in between, one every two seconds as long
+	// as it takes.
+	if writes, most := c.requests(n).writes, 10+int(time.Since(began)/(2*time.Second)); writes > most {
 		t.Errorf("%d writes to the apiserver until ready, events apart, want at most %d", writes, most)
 	}
 	if warnings := c.warnings(n); len(warnings) > 0 {

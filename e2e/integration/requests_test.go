@@ -26,7 +26,11 @@ type counter struct {
 	cutAfter, written int
 }
 
-type requests struct{ writes, reads, events int }
+// requests are counted by kind. conflicts are Secrets that were tried to be made though they are there.
+type requests struct{ writes, reads, events, conflicts int }
+
+// conflicts are those about networks in the namespace of n.
+func (c *counter) conflicts(n network) int { return c.requests(n).conflicts }
 
 // requests are those about the network so far.
 func (c *counter) requests(n network) requests {
@@ -61,6 +65,7 @@ func (c *counter) wroteNothing(request *http.Request) {
 	defer c.mutex.Unlock()
 	now := c.by[namespace]
 	now.writes--
+	now.conflicts++
 	c.by[namespace] = now
 }
 

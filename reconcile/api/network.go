@@ -5,9 +5,11 @@ package api
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Group is the API group of BitcoinNetworks and the prefix of our annotations. It is that of the 2019 series "Building
@@ -42,7 +44,7 @@ type NetworkSpec struct {
 	Nodes int32 `json:"nodes"`
 	// Topology says which of the nodes are connected.
 	Topology Topology `json:"topology,omitzero"`
-	// Image is that of the nodes; if empty, see nodeImage.
+	// Image is that of the nodes; if empty, status.defaultImage is.
 	Image string `json:"image,omitempty"`
 	// Secret names a Secret of the network's namespace with one more RPC user, see ownUserOf; empty for none.
 	Secret string `json:"secret,omitempty"`
@@ -56,6 +58,10 @@ type NetworkSpec struct {
 	Storage *Storage `json:"storage,omitempty"`
 	// NetworkPolicy says whether others are kept from the nodes.
 	NetworkPolicy NetworkPolicySwitch `json:"networkPolicy,omitempty"`
+	// Access are the peers that reach all ports but P2P, besides the pods of the namespace.
+	Access []networkingv1.NetworkPolicyPeer `json:"access,omitempty"`
+	// Pod is how the nodes' pods fit into their cluster.
+	Pod PodSpec `json:"pod,omitzero"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
@@ -117,6 +123,8 @@ type NetworkStatus struct {
 	ReadyNodes int32  `json:"readyNodes"`
 	// Image is what the nodes run, or are being brought to.
 	Image string `json:"image,omitempty"`
+	// DefaultImage is what they run where the spec has no image; see defaultImage.
+	DefaultImage string `json:"defaultImage,omitempty"`
 	// Peers is Edges as a string, connected/wanted: a printer column shows only one value.
 	Peers string `json:"peers"`
 	Edges Edges  `json:"edges"`
@@ -143,6 +151,9 @@ type CredentialsStatus struct {
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 	// Accepted are the generations that the nodes' configuration accepts, lowest first: two of them during a rotation.
 	Accepted []int64 `json:"accepted,omitempty"`
+	// DerivedFrom is the UID that the credentials are derived from, if that isn't the network's own: that of the network
+	// whose nodes this one has adopted.
+	DerivedFrom types.UID `json:"derivedFrom,omitempty"`
 	// Published is the generation that the Secret for applications was made with; 0 if it never was.
 	Published int64 `json:"published,omitempty"`
 	// OldAcceptedUntil is when the older of two generations may be dropped, in PhaseAwaitingRestart; else nil.
@@ -258,8 +269,14 @@ const (
 const (
 	// ReasonNameConflict: an object that isn't this network's has the name of a child. It is left alone.
 	ReasonNameConflict = "NameConflict"
+	// ReasonStatefulSetImmutable: the network's StatefulSet, say of the 2019 series' controller, has fields of which
+	// Kubernetes lets nobody change what differs. Nothing of the network is touched until it is gone.
+	ReasonStatefulSetImmutable = "StatefulSetImmutable"
 	// ReasonMasterKeyLost: the credentials of the network can't be derived. Nothing is applied, no node is asked.
 	ReasonMasterKeyLost = "MasterKeyLost"
+	// ReasonCredentialsUnknown: another network has left nodes behind, and nothing proves what their credentials are
+	// derived from. Nothing is applied, no node is asked.
+	ReasonCredentialsUnknown = "CredentialsUnknown"
 	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is
 	// tried again. The message has its words.
 	ReasonApplyFailed = "ApplyFailed"

@@ -43,15 +43,19 @@ type Auth struct {
 	RPCAuth []string
 	// ControllerUser is the RPC user that may call the methods of the whitelist, and no other.
 	ControllerUser string
+	// ConfigAnnotations are the ConfigMap's: they prove what credentials are derived from.
+	ConfigAnnotations map[string]string
 	// PodAnnotations tell of each pod with which credentials it was made.
 	PodAnnotations map[string]string
 }
 
 // ConfigMap holds the configuration of the network's nodes, the same for all of them.
 func ConfigMap(n *api.Network, auth Auth) *corev1.ConfigMap {
+	metadata := childMeta(n, ConfigMapName(n))
+	metadata.Annotations = auth.ConfigAnnotations
 	return &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: childMeta(n, ConfigMapName(n)),
+		ObjectMeta: metadata,
 		Data:       map[string]string{ConfigFile: BitcoinConf(n, auth)},
 	}
 }

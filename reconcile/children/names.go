@@ -26,7 +26,7 @@ const (
 	AnnotationTemplateHash = api.Group + "/template-hash"
 	// AnnotationPartition is on the StatefulSet: see livePartition.
 	AnnotationPartition = api.Group + "/partition"
-	// AnnotationNodeImage is on the StatefulSet: see nodeImage.
+	// AnnotationNodeImage is on the StatefulSet: see defaultImage.
 	AnnotationNodeImage = api.Group + "/node-image"
 	// annotationDefaultContainer is on pods: the container that kubectl means when none is named.
 	annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
@@ -80,6 +80,20 @@ func childMeta(n *api.Network, name string) metav1.ObjectMeta {
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(n, api.Kind)},
 	}
 }
+
+// Ours says whether the object has the labels that every child of the network has.
+func Ours(n *api.Network, object metav1.Object) bool {
+	has := object.GetLabels()
+	for key, value := range SelectorLabels(n) {
+		if has[key] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// Instance is the name of the network that an object says it belongs to, by its label; empty if it says none.
+func Instance(object metav1.Object) string { return object.GetLabels()[labelInstance] }
 
 // ControlledBy says whether the object with the given metadata has owner as its controller. Names prove nothing: an
 // owner may have been deleted and created anew.

@@ -21,7 +21,7 @@ var NetworkPolicyPolicy = unstructuredx.Policy{AtomicFields: []string{"spec.podS
 // be it by an address that was used before, make one network of two. A policy that is switched off stays and allows all
 // that comes: children are never deleted, so the controller needs no right to.
 func NetworkPolicy(n *api.Network, systemNamespace string) *networkingv1.NetworkPolicy {
-	rules := []networkingv1.NetworkPolicyIngressRule{fromPeers(n), toOtherPorts(systemNamespace)}
+	rules := []networkingv1.NetworkPolicyIngressRule{fromPeers(n), toOtherPorts(n, systemNamespace)}
 	if n.Spec.NetworkPolicy == api.NetworkPolicyDisabled {
 		rules = []networkingv1.NetworkPolicyIngressRule{{}}
 	}
@@ -48,16 +48,17 @@ func fromPeers(n *api.Network) networkingv1.NetworkPolicyIngressRule {
 }
 
 // toOtherPorts admits the applications of the namespace to RPC, and to what users open by bitcoin.conf, such as ZeroMQ;
-// and the controller.
-func toOtherPorts(systemNamespace string) networkingv1.NetworkPolicyIngressRule {
+// the controller; and whom the user lets in besides. P2P stays closed to the latter: the nodes of another network may be
+// among them.
+func toOtherPorts(n *api.Network, systemNamespace string) networkingv1.NetworkPolicyIngressRule {
 	return networkingv1.NetworkPolicyIngressRule{
-		From: []networkingv1.NetworkPolicyPeer{
+		From: append([]networkingv1.NetworkPolicyPeer{
 			{PodSelector: &metav1.LabelSelector{}},
 			{
 				NamespaceSelector: selectorOf(corev1.LabelMetadataName, systemNamespace),
 				PodSelector:       selectorOf(LabelName, Manager), // manifests/controller/deployment.yaml
 			},
-		},
+		}, n.Spec.Access...),
 		Ports: []networkingv1.NetworkPolicyPort{tcpPorts(1, api.P2PPort-1), tcpPorts(api.P2PPort+1, 65535)},
 	}
 }

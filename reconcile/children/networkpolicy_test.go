@@ -72,6 +72,34 @@ func TestWhomTheNetworkPolicyAdmits(t *testing.T) {
 	}
 }
 
+func TestWhomAccessAdmits(t *testing.T) {
+	n := network(3)
+	wallet := map[string]string{"app": "wallet"}
+	n.Spec.Access = []networkingv1.NetworkPolicyPeer{
+		{NamespaceSelector: selectorOf(corev1.LabelMetadataName, "wallets"), PodSelector: selectorOf("app", "wallet")},
+	}
+	for name, row := range map[string]struct {
+		namespace string
+		pod       map[string]string
+		port      int32
+		admitted  bool
+	}{
+		"whom it names to RPC":                  {"wallets", wallet, 18443, true},
+		"whom it names to ZeroMQ":               {"wallets", wallet, 28332, true},
+		"whom it names to P2P":                  {"wallets", wallet, 18444, false},
+		"another pod of that namespace":         {"wallets", nil, 18443, false},
+		"such a pod of another namespace":       {"elsewhere", wallet, 18443, false},
+		"the network's own namespace as before": {"default", nil, 18443, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policy := NetworkPolicy(n, "bitcoin-controller")
+			if got := admitted(t, policy, row.namespace, row.pod, corev1.ProtocolTCP, row.port); got != row.admitted {
+				t.Errorf("%v, want %v", got, row.admitted)
+			}
+		})
+	}
+}
+
 func TestTheNetworkPolicyIsAboutTheNodesAndWhatComesToThem(t *testing.T) {
 	policy := NetworkPolicy(network(3), "bitcoin-controller")
 	if !selects(t, &policy.Spec.PodSelector, PodTemplate(network(3), "image", Auth{}).Labels) {

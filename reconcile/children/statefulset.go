@@ -37,11 +37,15 @@ const (
 const (
 	podPath       = "spec.template.spec"
 	containerPath = podPath + ".containers[]"
+	required      = "requiredDuringSchedulingIgnoredDuringExecution"
 )
 
 // StatefulSetPolicy takes away what would change a node, and leaves labels, annotations, tolerations and the like.
 var StatefulSetPolicy = unstructuredx.Policy{
-	AtomicFields: []string{"spec.selector", podPath + ".topologySpreadConstraints[].labelSelector"},
+	AtomicFields: []string{
+		"spec.selector", podPath + ".topologySpreadConstraints[].labelSelector",
+		podPath + ".affinity.podAffinity." + required, podPath + ".affinity.podAntiAffinity." + required,
+	},
 	ExclusiveLists: []string{
 		// One more container in a pod is not what was asked for; it would run beside the wallets.
 		podPath + ".containers",
@@ -115,19 +119,20 @@ func StatefulSet(n *api.Network, image string, partition int32, auth Auth) *apps
 // the controller.
 //
 // Pods have no readiness gates. With a gate, `kubectl drain` and hand-made rolls would wait by themselves. But each
-// start of a node would cost a write of pods/status: 12 writes instead of 9 from apply to Ready for 3 nodes, where 10
+// start of a node would cost a write of pods/status: 13 writes instead of 10 from apply to Ready for 3 nodes, where 10
 // are allowed. And no new pod would become Ready while the controller is down. Evictions can be held by the budget,
 // which the controller can close and open, and hand-made rolls by a partition that rests at `nodes`. Neither needs a
 // word in the template.
 func PodTemplate(n *api.Network, image string, auth Auth) corev1.PodTemplateSpec {
 	annotations := map[string]string{}
+	maps.Copy(annotations, n.Spec.Pod.Annotations)
 	maps.Copy(annotations, auth.PodAnnotations)
 	annotations[annotationConfigHash] = ConfigHash(n, auth)
 	// `kubectl exec` and `logs` would take the container of a sidecar that is injected before this one.
 	annotations[annotationDefaultContainer] = Container
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
-			Labels:      labels(n),
+			Labels:      podLabels(n),
 			Annotations: annotations,
 		},
 		Spec: podSpec(n, image),
@@ -159,23 +164,21 @@ func podSpec(n *api.Network, image string) corev1.PodSpec {
 		// the signal, and a pod deleted at that moment would wait out all of its grace period.
 		ShareProcessNamespace:         new(true),
 		TerminationGracePeriodSeconds: new(int64(shutdownSeconds)),
-		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot:   new(true),
-			RunAsUser:      new(int64(nodeUser)),
-			RunAsGroup:     new(int64(nodeUser)),
-			FSGroup:        new(int64(nodeUser)),
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
-		Containers: []corev1.Container{BitcoindContainer(n, image)},
-		Volumes:    volumes(n),
-		// One machine that fails should take as few nodes as possible; a cluster with too few machines takes all the
-		// same.
-		TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{
-			MaxSkew:           1,
-			TopologyKey:       corev1.LabelHostname,
-			WhenUnsatisfiable: corev1.ScheduleAnyway,
-			LabelSelector:     &metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
-		}},
+		SecurityContext:               podSecurityContext(n.Spec.Pod),
+		Containers:                    []corev1.Container{BitcoindContainer(n, image)},
+		Volumes:                       volumes(n),
+		TopologySpreadConstraints:     spread(n),
+
+		ImagePullSecrets:   n.Spec.Pod.ImagePullSecrets,
+		NodeSelector:       n.Spec.Pod.NodeSelector,
+		Tolerations:        n.Spec.Pod.Tolerations,
+		Affinity:           n.Spec.Pod.Affinity,
+		PriorityClassName:  n.Spec.Pod.PriorityClassName,
+		RuntimeClassName:   n.Spec.Pod.RuntimeClassName,
+		ServiceAccountName: n.Spec.Pod.ServiceAccountName,
+		// By its former name, too: the apiserver fills in either from the other, so a name that is taken away would
+		// stay. Kubernetes: pkg/apis/core/v1/conversion.go Convert_v1_PodSpec_To_core_PodSpec.
+		DeprecatedServiceAccount: n.Spec.Pod.ServiceAccountName,
 	}
 }
 

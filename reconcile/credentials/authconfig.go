@@ -19,11 +19,11 @@ type AuthConfig struct {
 }
 
 // AuthConfig follows from the record alone, so that it is the same after any interruption.
-func (k Key) AuthConfig(network types.UID, recorded api.CredentialsStatus) AuthConfig {
+func (k Key) AuthConfig(origin types.UID, recorded api.CredentialsStatus) AuthConfig {
 	config := AuthConfig{Fingerprint: recorded.KeyFingerprint, Accepted: recorded.Accepted}
 	for _, user := range []string{ControllerUser, ApplicationUser} {
 		for _, generation := range recorded.Accepted {
-			config.RPCAuth = append(config.RPCAuth, k.rpcauth(user, network, generation))
+			config.RPCAuth = append(config.RPCAuth, k.rpcauth(user, origin, generation))
 		}
 	}
 	if recorded.OwnUser != nil {
@@ -39,16 +39,22 @@ func (a AuthConfig) Annotations() map[string]string {
 
 // Logins returns for each node how the controller gets in: by the highest generation that the node's own configuration
 // accepts. A pod that doesn't tell its generations, or tells of ones that there never were, has the lowest recorded
-// one. A node that was made with another key gets the zero Login: it would refuse any other, and should not see one.
+// one. A node that was made with another key, or for another network, gets the zero Login: it would refuse any other, and
+// should not see one.
 func (k Key) Logins(n *api.Network, recorded api.CredentialsStatus, nodes []Node) []Login {
 	accepted := recorded.Accepted
 	if len(accepted) == 0 {
 		accepted = []int64{WantedGeneration(n)}
 	}
+	origin := Origin(n, recorded)
 	fingerprint, derived := k.Fingerprint(), map[int64]Login{} // each once: there may be a thousand nodes
 	logins := make([]Login, len(nodes))
 	for i, node := range nodes {
 		if node.Fingerprint != "" && node.Fingerprint != fingerprint {
+			continue
+		}
+		// No rotation drops a generation that a node needs: this one was left behind by another network.
+		if node.Accepts != nil && slices.Max(node.Accepts) < accepted[0] {
 			continue
 		}
 		generation := accepted[0]
@@ -56,7 +62,7 @@ func (k Key) Logins(n *api.Network, recorded api.CredentialsStatus, nodes []Node
 			generation = slices.Max(node.Accepts)
 		}
 		if _, there := derived[generation]; !there {
-			derived[generation] = k.Login(ControllerUser, n.UID, generation)
+			derived[generation] = k.Login(ControllerUser, origin, generation)
 		}
 		logins[i] = derived[generation]
 	}

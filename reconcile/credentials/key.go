@@ -12,6 +12,8 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // The users that every node has.
@@ -53,6 +55,15 @@ func (k Key) derive(purpose string, parts ...string) string {
 	}
 	return hex.EncodeToString(mac.Sum(nil))
 }
+
+// Seal proves that the controller wrote the parts down for this purpose and for the network of that name. Nobody can
+// move a seal to another namespace or name.
+func (k Key) Seal(purpose string, n *api.Network, parts ...string) string {
+	return k.derive("seal of "+purpose, append([]string{n.Namespace, n.Name}, parts...)...)[:sealDigits]
+}
+
+// sealDigits is the length of a seal: 128 bits.
+const sealDigits = 32
 
 // Login is how somebody gets in at a node. The zero Login gets in nowhere.
 type Login struct {

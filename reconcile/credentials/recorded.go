@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"slices"
 	"strconv"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,13 +14,21 @@ import (
 
 // Recorded is where the credentials of a network stand, as its status has it: users of a namespace can't write that. No
 // generation is accepted yet if the network is new. The error is a KeyLostError if the credentials are of another key,
-// until the user agrees to new ones by a generation above any that there was.
+// until the user agrees to new ones by a generation above any that there was. So it is with an UnprovenError, if they are
+// of another network, and nothing proves of which.
 func (k Key) Recorded(
 	n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap,
 ) (api.CredentialsStatus, error) {
 	recorded := n.Status.Credentials
+	unproven := false
 	if len(recorded.Accepted) == 0 {
-		recorded = k.restored(n, set, config)
+		var proven bool
+		if recorded, proven = k.proven(n, set, config); !proven {
+			recorded, unproven = k.restored(n, set, config), leftBehind(n, set)
+		}
+	}
+	if unproven && (recorded.KeyFingerprint == "" || recorded.KeyFingerprint == k.Fingerprint()) {
+		return k.unproven(n, set)
 	}
 	if recorded.KeyFingerprint == "" || recorded.KeyFingerprint == k.Fingerprint() {
 		return recorded, nil
@@ -89,13 +96,10 @@ func (k Key) ownUserBefore(n *api.Network, set *appsv1.StatefulSet, config *core
 	if config == nil || set == nil {
 		return nil
 	}
-	for _, text := range config.Data {
-		for line := range strings.SplitSeq(text, "\n") {
-			value, found := strings.CutPrefix(line, "rpcauth=")
-			proof := k.proof(n.UID, n.Spec.Secret, value)
-			if found && hmac.Equal([]byte(proof), []byte(set.Annotations[annotationOwnUser])) {
-				return &api.OwnUser{Secret: n.Spec.Secret, RPCAuth: value}
-			}
+	for _, value := range rpcauthLines(config) {
+		proof := k.proof(n.UID, n.Spec.Secret, value)
+		if hmac.Equal([]byte(proof), []byte(set.Annotations[annotationOwnUser])) {
+			return &api.OwnUser{Secret: n.Spec.Secret, RPCAuth: value}
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
@@ -20,9 +21,16 @@ func wanting(generation int64) *api.Network {
 	return n
 }
 
+// ownSet is a StatefulSet of my-network's that tells nothing.
+func ownSet() *appsv1.StatefulSet {
+	set := &appsv1.StatefulSet{}
+	set.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(network(), api.Kind)}
+	return set
+}
+
 // setOf is a StatefulSet for these generations.
 func setOf(key Key, g ...int64) *appsv1.StatefulSet {
-	set := &appsv1.StatefulSet{}
+	set := ownSet()
 	set.Spec.Template.Annotations = AuthConfig{Fingerprint: key.Fingerprint(), Accepted: g}.Annotations()
 	return set
 }
@@ -133,7 +141,7 @@ func TestANetworkIsRestoredWithoutItsRecord(t *testing.T) {
 	}{
 		"a new network":                        {want: ""},
 		"a new network, and a made up child":   {config: configOf(otherKey, "1", 1), want: ""},
-		"children from before there was a key": {set: &appsv1.StatefulSet{}, config: &corev1.ConfigMap{}, want: ""},
+		"children from before there was a key": {set: ownSet(), config: &corev1.ConfigMap{}, want: ""},
 		"what the StatefulSet says":            {set: setOf(testKey, 1), config: configOf(testKey, "1", 1), want: "1"},
 		"without a ConfigMap":                  {set: setOf(testKey, 1, 2), wanted: 2, want: "1,2"},
 		"the ConfigMap was written first": {
