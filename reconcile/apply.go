@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -26,6 +27,8 @@ import (
 type child struct {
 	resource schema.GroupVersionResource
 	object   object
+	// quiet: no event and no line in the log tells that it was changed to become this.
+	quiet bool
 }
 
 // desired are all children of the network, in the order in which they are created. There is at most one of each
@@ -34,7 +37,7 @@ func desired(n *api.Network, in inputs) []child {
 	var all []child
 	for _, row := range resourceTable {
 		if row.build != nil {
-			all = append(all, child{row.resource, row.build(n, in)})
+			all = append(all, child{resource: row.resource, object: row.build(n, in)})
 		}
 	}
 	return all
@@ -92,6 +95,9 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(n, recorded.key, o.credentials)
 	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
 	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
+	if budget := live.of[podDisruptionBudgets]; budget != nil {
+		in.evictionsHeld = n.Spec.Nodes > 1 && children.EvictionsHeld(budget)
+	}
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, o, state); err != nil {
 		return applied{}, err
@@ -174,6 +180,9 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	}
 	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
+	if child.quiet && change.Action == unstructuredx.Updated && len(left) == 0 {
+		return nil
+	}
 	adopted := change.Action == unstructuredx.Updated && metav1.GetControllerOfNoCopy(live) == nil
 	c.reportApplied(n, change, applied, scope(live, intent), left, adopted)
 	return nil
@@ -222,6 +231,9 @@ func scope(live, intent *unstructured.Unstructured) string {
 	partition := func(u *unstructured.Unstructured) int {
 		// 0 in objects that have no such annotation
 		value, _ := strconv.Atoi(u.GetAnnotations()[children.AnnotationPartition])
+		if value == int(children.Resting) {
+			return math.MaxInt // holds back all
+		}
 		return value
 	}
 	switch was, is := partition(live), partition(intent); {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,9 +10,9 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// toldChain is what a status says of the chains. All of it is either of this moment or what was said before, so that no
+// chainStatus is what a status says of the chains. All of it is either of this moment or what was said before, so that no
 // number contradicts a message.
-type toldChain struct {
+type chainStatus struct {
 	synced verdict
 	height int64
 	tips   int32
@@ -19,10 +20,13 @@ type toldChain struct {
 	before bool
 }
 
-// chainTold lets what was said before stand while all that differs may be a block on its way. Where blocks come faster
+// chainStatusOf lets what was said before stand while all that differs may be a block on its way. Where blocks come faster
 // than nodes can be asked, the nodes agree as before, in heights of this moment.
-func chainTold(before api.NetworkStatus, o observation) toldChain {
-	now := toldChain{synced: syncedVerdict(o.nodes, o.chain, o.unasked), height: o.chain.Height, tips: o.chain.Tips}
+func chainStatusOf(before api.NetworkStatus, o observation, at time.Time) chainStatus {
+	now := chainStatus{synced: syncedVerdict(o.nodes, o.chain, o.unasked), height: o.chain.Height, tips: o.chain.Tips}
+	if now.synced.status == metav1.ConditionFalse {
+		now.synced.message = joinClauses(now.synced.message, tipAhead(o.nodes, o.chain, at))
+	}
 	was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced)
 	if !o.chain.Pending || was == nil || len(o.unasked) > 0 {
 		return now
@@ -31,9 +35,9 @@ func chainTold(before api.NetworkStatus, o observation) toldChain {
 	agreed := was.Status == metav1.ConditionTrue && followed(before, o.nodes)
 	switch {
 	case agreed && o.chain.Moving:
-		return toldChain{synced: stands, height: o.chain.Height, tips: before.Tips}
+		return chainStatus{synced: stands, height: o.chain.Height, tips: before.Tips}
 	case agreed, was.Status == metav1.ConditionFalse && !o.chain.Moving && listedReady(before, o.nodes):
-		return toldChain{synced: stands, height: before.Height, tips: before.Tips, before: true}
+		return chainStatus{synced: stands, height: before.Height, tips: before.Tips, before: true}
 	default:
 		return now
 	}

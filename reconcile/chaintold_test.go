@@ -183,7 +183,7 @@ func TestTheLatestChainIsJudgedAtOnceWhereNothingWasSaid(t *testing.T) {
 	n := network(2)
 	o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(2), chain: chain.Verdict{Height: 101, Tip: tip,
 		Tips: 1, Pending: true, Behind: []int32{1}}}
-	if told := chainTold(n.Status, o); told.before || told.tips != 1 || told.height != 101 {
+	if told := chainStatusOf(n.Status, o, start); told.before || told.tips != 1 || told.height != 101 {
 		t.Errorf("%+v", told)
 	}
 }

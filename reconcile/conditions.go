@@ -14,6 +14,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
@@ -27,9 +28,9 @@ type verdict struct {
 func setConditions(status *api.NetworkStatus, n *api.Network, o observation, synced verdict, now time.Time) {
 	meshed := o.meshedVerdict(*status)
 	stalled := stalledVerdict(o.applyErr)
-	ready := readyVerdict(*status, stalled, meshed, synced)
-	if ready.status != metav1.ConditionTrue && stalled == (verdict{}) {
-		ready.message = joinClauses(ready.message, o.roll)
+	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, synced), stalled)
+	if ready.status == metav1.ConditionTrue {
+		ready.message = joinClauses(ready.message, o.hint(n))
 	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,
 		api.ConditionChainSynced: synced}
@@ -40,8 +41,8 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 		verdicts[api.ConditionReconciling] = retriedVerdict(o.applyErr)
 	case ready.status != metav1.ConditionTrue:
 		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
-	case o.roll != "":
-		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.roll}
+	case o.rotation(n) != "":
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.rotation(n)}
 	}
 	// A problem with a Secret of the user's is no matter of the network's readiness.
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
@@ -66,6 +67,21 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 	}
 }
 
+// hint is what a user of a network that is ready is to do for it: whoever looks at Ready alone sees it, too.
+func (o *observation) hint(n *api.Network) string {
+	var secret, rotation string
+	if problem := o.problems.first(); problem != nil {
+		secret = "see Stalled: " + problem.reason
+	}
+	switch o.credentials.Phase {
+	case api.PhaseAwaitingSecret:
+		rotation = "rotation waits: delete Secret " + children.RPCSecretName(n)
+	case api.PhaseAwaitingRestart:
+		rotation = "rotation: restart what uses Secret " + children.RPCSecretName(n)
+	}
+	return joinClauses(secret, rotation)
+}
+
 // readyVerdict names the first thing that is missing, the cause before its effects.
 func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) verdict {
 	wanted := int32(len(status.Nodes))
@@ -79,12 +95,51 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
 		return verdict{metav1.ConditionTrue, api.ReasonReady,
-			fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
+			fmt.Sprintf("%d nodes ready, all pairs connected, same chain%s", wanted, nodeProblems(status.Nodes))}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:
 		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
 	}
+}
+
+// declaredVerdict is Ready's where the pods may not be as the spec declares them: a network that is whole isn't ready
+// before they are. A status says so from the first one of a generation on, for `kubectl wait` goes by that.
+func (o *observation) declaredVerdict(n *api.Network, ready, stalled verdict) verdict {
+	whole := ready.status == metav1.ConditionTrue
+	switch {
+	case stalled != verdict{}:
+		return ready
+	case o.roll != "" && whole:
+		return verdict{metav1.ConditionFalse, api.ReasonRollingOut, joinClauses(o.rotation(n), o.roll)}
+	case o.roll != "":
+		message := joinClauses(o.rotation(n), o.roll, ready.message)
+		return verdict{metav1.ConditionFalse, api.ReasonRollingOut, message}
+	case whole && o.applyErr != nil && !wasApplied(n):
+		retried := retriedVerdict(o.applyErr)
+		return verdict{metav1.ConditionFalse, retried.reason, retried.message}
+	case !whole:
+		ready.message = joinClauses(ready.message, o.rotation(n))
+	}
+	return ready
+}
+
+// wasApplied says whether children were as this generation of the spec wants them, by the status of before. A write that
+// fails since then is one of something else's change.
+func wasApplied(n *api.Network) bool {
+	was := meta.FindStatusCondition(n.Status.Conditions, api.ConditionReady)
+	failed := was != nil && was.Status == metav1.ConditionFalse &&
+		(was.Reason == api.ReasonApplyFailed || was.Reason == api.ReasonPredecessorGoes)
+	return n.Status.ObservedGeneration == n.Generation && !failed
+}
+
+// rotation is where a rotation of credentials stands, in words; empty if there is none. While it waits for a user, the
+// network is ready.
+func (o *observation) rotation(n *api.Network) string {
+	if o.credentials.Accepted == nil {
+		return ""
+	}
+	return rotationProgress(n, o.credentials)
 }
 
 // stalledVerdict is about failures that a user has to act on. Other failures pass, or are mended by another try.
@@ -189,6 +244,26 @@ func syncedVerdict(nodes []node, c chain.Verdict, unasked []string) verdict {
 	default:
 		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
 	}
+}
+
+// maxBlockAhead is by how much a block may be ahead of a node's clock. bitcoind: chain.h MAX_FUTURE_BLOCK_TIME.
+const maxBlockAhead = 2 * time.Hour
+
+// tipAhead says that the highest tip is refused by other nodes for its time, as it is after a setmocktime on one of
+// them; "" if it isn't. The words change once an hour: each difference costs a write.
+func tipAhead(nodes []node, c chain.Verdict, now time.Time) string {
+	for _, n := range nodes {
+		ahead := n.view.TipTime.Sub(now)
+		if n.view.Tip != c.Tip || ahead <= maxBlockAhead {
+			continue
+		}
+		by := "just over 2 h"
+		if rounded := ahead.Round(time.Hour); rounded > maxBlockAhead {
+			by = fmt.Sprintf("%.0f h", rounded.Hours())
+		}
+		return fmt.Sprintf("block %d is %s ahead of the clock; nodes refuse more than 2 h", c.Height, by)
+	}
+	return ""
 }
 
 // unanswering names the nodes that are ready but don't answer the controller as they should.

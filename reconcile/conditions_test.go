@@ -28,6 +28,8 @@ func TestConditions(t *testing.T) {
 
 	for name, row := range map[string]struct {
 		observation observation
+		another     bool     // generation than that which the last status is of
+		failed      string   // the reason of Ready in the last status, if there was any
 		want        []string // type status reason: message
 	}{
 		"everything is there": {
@@ -189,11 +191,11 @@ func TestConditions(t *testing.T) {
 					n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
 				})},
 			want: []string{
-				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods " +
-					"updated; waiting for my-network-sts-1",
+				"Ready False RollingOut: 1 of 2 pods updated; waiting for my-network-sts-1; 1 of 2 nodes ready; " +
+					"my-network-sts-1: quota (PodRefused)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
-				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 " +
-					"pods updated; waiting for my-network-sts-1",
+				"Reconciling True RollingOut: 1 of 2 pods updated; waiting for my-network-sts-1; 1 of 2 nodes ready; " +
+					"my-network-sts-1: quota (PodRefused)",
 			},
 		},
 		"the user's Secret can't be read": {
@@ -202,8 +204,8 @@ func TestConditions(t *testing.T) {
 					secretProblem{api.ReasonSecretForbidden, "allow it"}, secretProblem{api.ReasonRPCSecretFailed,
 						"quota"}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
-				"Stalled True SecretForbidden: allow it",
+				"Ready True Ready: 3 nodes ready, all pairs connected, same chain; see Stalled: SecretForbidden",
+				allConnected, oneTip, "Stalled True SecretForbidden: allow it",
 			},
 		},
 		"the user's Secret can't be read while a pod is missing": {
@@ -231,10 +233,86 @@ func TestConditions(t *testing.T) {
 			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated",
 				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
+				"Ready False RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 " +
+					"pods updated", allConnected, oneTip,
 				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; " +
 					"1 of 3 pods updated",
 			},
+		},
+		"a rotation waits for the user": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingSecret,
+					Accepted: []int64{1, 2}}, problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}},
+			want: []string{
+				ready3 + "; see Stalled: SecretNotFound; rotation waits: delete Secret my-network-rpc", allConnected, oneTip,
+				"Stalled True SecretNotFound: create it",
+				"Reconciling True RollingOut: delete Secret my-network-rpc: the controller makes it anew with credentials " +
+					"of generation 2; then restart what uses it",
+			},
+		},
+		"a rotation waits for applications": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingRestart,
+					Accepted: []int64{1, 2}}}},
+			want: []string{
+				ready3 + "; rotation: restart what uses Secret my-network-rpc", allConnected, oneTip,
+				"Reconciling True RollingOut: restart what uses Secret my-network-rpc: credentials of generation 1 are " +
+					"soon dropped for those of generation 2 that it has now",
+			},
+		},
+		"a node is behind that refuses a block of the future": {
+			observation: observation{
+				nodes: with(meshed(2), func(n []node) {
+					n[0].view.TipTime, n[1].view.Tip, n[1].view.Height = time.Unix(1e9+3*3600-1, 0), "90", 90
+				}), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
+			want: []string{
+				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h ahead of " +
+					"the clock; nodes refuse more than 2 h",
+				"Meshed True AllPairsConnected: 1 pairs connected",
+				"ChainSynced False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
+				"Reconciling True NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
+			},
+		},
+		"credentials wait for applications": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseDropping, Generation: 1,
+					Accepted: []int64{1, 2}}}},
+			want: []string{
+				ready3, allConnected, oneTip,
+				"Reconciling True RollingOut: credentials of generation 1 are being dropped for those of generation 2",
+			},
+		},
+		"a roll is between two pods, all of which are well": {
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated"},
+			want: []string{
+				"Ready False RollingOut: 1 of 3 pods updated", allConnected, oneTip,
+				"Reconciling True RollingOut: 1 of 3 pods updated",
+			},
+		},
+		"a child is refused in a roll": {
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated", applyErr: quota},
+			want: []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip,
+				"Stalled True ApplyFailed: " + quota.Error()},
+		},
+		"the apiserver can't apply what another spec wants just now": {
+			another: true,
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: apierrors.NewTooManyRequests("slow down", 1)},
+			want: []string{"Ready False ApplyFailed: slow down", allConnected, oneTip,
+				"Reconciling True ApplyFailed: slow down"},
+		},
+		"it still can't": {
+			failed: api.ReasonApplyFailed,
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: apierrors.NewTooManyRequests("slow down", 1)},
+			want: []string{"Ready False ApplyFailed: slow down", allConnected, oneTip,
+				"Reconciling True ApplyFailed: slow down"},
+		},
+		"now it could": {
+			failed: api.ReasonApplyFailed, observation: observation{nodes: meshed(3), chain: synced},
+			want: []string{ready3, allConnected, oneTip},
 		},
 		"the apiserver refuses two children": {
 			observation: observation{nodes: meshed(3), chain: synced,
@@ -275,6 +353,13 @@ func TestConditions(t *testing.T) {
 			n := network(int32(len(row.observation.nodes)))
 			n.Status.Conditions = []metav1.Condition{{Type: api.ConditionReconciling, Status: metav1.ConditionTrue},
 				{Type: api.ConditionStalled, Status: metav1.ConditionTrue}}
+			if n.Status.ObservedGeneration = n.Generation; row.another {
+				n.Status.ObservedGeneration--
+			}
+			if row.failed != "" {
+				n.Status.Conditions = append(n.Status.Conditions, metav1.Condition{Type: api.ConditionReady,
+					Status: metav1.ConditionFalse, Reason: row.failed})
+			}
 			row.observation.wanted = mesh.TopologyOf(n).Mesh()
 			got := map[string]bool{}
 			for _, c := range statusOf(n, row.observation, time.Unix(1e9, 0)).Conditions {
@@ -286,6 +371,34 @@ func TestConditions(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestATipInTheFuture(t *testing.T) {
+	for name, row := range map[string]struct {
+		ahead time.Duration
+		want  string
+	}{
+		"as far ahead as a block may be": {ahead: 2 * time.Hour},
+		"a second more": {2*time.Hour + time.Second,
+			"block 101 is just over 2 h ahead of the clock; nodes refuse more than 2 h"},
+		"almost three hours": {3*time.Hour - time.Second,
+			"block 101 is 3 h ahead of the clock; nodes refuse more than 2 h"},
+		"as far as a block can tell": {80 * 365 * 24 * time.Hour,
+			"block 101 is 700800 h ahead of the clock; nodes refuse more than 2 h"},
+		"of the past": {ahead: -time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes, now := meshed(2), time.Unix(1e9, 0)
+			nodes[1].view.TipTime = now.Add(row.ahead)
+			verdict := chain.Verdict{Height: 101, Tip: tip, Tips: 1}
+			if got := tipAhead(nodes, verdict, now); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+			if nodes[1].view.Tip = "lower"; tipAhead(nodes, verdict, now) != "" {
+				t.Error("it is not the tip that the others lack")
 			}
 		})
 	}

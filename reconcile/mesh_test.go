@@ -186,6 +186,8 @@ func TestAnAnswerThatNoBitcoindGivesIsRefused(t *testing.T) {
 		"a tip with a line":        tipIs(strings.Repeat("0", 63) + "\n"),
 		"a height below zero":      testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Blocks = -1 }),
 		"a height beyond all":      testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Blocks = math.MaxInt32 + 1 }),
+		"a time below zero":        testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Time = -1 }),
+		"a time beyond all":        testworld.Claiming(func(i *rpc.BlockchainInfo) { i.Time = math.MaxUint32 + 1 }),
 		"a version below zero":     testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = -290500 }),
 		"no version":               testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = 0 }),
 		"a version beyond all":     testworld.Claiming(func(i *rpc.NetworkInfo) { i.Version = math.MaxInt32 + 1 }),

@@ -43,6 +43,12 @@ type node struct {
 	// downSince is since when the pod is not ready, of one that shuts down from the end of its grace period on; zero if
 	// it is, or if there is none.
 	downSince time.Time
+	// lost: the pod is on a machine that is, as far as Kubernetes knows.
+	lost bool
+	// ending is what a pod that shuts down waits for; zero if it doesn't.
+	ending ending
+	// lastEnd is how the bitcoind before the present one in this pod has ended; empty if there was none.
+	lastEnd string
 	// view is what this incarnation said last.
 	view mesh.View
 	// awaited: it has not answered yet, and still has time to.
@@ -88,6 +94,9 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 		if why := c.caches.addressProblem(object, nodes[ordinal].self.IP, c.options.APIServer); why != "" {
 			nodes[ordinal].refuse(why)
 		}
+		if nodes[ordinal].reason == api.ReasonPodTerminating {
+			nodes[ordinal].explainEnding(c.clock.Now())
+		}
 	}
 	return nodes, nil
 }
@@ -122,6 +131,7 @@ type podVersion struct {
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	to.fingerprint, to.accepts = credentials.ReadAnnotations(pod.Annotations)
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+	to.lastEnd = containerEnding(pod)
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
@@ -133,10 +143,10 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	switch {
 	case pod.DeletionTimestamp != nil:
 		to.reason, to.message = api.ReasonPodTerminating, "pod is shutting down"
-		to.downSince = pod.DeletionTimestamp.Time
+		to.downSince, to.lost, to.ending = pod.DeletionTimestamp.Time, onLostMachine(pod), endingOf(pod)
 	case !to.self.IP.IsValid() || !podReady(pod):
 		to.reason, to.message = api.ReasonPodNotReady, notReadyMessage(pod)
-		to.downSince = notReadySince(pod)
+		to.downSince, to.lost = notReadySince(pod), onLostMachine(pod)
 	default:
 		to.ready, to.reason, to.message = true, "", ""
 		to.self = incarnationOf(pod, to.self.IP)
@@ -216,12 +226,7 @@ func dialable(ip netip.Addr, allowLoopback bool) bool {
 }
 
 func readyCondition(pod *corev1.Pod) *corev1.PodCondition {
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == corev1.PodReady {
-			return &pod.Status.Conditions[i]
-		}
-	}
-	return nil
+	return conditionOf(pod, corev1.PodReady)
 }
 
 func podReady(pod *corev1.Pod) bool {
@@ -241,6 +246,9 @@ func notReadySince(pod *corev1.Pod) time.Time {
 func notReadyMessage(pod *corev1.Pod) string {
 	if ended(pod.Status.Phase) {
 		return "pod has ended and will be replaced"
+	}
+	if onLostMachine(pod) {
+		return lostMachine(pod.Spec.NodeName)
 	}
 	for _, status := range pod.Status.ContainerStatuses {
 		if why := containerMessage(status); why != "" {
@@ -267,12 +275,7 @@ func containerMessage(status corev1.ContainerStatus) string {
 	}
 	for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
 		if end := state.Terminated; end != nil {
-			text := fmt.Sprintf("%s has ended (%s, exit code %d) and is started again", status.Name, end.Reason,
-				end.ExitCode)
-			if words := lastLogLine(end.Message); words != "" {
-				text += ": " + words
-			}
-			return text
+			return endMessage(status.Name, *end)
 		}
 	}
 	if waiting != nil && waiting.Reason != "" {
@@ -281,17 +284,81 @@ func containerMessage(status corev1.ContainerStatus) string {
 	return ""
 }
 
+// endMessage says how a container has ended, and with which words.
+func endMessage(container string, end corev1.ContainerStateTerminated) string {
+	text := fmt.Sprintf("%s has ended (%s, exit code %d)", container, end.Reason, end.ExitCode)
+	words := lastLogLine(end.Message)
+	if killed := killedBy(end); killed != 0 {
+		text = fmt.Sprintf("%s was killed by signal %d", container, killed)
+		if name := signalNames[killed]; name != "" {
+			text += " (" + name + ")"
+		}
+		if killed != abort { // which comes from outside: what was said before has nothing to do with it, but an error
+			words = errorLines(end.Message)
+		}
+	}
+	text += " and is started again"
+	if words != "" {
+		text += ": " + joinClauses(words, diskFull(words))
+	}
+	return text
+}
+
+// abort is the signal by which a program ends itself.
+const abort = 6
+
+var signalNames = map[int32]string{1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", abort: "SIGABRT", 7: "SIGBUS",
+	8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM"}
+
+// killedBy is the signal that ended a container; 0 if none did, or if a reason says more: that of one that took too much
+// memory, or of one of which nothing is known since its machine was started again, has the exit code of a SIGKILL, too.
+func killedBy(end corev1.ContainerStateTerminated) int32 {
+	switch {
+	case end.Reason != "Error" && end.Reason != "":
+		return 0
+	case end.Signal != 0:
+		return end.Signal
+	case end.ExitCode > 128 && end.ExitCode <= 128+64: // as a shell tells it, and container runtimes
+		return end.ExitCode - 128
+	default:
+		return 0
+	}
+}
+
 // maxLogBytes is in bytes; every node's words are in the status.
 const maxLogBytes = 300
 
 // logTime is what bitcoind begins a line with.
 var logTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+ (\[error\] )?`)
 
-// lastLogLine are the errors among the lines that a container's log ended with, else its last line, all as one line
-// that anybody may print. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
+// lastLogLine are the errors among the lines that a container's log ended with, else its last line.
 func lastLogLine(log string) string {
-	var failed []string
+	if failed := errorLines(log); failed != "" {
+		return failed
+	}
 	last := ""
+	for _, line := range logLines(log) {
+		last = line.plain
+	}
+	return shortened(last)
+}
+
+// errorLines are the errors among the lines of a log, as one line.
+func errorLines(log string) string {
+	var failed []string
+	for _, line := range logLines(log) {
+		if strings.Contains(strings.ToLower(line.whole), "error") && !slices.Contains(failed, line.plain) {
+			failed = append(failed, line.plain)
+		}
+	}
+	return shortened(strings.Join(failed, "; "))
+}
+
+// logLine is one that anybody may print; plain is what is left of it without its time.
+type logLine struct{ whole, plain string }
+
+// logLines are those that aren't empty. bitcoind logs no password and no hash of one: common/args.cpp logArgsPrefix.
+func logLines(log string) (lines []logLine) {
 	for line := range strings.Lines(strings.ToValidUTF8(log, "")) {
 		line = strings.Map(func(r rune) rune {
 			if !unicode.IsPrint(r) {
@@ -299,19 +366,17 @@ func lastLogLine(log string) string {
 			}
 			return r
 		}, line)
-		plain := strings.TrimSpace(logTime.ReplaceAllString(line, ""))
-		if plain != "" {
-			last = plain
-		}
-		if strings.Contains(strings.ToLower(line), "error") && !slices.Contains(failed, plain) {
-			failed = append(failed, plain)
+		if plain := strings.TrimSpace(logTime.ReplaceAllString(line, "")); plain != "" {
+			lines = append(lines, logLine{line, plain})
 		}
 	}
-	if failed != nil {
-		last = strings.Join(failed, "; ")
+	return lines
+}
+
+// shortened is the end of a text that is too long.
+func shortened(text string) string {
+	if excess := len(text) - maxLogBytes; excess > 0 {
+		return "..." + strings.ToValidUTF8(text[excess:], "") // the cut may go through a character
 	}
-	if excess := len(last) - maxLogBytes; excess > 0 {
-		last = "..." + strings.ToValidUTF8(last[excess:], "") // the cut may go through a character
-	}
-	return last
+	return text
 }

@@ -150,7 +150,7 @@ func TestObservePod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := node{reason: api.ReasonPodMissing}
 			observePod(&got, row.pod, row.loopback)
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, mesh.View{}),
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, ending{}, mesh.View{}),
 				cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -191,6 +191,26 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 		"there was too little memory": {now: waiting("CrashLoopBackOff", "back-off 10s"),
 			last: ended(137, "OOMKilled", ""), want: "bitcoind has ended (OOMKilled, exit code 137) and is " +
 				"started again"},
+		"it was killed": {now: waiting("CrashLoopBackOff", "back-off 10s"),
+			last: ended(137, "Error", "2026-11-28T12:00:00Z New manual v2 peer connected: version: 70016\n"),
+			want: "bitcoind was killed by signal 9 (SIGKILL) and is started again"},
+		"it was killed after an error": {last: ended(137, "Error", "Error: no room\nNew manual v2 peer connected\n"),
+			want: "bitcoind was killed by signal 9 (SIGKILL) and is started again: Error: no room"},
+		"it killed itself": {last: ended(134, "Error", "bitcoind: net.cpp:1: Assertion `x' failed.\n"),
+			want: "bitcoind was killed by signal 6 (SIGABRT) and is started again: bitcoind: net.cpp:1: Assertion " +
+				"`x' failed."},
+		"the runtime names the signal": {last: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			Reason: "Error", Signal: 15}}, want: "bitcoind was killed by signal 15 (SIGTERM) and is started again"},
+		"a signal that few know": {last: ended(128+34, "Error", ""),
+			want: "bitcoind was killed by signal 34 and is started again"},
+		"an exit code that is no signal": {last: ended(255, "Error", ""),
+			want: "bitcoind has ended (Error, exit code 255) and is started again"},
+		"its machine was started again": {last: ended(137, "ContainerStatusUnknown", "could not be located"),
+			want: "bitcoind has ended (ContainerStatusUnknown, exit code 137) and is started again: could not be located"},
+		"its disk is full": {now: ended(134, "Error", "Error: A fatal internal error occurred, see debug.log for details: "+
+			"Disk space is too low!\n"), want: "bitcoind was killed by signal 6 (SIGABRT) and is started again: Error: A " +
+			"fatal internal error occurred, see debug.log for details: Disk space is too low!; its disk is full, and " +
+			"bitcoind needs 50 MiB of it to be free: make room, on the machine or the volume, and delete the pod"},
 		"it has only just been bound to a node, nothing is told": {want: "bitcoind does not answer yet"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,11 +27,16 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	readViews(o.nodes, c.prober.Views(key))
 	var lacking []chain.Query
 	o.chain, lacking = compare(o.nodes, state, now)
+	explainDisks(n, o.nodes)
 	state.losses.observe(o, state.topology)
 	o.unasked = state.losses.unasked(o.nodes)
 	stuck := state.nudges.observe(o, now)
 	targets := o.targets(state.freshAfter)
 	state.nudges.aim(o, targets, now)
+	for ordinal, target := range targets {
+		target.FlushAfter, target.Disk = state.audited, diskOf(n)
+		targets[ordinal] = target
+	}
 	state.prune(o, targets, now)
 	ask(targets, lacking)
 	c.prober.Publish(key, targets)
@@ -188,9 +193,12 @@ func (o *observation) meshLasts() bool {
 }
 
 // connected says whether either end reports a connection that it made to the other. What one end can't tell, because
-// its RPC fails, the other one may.
+// its RPC fails, the other one may. But the peers of a node on a lost machine don't notice for many minutes.
 func (o *observation) connected(e mesh.Edge) bool {
 	low, high := o.nodes[e.Low], o.nodes[e.High]
+	if low.lost || high.lost {
+		return false
+	}
 	return low.view.Connected(high.self) || high.view.Connected(low.self)
 }
 

@@ -489,7 +489,7 @@ func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.
 	c := w.controller(t)
 	w.judged(c.rest(t, w))
 	state, due := c.networkStates.of(c.key), w.Clock.Now()
-	before, audits := w.Net.Stats().RoundTrips, 0
+	before, audits := total(w.Trips()), 0
 	// reason is Ready's, a fifth of a second and a block later.
 	reason := func() string {
 		w.Fakes[0].Mine(1)
@@ -512,7 +512,7 @@ func TestANetworkThatMinesAllTheTimeIsAskedAtAuditsAndTellsItsHeight(t *testing.
 		}
 	}
 	// At an audit, a second later, for hashes both times, and more often in the beginning.
-	if trips, most := w.Net.Stats().RoundTrips-before, (2*audits+8)*(nodes+1); trips > most {
+	if trips, most := total(w.Trips())-before, (2*audits+8)*(nodes+1); trips > most {
 		t.Errorf("%d round trips in %d audits, want at most %d", trips, audits, most)
 	}
 	if told, mined := w.Network.Status.Height, w.Fakes[0].Height(); told < mined*3/4 {

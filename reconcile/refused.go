@@ -37,10 +37,12 @@ const (
 type refusedPods struct {
 	// next is when to read the events, zero while no pod is missing.
 	next time.Time
-	// words are why a pod is missing, by its name; those under "" are of any that is not told of by name.
+	// words are why a pod is missing, by its name.
 	words map[string]string
 	// leaving is the name of a pod that can't be made before another one of that name has shut down.
 	leaving string
+	// retry is when to have the StatefulSet controller try again.
+	retry retry
 }
 
 // explainMissing gives the nodes without a pod the apiserver's words, if it has refused them.
@@ -65,26 +67,47 @@ func (c *Controller) explainMissing(ctx context.Context, n *api.Network, nodes [
 			return err
 		}
 	}
+	refused.explain(missing)
+	return c.retryMissing(ctx, n, refused, missing)
+}
+
+// explain gives each of the missing nodes, which come by ordinal, what refuses it, or which other one it waits for. The
+// StatefulSet controller tries a few pods at a time, the lowest first, and none above once one of them has failed.
+// Kubernetes: pkg/controller/statefulset/stateful_set_control.go slowStartBatch.
+func (r *refusedPods) explain(missing []*node) {
+	first := ""
 	for _, node := range missing {
-		if node.name == refused.leaving {
-			node.message = "another pod of that name, not this network's, is still shutting down"
-		}
-		if words := refused.of(node.name); words != "" {
+		words := r.words[node.name]
+		switch {
+		case words != "":
 			node.reason, node.message = api.ReasonPodRefused, withQuotaHint(words)
+		case node.name == r.leaving:
+			node.message = "another pod of that name, not this network's, is still shutting down"
+		case first != "":
+			node.message = fmt.Sprintf("waits for %s, which is refused", first)
+		case node == missing[0]:
+			// It was tried with those above that are refused. There may be fewer events than pods.
+			r.explainByOthers(node, missing[1:])
+		}
+		if first == "" && node.reason == api.ReasonPodRefused {
+			first = node.name
 		}
 	}
-	return nil
 }
 
-func (r *refusedPods) of(pod string) string {
-	if words, ok := r.words[pod]; ok {
-		return words
+// explainByOthers gives a node the words of the first of the others that is refused, if there is one.
+func (r *refusedPods) explainByOthers(to *node, others []*node) {
+	for _, other := range others {
+		if words := r.words[other.name]; words != "" {
+			to.reason = api.ReasonPodRefused
+			to.message = fmt.Sprintf("not created, like %s: %s", other.name, withQuotaHint(words))
+			return
+		}
 	}
-	return r.words[""]
 }
 
-// readRefusals finds out what the StatefulSet controller was answered when it tried to create pods, of which lowest is
-// the first that is missing.
+// readRefusedPods finds out what the StatefulSet controller was answered when it tried to create pods, of which lowest
+// is the first that is missing.
 func (c *Controller) readRefusedPods(ctx context.Context, n *api.Network, lowest string, refused *refusedPods) error {
 	refused.words, refused.leaving = nil, ""
 	set, err := c.caches.get(statefulSets, cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
@@ -143,8 +166,7 @@ func readyUntil(n *api.Network) time.Time {
 	return time.Time{}
 }
 
-// refusalMessages are the latest words for each pod that the events tell of, and under "" the latest of all, from none
-// before since. The StatefulSet controller tries one pod first, and the others only if that one was created.
+// refusalMessages are the latest words for each pod that the events tell of, from none before since.
 func refusalMessages(told []eventsv1.Event, since time.Time) map[string]string {
 	words, latest := map[string]string{}, map[string]time.Time{}
 	for _, event := range told {
@@ -159,10 +181,8 @@ func refusalMessages(told []eventsv1.Event, since time.Time) map[string]string {
 		// Kubernetes: pkg/controller/statefulset/stateful_pod_control.go recordPodEvent, recordClaimEvent.
 		_, pod, _ := strings.Cut(what, "Pod ")
 		pod, _, _ = strings.Cut(pod, " ")
-		for _, of := range []string{pod, ""} {
-			if _, known := words[of]; !known || at.After(latest[of]) {
-				words[of], latest[of] = strings.Join(strings.Fields(why), " "), at
-			}
+		if _, known := words[pod]; !known || at.After(latest[pod]) {
+			words[pod], latest[pod] = strings.Join(strings.Fields(why), " "), at
 		}
 	}
 	return words

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -38,19 +39,19 @@ func TestWhyPodsAreRefused(t *testing.T) {
 		"nothing is told": {nil, map[string]string{}},
 		"one pod": {
 			[]eventsv1.Event{old(100, note("sts-0", "exceeded quota"))},
-			map[string]string{"sts-0": "exceeded quota", "": "exceeded quota"},
+			map[string]string{"sts-0": "exceeded quota"},
 		},
 		"the latest words count": {
 			[]eventsv1.Event{old(102, note("sts-0", "then")), old(101, note("sts-0", "first"))},
-			map[string]string{"sts-0": "then", "": "then"},
+			map[string]string{"sts-0": "then"},
 		},
 		"each pod has its own": {
 			[]eventsv1.Event{old(101, note("sts-0", "one")), old(102, note("sts-1", "two"))},
-			map[string]string{"sts-0": "one", "sts-1": "two", "": "two"},
+			map[string]string{"sts-0": "one", "sts-1": "two"},
 		},
 		"a series counts from its end": {
 			[]eventsv1.Event{fresh(100, 109, note("sts-0", "again and again")), fresh(105, 0, note("sts-0", "once"))},
-			map[string]string{"sts-0": "again and again", "": "again and again"},
+			map[string]string{"sts-0": "again and again"},
 		},
 		"what ended before the network was ready is over": {
 			[]eventsv1.Event{old(99, note("sts-0", "exceeded quota"))},
@@ -59,23 +60,82 @@ func TestWhyPodsAreRefused(t *testing.T) {
 		"a volume of the pod is refused": {
 			[]eventsv1.Event{old(100, "create Claim data-sts-0 Pod sts-0 in StatefulSet my-network-sts failed "+
 				"error: no more room")},
-			map[string]string{"sts-0": "no more room", "": "no more room"},
+			map[string]string{"sts-0": "no more room"},
 		},
 		"several events put together": {
 			[]eventsv1.Event{old(100, "(combined from similar events): "+note("sts-0", "exceeded quota"))},
-			map[string]string{"sts-0": "exceeded quota", "": "exceeded quota"},
+			map[string]string{"sts-0": "exceeded quota"},
 		},
 		"words of several lines": {
 			[]eventsv1.Event{old(100, note("sts-0", "no:\n  not here\n"))},
-			map[string]string{"sts-0": "no: not here", "": "no: not here"},
+			map[string]string{"sts-0": "no: not here"},
 		},
 		"words that aren't the apiserver's": {
 			[]eventsv1.Event{old(100, "something else is wrong")},
 			map[string]string{},
 		},
+		"those of another pod are its own": {
+			[]eventsv1.Event{old(101, note("sts-1", "exceeded quota"))},
+			map[string]string{"sts-1": "exceeded quota"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(row.want, refusalMessages(row.told, time.Unix(100, 0))); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhomAMissingPodWaitsFor(t *testing.T) {
+	type words = map[string]string
+	for name, row := range map[string]struct {
+		words   words
+		leaving string
+		want    []string // of sts-1, sts-2 and sts-3, which are missing
+	}{
+		"nothing is known": {
+			want: []string{"PodMissing: pod not created yet", "PodMissing: pod not created yet",
+				"PodMissing: pod not created yet"},
+		},
+		"what refuses one pod is not told of the others as theirs": {
+			words: words{"sts-1": "exceeded quota"},
+			want: []string{"PodRefused: exceeded quota", "PodMissing: waits for sts-1, which is refused",
+				"PodMissing: waits for sts-1, which is refused"},
+		},
+		"each of those that were tried has its own words": {
+			words: words{"sts-1": "quota", "sts-2": "webhook"},
+			want: []string{"PodRefused: quota", "PodRefused: webhook",
+				"PodMissing: waits for sts-1, which is refused"},
+		},
+		"the lowest was tried too, whatever became of its event": {
+			words: words{"sts-3": "exceeded quota"},
+			want: []string{"PodRefused: not created, like sts-3: exceeded quota",
+				"PodMissing: waits for sts-1, which is refused", "PodRefused: exceeded quota"},
+		},
+		"a pod that is there was refused before": {
+			words: words{"sts-0": "exceeded quota"},
+			want: []string{"PodMissing: pod not created yet", "PodMissing: pod not created yet",
+				"PodMissing: pod not created yet"},
+		},
+		"the name is not free yet": {
+			leaving: "sts-1",
+			want: []string{"PodMissing: another pod of that name, not this network's, is still shutting down",
+				"PodMissing: pod not created yet", "PodMissing: pod not created yet"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var missing []*node
+			for i := range 3 {
+				missing = append(missing, &node{name: fmt.Sprintf("sts-%d", i+1), reason: api.ReasonPodMissing,
+					message: "pod not created yet"})
+			}
+			(&refusedPods{words: row.words, leaving: row.leaving}).explain(missing)
+			var got []string
+			for _, node := range missing {
+				got = append(got, fmt.Sprintf("%s: %s", node.reason, node.message))
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

@@ -64,6 +64,7 @@ type object interface {
 type inputs struct {
 	image           string
 	partition       int32
+	evictionsHeld   bool
 	auth            children.Auth
 	systemNamespace string
 }
@@ -97,7 +98,9 @@ var resourceTable = []resourceRow{
 	{
 		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: selectOurs, cached: [][]string{{"spec"}},
 		wakes: wakeOwner, written: true, verbs: toKeep,
-		build:  func(n *api.Network, _ inputs) object { return children.PodDisruptionBudget(n) },
+		build: func(n *api.Network, in inputs) object {
+			return children.PodDisruptionBudget(n, in.evictionsHeld)
+		},
 		policy: children.PodDisruptionBudgetPolicy,
 	},
 	{
@@ -108,8 +111,9 @@ var resourceTable = []resourceRow{
 	},
 	{
 		resource: statefulSets, kind: "StatefulSet", selects: selectOurs,
-		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "observedGeneration"}},
-		wakes:  wakeOwner, written: true, verbs: toKeep,
+		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "currentRevision"},
+			{"status", "observedGeneration"}},
+		wakes: wakeOwner, written: true, verbs: toKeep,
 		build: func(n *api.Network, in inputs) object {
 			return children.StatefulSet(n, in.image, in.partition, in.auth)
 		},
@@ -119,7 +123,8 @@ var resourceTable = []resourceRow{
 		// The StatefulSet controller writes the pods.
 		resource: pods, kind: "Pod", selects: selectOurs,
 		cached: [][]string{
-			{"spec", "hostNetwork"}, {"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
+			{"spec", "hostNetwork"}, {"spec", "nodeName"},
+			{"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"}, {"status", "reason"}, {"status", "message"},
 			// There may be thousands: of their lists, what observe.go reads.
 			{"status", "conditions", "type"}, {"status", "conditions", "status"}, {"status", "conditions", "reason"},
 			{"status", "conditions", "message"}, {"status", "conditions", "lastTransitionTime"},

@@ -35,6 +35,8 @@ type networkState struct {
 	refused refusedPods
 	// difference is what the chains had that may have been only a block on its way.
 	difference chain.Difference
+	// lives are the incarnations that had the chain which the status told of last, by ordinal.
+	lives map[int32]mesh.Incarnation
 	// published is the last try to make the Secret for applications.
 	published publication
 	marking   marking
@@ -67,9 +69,11 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 }
 
 // next is when to make a pass if nothing happens: for an audit, to put a child back, to read the events of missing
-// pods, to say of a node that it doesn't answer, or to see what became of the Secret for applications.
+// pods or have them tried again, to say of a node that it doesn't answer, or to see what became of the Secret for
+// applications.
 func (state *networkState) next() time.Time {
-	next := sooner(sooner(state.audit, state.refused.next), sooner(state.revertLimiter.next, state.unanswering))
+	missing := sooner(state.refused.next, state.refused.retry.at)
+	next := sooner(sooner(state.audit, missing), sooner(state.revertLimiter.next, state.unanswering))
 	return sooner(next, state.marking.next)
 }
 

@@ -25,8 +25,10 @@ type observation struct {
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
 	answersUntil time.Time
 	applied
-	// roll is how far a change of the pods' template has got; empty if there is none under way.
-	roll string
+	// roll is how far a change of the pods' template has got; empty if there is none under way. updated is the number
+	// of pods that are of the template as declared now.
+	roll    string
+	updated int32
 	// applyErr is why the children are not as wanted, nil if they are.
 	applyErr error
 }
@@ -35,12 +37,13 @@ type observation struct {
 // the transition time of a condition that changed.
 func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	total, each := o.wanted.Count(o.counts)
-	told := chainTold(n.Status, o)
+	told := chainStatusOf(n.Status, o, now)
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(o.image, n.Status.Image),
 		DefaultImage:       cmp.Or(n.Status.DefaultImage, o.defaultImage),
 		Credentials:        n.Status.Credentials,
+		UpdatedNodes:       o.updated,
 		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
@@ -61,8 +64,8 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	}
 	if o.credentials.Accepted != nil {
 		status.Credentials = o.credentials
-		o.roll = joinClauses(rotationProgress(n, o.credentials), o.roll)
 	}
+	status.LastChain = lastChain(n.Status, status, o, now)
 	setConditions(&status, n, o, told.synced, now)
 	return status
 }

@@ -85,6 +85,13 @@ func (w *world) judged(o observation) (written bool) {
 	return written
 }
 
+func total(counts []int) (sum int) {
+	for _, count := range counts {
+		sum += count
+	}
+	return sum
+}
+
 // holds fails the test unless what was found of the nodes is true, and as wanted.
 func (w *world) holds(t testing.TB, o observation) {
 	t.Helper()
@@ -161,7 +168,7 @@ func (c *watcher) again(w *world) time.Duration {
 // busy says whether an exchange with any node but that one is due or under way.
 func (c *watcher) busy(but int32) bool {
 	for ordinal, is := range c.prober.Progress(c.key) {
-		if ordinal != but && !is.Pending.IsZero() {
+		if ordinal != but && (!is.Pending.IsZero() || is.Flushing) {
 			return true
 		}
 	}

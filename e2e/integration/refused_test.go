@@ -2,19 +2,35 @@
 
 package integration
 
-// The StatefulSet controller tries again after pauses that double from 5 ms on, so these tests take some ten seconds
-// each.
+// The StatefulSet controller tries again after pauses that double from 5 ms on, or when the controller has it try, so
+// these tests take some ten seconds each, and one more than a minute.
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
+
+// retriedAt is when the controller last had the network's StatefulSet controller try again.
+func (n network) retriedAt(ctx context.Context) (time.Time, error) {
+	set, err := kube.Resource(cluster.StatefulSets).Namespace(n.Namespace).Get(ctx, n.Name+"-sts", metav1.GetOptions{})
+	if err != nil {
+		return time.Time{}, err
+	}
+	text, there := set.GetAnnotations()[children.AnnotationRetriedAt]
+	if !there {
+		return time.Time{}, errors.New("never tried again")
+	}
+	return time.Parse(time.RFC3339, text)
+}
 
 func TestPodsBeyondTheQuotaSayWhy(t *testing.T) {
 	own := beside(t)
@@ -34,18 +50,53 @@ func TestPodsBeyondTheQuotaSayWhy(t *testing.T) {
 	if found.Status.Replicas != 1 {
 		t.Errorf("%d replicas: pods that are refused don't exist", found.Status.Replicas)
 	}
-	// No more than a question at each audit, and nothing written.
-	kube.Eventually(t, "no writes", func(context.Context) error {
+	// No more than a question at each audit, and nothing written but that it be tried again, after longer and longer
+	// pauses.
+	var last time.Time
+	kube.Eventually(t, "no other writes", func(ctx context.Context) error {
 		before := c.requests(n)
+		from, err := n.retriedAt(ctx)
+		if err != nil {
+			return err
+		}
 		n.audited(t, 4)
-		if now := c.requests(n); now.writes != before.writes || now.reads > before.reads+8 {
-			return fmt.Errorf("requests to the apiserver went from %+v to %+v in four audits", before, now)
+		if last, err = n.retriedAt(ctx); err != nil {
+			return err
+		}
+		retries := 0
+		if last.After(from) {
+			retries = 1
+		}
+		if now := c.requests(n); now.writes > before.writes+retries || now.reads > before.reads+8 {
+			return fmt.Errorf("requests to the apiserver went from %+v to %+v in four audits, and %d retries", before, now,
+				retries)
 		}
 		return nil
 	})
 
+	// From the fourth retry to the next one there is more than half a minute. Left alone, the StatefulSet controller
+	// would wait for longer.
+	kube.Eventually(t, "a pause of some seconds", func(ctx context.Context) error {
+		at, err := n.retriedAt(ctx)
+		if pause := at.Sub(last); err == nil && pause < 10*time.Second {
+			last, err = at, fmt.Errorf("tried again after %v", pause)
+		}
+		return err
+	})
 	kube.Delete(t, cluster.Quotas, n.Namespace, "small")
+	lifted := time.Now()
 	n.meshed(t, 3)
+	pod, _ := n.bitcoind(t, 1)
+	retried, err := n.retriedAt(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if late := pod.CreationTimestamp.Sub(retried); late < -time.Second || late > 10*time.Second {
+		t.Errorf("a pod was made %v after it was tried again", late)
+	}
+	if late := pod.CreationTimestamp.Sub(lifted); late > 70*time.Second {
+		t.Errorf("a pod was made %v after it was no longer refused", late)
+	}
 }
 
 // tightLimits keep out containers that may take more memory than very little.
@@ -63,9 +114,8 @@ func TestPodsThatAdmissionRefusesSayWhy(t *testing.T) {
 	kube.Create(t, cluster.LimitRanges, n.Namespace,
 		tightLimits)
 	n.Create(t, "{nodes: 2, resources: {limits: {memory: 128Mi}}}")
-	for i := range 2 {
-		n.Node(t, i, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
-	}
+	n.Node(t, 0, api.ReasonPodRefused, "maximum memory usage per Container is 1Mi, but limit is 128Mi")
+	n.Node(t, 1, api.ReasonPodMissing, "waits for my-network-sts-0, which is refused")
 	n.Event(t, "Warning PodRefused: my-network-sts-0 can't be created")
 	kube.Delete(t, cluster.LimitRanges, n.Namespace, "tight")
 	n.meshed(t, 2)

@@ -28,6 +28,9 @@ const (
 	AnnotationPartition = api.Group + "/partition"
 	// AnnotationNodeImage is on the StatefulSet: see defaultImage.
 	AnnotationNodeImage = api.Group + "/node-image"
+	// AnnotationRetriedAt is on the StatefulSet, and not part of what is applied: when its controller was last made to
+	// try again to create pods that were refused.
+	AnnotationRetriedAt = api.Group + "/retried-at"
 	// annotationDefaultContainer is on pods: the container that kubectl means when none is named.
 	annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
 )
@@ -35,7 +38,7 @@ const (
 func serviceName(n *api.Network) string     { return n.Name + "-svc" }
 func StatefulSetName(n *api.Network) string { return n.Name + "-sts" }
 func ConfigMapName(n *api.Network) string   { return n.Name + "-config" }
-func budgetName(n *api.Network) string      { return n.Name + "-pdb" }
+func BudgetName(n *api.Network) string      { return n.Name + "-pdb" }
 
 func RPCSecretName(n *api.Network) string     { return n.Name + "-rpc" }
 func networkPolicyName(n *api.Network) string { return n.Name + "-net" }

@@ -36,13 +36,13 @@ type Node interface {
 	Batch(ctx context.Context, calls ...*rpc.Call) error
 }
 
-// Connect returns a client of the bitcoind at a pod's address, bounded in time and memory.
+// Connect returns a client of the bitcoind at a pod's address, bounded in memory; each exchange bounds its time.
 func Connect(ip netip.Addr, login Login) (Node, error) {
 	return rpc.NewClient(rpc.Config{
 		URL:      "http://" + netip.AddrPortFrom(ip, api.RPCPort).String(),
 		User:     login.User,
 		Password: login.Password,
-		Timeout:  queryTimeout + maxChanges*dialTimeout,
+		Timeout:  max(queryTimeout+maxChanges*dialTimeout, flushTimeout),
 
 		MaxBody:   maxReplyBytes,
 		MaxValues: maxValues,
@@ -82,12 +82,21 @@ func (q *query) report() (Report, error) {
 		return Report{}, fmt.Errorf("getnetworkinfo: %w: version %d", rpc.ErrBadReply, q.network.Version)
 	case q.chain.Blocks < 0 || q.chain.Blocks > math.MaxInt32:
 		return Report{}, fmt.Errorf("getblockchaininfo: %w: height %d", rpc.ErrBadReply, q.chain.Blocks)
+	case q.chain.Time < 0 || q.chain.Time > math.MaxUint32:
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: time %d", rpc.ErrBadReply, q.chain.Time)
+	case q.chain.SizeOnDisk < 0:
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: size on disk %d", rpc.ErrBadReply, q.chain.SizeOnDisk)
 	case !isHash(q.chain.BestBlockHash):
 		return Report{}, fmt.Errorf("getblockchaininfo: %w: the best block's hash is not 64 hexadecimal digits in "+
 			"lower case", rpc.ErrBadReply)
 	}
-	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Headers: q.chain.Headers,
-		Tip: q.chain.BestBlockHash, Hashes: map[int64]string{}, NetworkOff: !q.network.NetworkActive}
+	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Tip: q.chain.BestBlockHash,
+		Headers: q.chain.Headers, NetworkOff: !q.network.NetworkActive,
+		Downloading: q.chain.InitialBlockDownload, SizeOnDisk: q.chain.SizeOnDisk,
+		DiskLow: diskLow(q.chain.Warnings, q.network.Warnings), Hashes: map[int64]string{}}
+	if q.chain.Time > 0 {
+		r.TipTime = time.Unix(q.chain.Time, 0)
+	}
 	r.Peers, r.Foreign = listedPeers(q.added)
 	for i, height := range q.heights {
 		r.Hashes[height] = ""

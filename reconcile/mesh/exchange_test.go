@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
@@ -67,6 +69,33 @@ func honest(method string) string {
 		return `{"blocks":7,"bestblockhash":"` + strings.Repeat("0", 64) + `"}`
 	}
 	return "null"
+}
+
+func TestWhenTheTipWasMade(t *testing.T) {
+	for name, row := range map[string]struct {
+		field string
+		want  time.Time
+	}{
+		"as it says":                  {`,"time":1795339215`, time.Unix(1795339215, 0)},
+		"an old one doesn't tell":     {"", time.Time{}},
+		"the last second of a header": {`,"time":4294967295`, time.Unix(math.MaxUint32, 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := answering(t, func(method string) string {
+				switch method {
+				case "getaddednodeinfo":
+					return "[]"
+				case "getblockchaininfo":
+					return strings.TrimSuffix(honest(method), "}") + row.field + "}"
+				}
+				return honest(method)
+			})
+			said, err := exchange(t.Context(), client, Action{Query: true})
+			if err != nil || !said.TipTime.Equal(row.want) {
+				t.Errorf("%v (%v), want %v", said.TipTime, err, row.want)
+			}
+		})
+	}
 }
 
 // A hundred of them are read at the same time, of each network that is worked on.

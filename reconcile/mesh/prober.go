@@ -41,6 +41,8 @@ type Prober struct {
 	// lanes are for nodes that answered the last time, and for those that didn't: nodes that hang keep only their like
 	// waiting.
 	lanes [2]lane
+	// flushing are the nodes that are to write their chain to disk, or are at it.
+	flushing workqueue.TypedInterface[nodeKey]
 }
 
 type lane = workqueue.TypedDelayingInterface[nodeKey]
@@ -71,6 +73,8 @@ type probed struct {
 	news time.Time
 	// alive is when something else than its RPC showed last that the node lives.
 	alive time.Time
+	// flushes are beside the exchanges.
+	flushes flushes
 }
 
 func (n *probed) lane() int {
@@ -102,6 +106,8 @@ type Progress struct {
 	Pending, Began time.Time
 	// Next is when the node is asked again if nothing happens; zero for never.
 	Next time.Time
+	// Flushing: its chain is being written to disk, or is about to.
+	Flushing bool
 }
 
 // Config are the parts of a Prober that callers choose. All but Polling are required.
@@ -122,6 +128,7 @@ func NewProber(c Config) *Prober {
 		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, maxBackoff: c.MaxBackoff, polling: c.Polling,
 		parallel: maxExchanges, networks: map[cache.ObjectName]*probedNetwork{},
 	}
+	p.flushing = workqueue.NewTyped[nodeKey]()
 	for i := range p.lanes {
 		p.lanes[i] = workqueue.NewTypedDelayingQueue[nodeKey]()
 	}
@@ -139,7 +146,14 @@ func (p *Prober) Run(ctx context.Context) {
 			})
 		}
 	}
+	for range maxFlushes {
+		workers.Go(func() {
+			for p.flushNext(ctx) {
+			}
+		})
+	}
 	<-ctx.Done()
+	p.flushing.ShutDown()
 	for _, lane := range p.lanes {
 		lane.ShutDown()
 	}
@@ -163,7 +177,7 @@ func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target) {
 	for ordinal, target := range targets {
 		n := of.nodes[ordinal]
 		if n == nil || n.target.Self != target.Self {
-			n = &probed{}
+			n = &probed{flushes: flushes{tried: p.clock.Now()}}
 			of.nodes[ordinal] = n
 			changed = true
 		}
@@ -204,7 +218,7 @@ func (p *Prober) Progress(network cache.ObjectName) map[int32]Progress {
 	progress := map[int32]Progress{}
 	if of := p.networks[network]; of != nil {
 		for ordinal, n := range of.nodes {
-			progress[ordinal] = Progress{Pending: n.pending, Began: n.began, Next: n.next}
+			progress[ordinal] = Progress{Pending: n.pending, Began: n.began, Next: n.next, Flushing: n.flushes.running}
 		}
 	}
 	return progress
@@ -357,6 +371,7 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 		p.stir(key, of, now)
 	}
 	p.revive(key, of, before, after, now)
+	p.flushIfDue(key, n)
 	if due := p.schedule(key, n); !n.news.IsZero() && (!due || now.Sub(n.news) >= ResponseTimeout) {
 		n.news = time.Time{}
 		p.wake(key.network)
@@ -366,7 +381,8 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 // differs says whether a network has to be looked at because a node said this after that.
 func (v View) differs(after View) bool {
 	if v.AskedAt.IsZero() || fmt.Sprint(v.Err) != fmt.Sprint(after.Err) || v.Release != after.Release ||
-		v.NetworkOff != after.NetworkOff || v.SaidAt.IsZero() != after.SaidAt.IsZero() || v.Height != after.Height || v.Tip != after.Tip || !maps.Equal(v.Hashes, after.Hashes) ||
+		v.NetworkOff != after.NetworkOff || v.SaidAt.IsZero() != after.SaidAt.IsZero() ||
+		v.Height != after.Height || v.DiskLow != after.DiskLow || v.Tip != after.Tip || !maps.Equal(v.Hashes, after.Hashes) ||
 		!maps.Equal(v.Peers, after.Peers) || !maps.Equal(v.Foreign, after.Foreign) {
 		return true
 	}

@@ -51,6 +51,10 @@ type Target struct {
 	// entries stay, and they are dialled again soon.
 	Cut   []netip.Addr
 	CutAt time.Time
+	// FlushAfter has the node write its chain to disk, see flush.go, once it has been asked since; zero for not at all.
+	FlushAfter time.Time
+	// Disk is where the node keeps its chain.
+	Disk Disk
 	// Prune lets go of what the topology no longer wants. The caller has found every wanted edge confirmed.
 	Prune bool
 }
@@ -81,6 +85,13 @@ type Report struct {
 	Height  int64
 	Headers int64
 	Tip     string
+	// TipTime is what the tip says of when it was made; zero if the node doesn't tell.
+	TipTime time.Time
+	// Downloading: the node takes its chain for an old one, and is yet to get the rest.
+	Downloading bool
+	// SizeOnDisk are the bytes of its blocks. DiskLow: it says itself that its disk has too little room.
+	SizeOnDisk int64
+	DiskLow    bool
 	// Hashes are block hashes of the active chain by height, of the heights that were asked for; empty if the node has
 	// none.
 	Hashes map[int64]string

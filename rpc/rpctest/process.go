@@ -101,6 +101,7 @@ func (p *process) stop() {
 	if p.up {
 		p.up = false
 		p.node.proc = nil
+		p.node.flush()
 		p.thread.end()
 		p.dropAll()
 	}
