@@ -246,8 +246,8 @@ func testAccepted(t *testing.T, judge Judge) {
 		"the manifest of the 2019 series": "metadata: {name: my-network}, spec: {nodes: 4}",
 		"the series' network with a secret": "metadata: {name: my-network}, " +
 			"spec: {nodes: 3, secret: bitcoin-default-secret}",
-		"the series' network with none":  `metadata: {name: my-network}, spec: {nodes: 3, secret: ""}`,
-		"a secret with dots in its name": "metadata: {name: good}, spec: {nodes: 1, secret: a-1.b.c}",
+		"no secret, as the series' client says it": `metadata: {name: good}, spec: {nodes: 1, secret: ""}`,
+		"a secret with dots in its name":           "metadata: {name: good}, spec: {nodes: 1, secret: a-1.b.c}",
 		"the longest name of a secret": "metadata: {name: good}, spec: {nodes: 1, secret: " +
 			strings.Repeat("a", 253) + "}",
 		"a later generation of credentials": "metadata: {name: good}, spec: {nodes: 1, credentials: {generation: 7}}",
