@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -178,9 +179,13 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	if err != nil {
 		return err
 	}
+	told := equality.Semantic.DeepEqual(left, kept.left[child.resource]) // a roll has several writes
 	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
-	if child.quiet && change.Action == unstructuredx.Updated && len(left) == 0 {
+	if !told {
+		c.warnOfAdmission(n, change, applied, left)
+	}
+	if child.quiet && change.Action == unstructuredx.Updated {
 		return nil
 	}
 	adopted := change.Action == unstructuredx.Updated && metav1.GetControllerOfNoCopy(live) == nil
@@ -205,14 +210,22 @@ func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, 
 		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply",
 			"%s %s was changed by another writer; reverted", kind, object)
 	}
-	if len(left) > 0 {
-		var paths []string
-		for _, difference := range left {
-			paths = append(paths, difference.Path)
-		}
-		c.log.Warn("admission, such as a webhook, changed what was applied; leaving it",
-			append(fields, zap.Strings("fields", paths))...)
+}
+
+// warnOfAdmission tells what is left of a child that is not as it was applied.
+func (c *Controller) warnOfAdmission(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured,
+	left []unstructuredx.Difference) {
+	if len(left) == 0 {
+		return
 	}
+	var paths []string
+	for _, difference := range left {
+		paths = append(paths, difference.Path)
+	}
+	c.log.Warn("admission, such as a webhook, changed what was applied; leaving it",
+		name(cache.MetaObjectToName(n)), zap.String("kind", applied.GetKind()),
+		zap.String("object", applied.GetName()), zap.String("action", string(change.Action)),
+		zap.Strings("fields", paths))
 }
 
 // scope says what an update of a StatefulSet does to nodes.

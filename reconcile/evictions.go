@@ -42,8 +42,10 @@ func (c *Controller) guardEvictions(ctx context.Context, n *api.Network, o *obse
 // controller that restarts is to write. Of one node nothing can be kept: nobody else has its chain.
 func (o *observation) holdsEvictions(n *api.Network, held bool) bool {
 	switch {
-	case n.Spec.DisruptionBudget == api.DisruptionBudgetDisabled, n.Spec.Nodes <= 1, !o.hasChain(n.Status):
+	case n.Spec.DisruptionBudget == api.DisruptionBudgetDisabled, n.Spec.Nodes <= 1:
 		return false
+	case !o.hasChain(n.Status): // if nobody tells, there may be one: a status forgets what no node reports
+		return held && o.chain.Tip == ""
 	case o.roll != "":
 		return true
 	case slices.ContainsFunc(o.nodes, func(n node) bool { return !n.ready || n.view.Tip == "" && !n.awaited }):

@@ -78,6 +78,13 @@ func TestWhenEvictionsAreHeld(t *testing.T) {
 		"on volumes, too": {height: 101, spec: func(n *api.Network) { n.Spec.Storage = &api.Storage{} },
 			change: []func(*observation){down(api.ReasonPodMissing)}, want: held},
 
+		"nobody tells its chain any more, nor does the status": {change: []func(*observation){func(o *observation) {
+			for i := range o.nodes {
+				hush(&o.nodes[i])
+			}
+			o.chain = chain.Verdict{}
+		}}, want: asTheyAre},
+		"all have lost it": {change: []func(*observation){fresh}, want: open},
 		"a network starts, and there is no block yet": {change: []func(*observation){fresh,
 			down(api.ReasonPodMissing)}, want: open},
 		"it is rolled before there is one": {change: []func(*observation){fresh, func(o *observation) {

@@ -21,7 +21,7 @@ import (
 // the height once the status has it of all nodes.
 func (n network) longChain(t *testing.T, nodes int) int {
 	t.Helper()
-	const batches, batch = 10, 1000
+	const batches, batch = 3, 1000
 	for range batches {
 		n.mine(t, 0, batch)
 	}
