@@ -239,6 +239,42 @@ func TestConditions(t *testing.T) {
 					"1 of 3 pods updated",
 			},
 		},
+		"a rotation waits for the user": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingSecret,
+					Accepted: []int64{1, 2}}, problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}},
+			want: []string{
+				ready3 + "; see Stalled: SecretNotFound; rotation waits: delete Secret my-network-rpc", allConnected, oneTip,
+				"Stalled True SecretNotFound: create it",
+				"Reconciling True RollingOut: delete Secret my-network-rpc: the controller makes it anew with credentials " +
+					"of generation 2; then restart what uses it",
+			},
+		},
+		"a rotation waits for applications": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingRestart,
+					Accepted: []int64{1, 2}}}},
+			want: []string{
+				ready3 + "; rotation: restart what uses Secret my-network-rpc", allConnected, oneTip,
+				"Reconciling True RollingOut: restart what uses Secret my-network-rpc: credentials of generation 1 are " +
+					"soon dropped for those of generation 2 that it has now",
+			},
+		},
+		"a node is behind that refuses a block of the future": {
+			observation: observation{
+				nodes: with(meshed(2), func(n []node) {
+					n[0].view.TipTime, n[1].view.Tip, n[1].view.Height = time.Unix(1e9+3*3600-1, 0), "90", 90
+				}), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
+			want: []string{
+				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h ahead of " +
+					"the clock; nodes refuse more than 2 h",
+				"Meshed True AllPairsConnected: 1 pairs connected",
+				"ChainSynced False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
+				"Reconciling True NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
+					"ahead of the clock; nodes refuse more than 2 h",
+			},
+		},
 		"credentials wait for applications": {
 			observation: observation{nodes: meshed(3), chain: synced,
 				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseDropping, Generation: 1,
@@ -277,42 +313,6 @@ func TestConditions(t *testing.T) {
 		"now it could": {
 			failed: api.ReasonApplyFailed, observation: observation{nodes: meshed(3), chain: synced},
 			want: []string{ready3, allConnected, oneTip},
-		},
-		"a rotation waits for the user": {
-			observation: observation{nodes: meshed(3), chain: synced,
-				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingSecret,
-					Accepted: []int64{1, 2}}, problems: secretProblems{secretProblem{api.ReasonSecretNotFound, "create it"}}}},
-			want: []string{
-				ready3 + "; see Stalled: SecretNotFound; rotation waits: delete Secret my-network-rpc", allConnected, oneTip,
-				"Stalled True SecretNotFound: create it",
-				"Reconciling True RollingOut: delete Secret my-network-rpc: the controller makes it anew with credentials " +
-					"of generation 2; then restart what uses it",
-			},
-		},
-		"a rotation waits for applications": {
-			observation: observation{nodes: meshed(3), chain: synced,
-				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAwaitingRestart,
-					Accepted: []int64{1, 2}}}},
-			want: []string{
-				ready3 + "; rotation: restart what uses Secret my-network-rpc", allConnected, oneTip,
-				"Reconciling True RollingOut: restart what uses Secret my-network-rpc: credentials of generation 1 are " +
-					"soon dropped for those of generation 2 that it has now",
-			},
-		},
-		"a node is behind that refuses a block of the future": {
-			observation: observation{
-				nodes: with(meshed(2), func(n []node) {
-					n[0].view.TipTime, n[1].view.Tip, n[1].view.Height = time.Unix(1e9+3*3600-1, 0), "90", 90
-				}), chain: chain.Verdict{Height: 101, Tip: tip, Tips: 1, Behind: []int32{1}}},
-			want: []string{
-				"Ready False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h ahead of " +
-					"the clock; nodes refuse more than 2 h",
-				"Meshed True AllPairsConnected: 1 pairs connected",
-				"ChainSynced False NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
-					"ahead of the clock; nodes refuse more than 2 h",
-				"Reconciling True NodesBehind: nodes behind height 101: my-network-sts-1 (height 90); block 101 is 3 h " +
-					"ahead of the clock; nodes refuse more than 2 h",
-			},
 		},
 		"the apiserver refuses two children": {
 			observation: observation{nodes: meshed(3), chain: synced,

@@ -31,10 +31,10 @@ const (
 	EventRotationWaits = "RotationWaits"
 	// EventWeakPassword: the password in spec.secret is short enough to be guessed from its hash.
 	EventWeakPassword = "WeakPassword"
-	// EventRollLosesData: pods are about to be replaced that have no volumes; the note says what goes with them.
-	EventRollLosesData = "RollLosesData"
 	// EventChainShortened: the highest chain of a network has fewer blocks than the one that was told before.
 	EventChainShortened = "ChainShortened"
+	// EventRollLosesData: pods are about to be replaced that have no volumes; the note says what goes with them.
+	EventRollLosesData = "RollLosesData"
 	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )

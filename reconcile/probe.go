@@ -61,8 +61,8 @@ func readViews(nodes []node, views map[int32]mesh.View) {
 }
 
 // errNoPassword is why a node is not asked at all.
-const errNoPassword = "the controller has no password for bitcoind, whose was derived from another master key, or for " +
-	"another network"
+const errNoPassword = "the controller has no password for bitcoind, whose was derived from another master key, " +
+	"or for another network"
 
 // compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are
 // asked again before the next audit: one that has just come up gets the chain as soon as it is connected.

@@ -159,9 +159,9 @@ func wakeNetwork(_ *caches, network *unstructured.Unstructured) []cache.ObjectNa
 	return []cache.ObjectName{cache.MetaObjectToName(network)}
 }
 
-// wakeOwner is that of its owner reference, or if the object has no controller, of its label: it may be a child that lost
-// its owner, or the marker of a Secret. A wrong answer, say by an owner of the same name that lived before, costs a pass
-// that finds nothing to do.
+// wakeOwner is that of its owner reference, or if the object has no controller, of its label: it may be a child that
+// lost its owner, or the marker of a Secret. A wrong answer, say by an owner of the same name that lived before, costs a
+// pass that finds nothing to do.
 func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 	owner := metav1.GetControllerOfNoCopy(child)
 	if owner == nil && children.Instance(child) != "" {

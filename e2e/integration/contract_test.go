@@ -110,8 +110,8 @@ func TestTheUpgradeContract(t *testing.T) {
 }
 
 // atRest are the writes of an upgrade that CHANGELOG.md names, by what they are of: the partitions of StatefulSets begin
-// to rest above all pods.
-var atRest = map[string]int{"statefulsets": 1}
+// to rest above all pods, and ConfigMaps prove what credentials are derived from.
+var atRest = map[string]int{"statefulsets": 1, "configmaps": 1}
 
 func contractNetwork(name string) network {
 	return network{cluster.Network{Cluster: kube, Namespace: contractNamespace, Name: name}}

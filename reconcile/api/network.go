@@ -58,12 +58,12 @@ type NetworkSpec struct {
 	Storage *Storage `json:"storage,omitempty"`
 	// NetworkPolicy says whether others are kept from the nodes.
 	NetworkPolicy NetworkPolicySwitch `json:"networkPolicy,omitempty"`
-	// DisruptionBudget says whether evictions wait until no chain is lost by them.
-	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
 	// Access are the peers that reach all ports but P2P, besides the pods of the namespace.
 	Access []networkingv1.NetworkPolicyPeer `json:"access,omitempty"`
 	// Pod is how the nodes' pods fit into their cluster.
 	Pod PodSpec `json:"pod,omitzero"`
+	// DisruptionBudget says whether evictions wait until no chain is lost by them.
+	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
