@@ -122,7 +122,7 @@ func TestAnImageThatIsRemovedIsUndone(t *testing.T) {
 	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1")
 	n.hasImages(t, "example.com/bitcoind:1", "example.com/bitcoind:1")
 	// A restored network has no status, but its StatefulSet.
-	n.meshed(t, 2)
+	n.atRest(t, 2) // the last write of the roll
 	set := cluster.MustGet[appsv1.StatefulSet](t, kube, cluster.StatefulSets, n.Namespace, "my-network-sts")
 	pods := n.PodUIDs(t)
 	kube.Patch(t, api.Resource, n.Namespace, n.Name, "{status: null}", "status")
