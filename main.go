@@ -98,7 +98,7 @@ func parse(args []string) (settings, error) {
 		return s, flag.ErrHelp
 	}
 	if *leaderElect {
-		s.Lease = lease
+		s.Lease, s.PodUID = lease, os.Getenv("POD_UID")
 	}
 	return s, s.check(flags.Args())
 }

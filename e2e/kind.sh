@@ -9,7 +9,9 @@ root=$(dirname "$here")
 offline=$here/offline
 cache=${BTC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bitcoin-controller}
 cluster=${CLUSTER:-btc-e2e}
+ip_family=${IP_FAMILY:-ipv4}
 node=$cluster-control-plane
+worker=$cluster-worker
 namespace=bitcoin-controller
 controller_image=bitcoin-controller:dev
 bitcoind_online=$(sed -n 's/.*--node-image=//p' "$root/manifests/controller/deployment.yaml")
@@ -34,12 +36,12 @@ usage() {
   cat <<USAGE
 Usage: e2e/kind.sh VERB [--keep] [--purge]
 
-  up      create the cluster, or reuse it; build and load the images; install the controller and wait for it
+  up      create the cluster, of two machines, or reuse it; build and load the images; install the controller and wait for it
   load    build and load the images again, and run the new controller
   test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
-          whether the controller's RBAC rules are what all of it needed, no more and no less. A cluster created for it
-          is deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a
-          failure
+          whether the controller's RBAC rules are what all of it needed, no more and no less. At last machines are
+          drained and lost, and the controller is removed and installed again. A cluster created for it is deleted
+          after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
   bench   up, then measures: tables of how long a network takes to get ready and to heal. A cluster created for it is
           deleted after, unless --keep
   status  engine, clusters, nodes, controller, networks
@@ -54,6 +56,7 @@ Environment:
                   or one that was built here. Unset: see OFFLINE
   OFFLINE         where the images that are not named come from. 0: ${kind_node%@*} and
                   $bitcoind_online are pulled; 1: both are built; unset: built where pulling fails
+  IP_FAMILY       addresses of a cluster that is created: ipv4, or ipv6 where the engine has it (now $ip_family)
   BTC_CACHE       what is kept between runs (now $cache)
 
 Needs Go, make and a Docker engine. On Debian, as root, it brings the engine itself.
@@ -120,9 +123,11 @@ verb_test() {
     "$here/conformance.sh" "$bitcoind_image"
   say "running the suite on $bitcoind_image"
   suite test -tags e2e ./e2e/suite/...
-  # Last, and only if all was green: what a test did not get to do would be missing.
+  # After the suite, and only if all was green: what a test did not get to do would be missing.
   say "comparing the controller's RBAC rules with what it asked for"
   suite audit -tags e2e ./e2e/audit/...
+  say "taking machines away, and at last all that was installed (about 3 minutes)"
+  suite disruptive -tags e2e,disruptive -run '^TestDisruptive$' ./e2e/suite/...
 }
 
 verb_bench() {
@@ -271,6 +276,8 @@ cluster_up() {
   if built_here "$node_image"; then
     cat "$offline/kind.yaml" >>"$config"
   fi
+  # The apiserver's port on this machine stays one of IPv4, which every engine can publish.
+  printf 'networking: {ipFamily: %s, apiServerAddress: 127.0.0.1}\n' "$ip_family" >>"$config"
   created=yes
   step "creating cluster $cluster" cluster_create --name "$cluster" --image "$node_image" --config "$config" --wait 120s
   kubectl_install
@@ -302,7 +309,8 @@ cluster_answers() {
   kubectl_install
   local attempt
   for attempt in 1 2 3 4 5 6 7 8; do
-    if kubectl wait --request-timeout=3s --for=condition=Ready --timeout=3s node/"$node" >/dev/null 2>&1; then
+    if kubectl wait --request-timeout=3s --for=condition=Ready --timeout=3s node/"$node" node/"$worker" \
+      >/dev/null 2>&1; then
       return
     fi
     sleep $((attempt / 3))
@@ -399,22 +407,39 @@ image_load() {
 }
 
 # image_load_or_pull: some engines save one of several platforms of an image in a way that kind can't load (kind issue
-# 3795). The node can pull an image of a registry itself.
+# 3795). The nodes can pull an image of a registry themselves.
 image_load_or_pull() {
-  kind load docker-image --name "$cluster" "$1" || docker exec "$node" crictl pull "$1"
+  local machine
+  kind load docker-image --name "$cluster" "$1" && return
+  for machine in $(machines); do
+    docker exec "$machine" crictl pull "$1"
+  done
 }
 
-# image_is_loaded is whether the name means the same image in the node as it does here. kind asks crictl, which not
-# every node has. containerd knows an image by its name and by its id, and both must point to the same thing.
+# image_is_loaded is whether the name means the same image in all nodes as it does here.
 image_is_loaded() {
-  local id name=$1
-  id=$(docker image inspect -f '{{.Id}}' "$1")
+  local machine
+  for machine in $(machines); do
+    image_is_loaded_in "$machine" "$1" || return
+  done
+}
+
+# machines are the containers that are the cluster's nodes.
+machines() {
+  kind get nodes --name "$cluster" 2>/dev/null
+}
+
+# image_is_loaded_in: kind asks crictl, which not every node has. containerd knows an image by its name and by its id,
+# and both must point to the same thing.
+image_is_loaded_in() {
+  local id machine=$1 name=$2
+  id=$(docker image inspect -f '{{.Id}}' "$name")
   case $name in
     */*/*) ;;
     */*) name=docker.io/$name ;;
     *) name=docker.io/library/$name ;;
   esac
-  docker exec "$node" ctr --namespace k8s.io images list | awk -v name="$name" -v id="$id" '
+  docker exec "$machine" ctr --namespace k8s.io images list | awk -v name="$name" -v id="$id" '
     $1 == name {of_name = $3}
     $1 == id {of_id = $3}
     END {exit !(of_name != "" && of_name == of_id)}'

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
 	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -26,6 +28,8 @@ import (
 type child struct {
 	resource schema.GroupVersionResource
 	object   object
+	// quiet: no event and no line in the log tells that it was changed to become this.
+	quiet bool
 }
 
 // desired are all children of the network, in the order in which they are created. There is at most one of each
@@ -34,7 +38,7 @@ func desired(n *api.Network, in inputs) []child {
 	var all []child
 	for _, row := range resourceTable {
 		if row.build != nil {
-			all = append(all, child{row.resource, row.build(n, in)})
+			all = append(all, child{resource: row.resource, object: row.build(n, in)})
 		}
 	}
 	return all
@@ -92,6 +96,9 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(n, recorded.key, o.credentials)
 	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
 	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
+	if budget := live.of[podDisruptionBudgets]; budget != nil {
+		in.evictionsHeld = n.Spec.Nodes > 1 && children.EvictionsHeld(budget)
+	}
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, o, state); err != nil {
 		return applied{}, err
@@ -172,8 +179,15 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	if err != nil {
 		return err
 	}
+	told := equality.Semantic.DeepEqual(left, kept.left[child.resource]) // a roll has several writes
 	kept.left[child.resource] = left
 	c.caches.wrote(applied, child.resource)
+	if !told {
+		c.warnOfAdmission(n, change, applied, left)
+	}
+	if child.quiet && change.Action == unstructuredx.Updated {
+		return nil
+	}
 	adopted := change.Action == unstructuredx.Updated && metav1.GetControllerOfNoCopy(live) == nil
 	c.reportApplied(n, change, applied, scope(live, intent), left, adopted)
 	return nil
@@ -196,14 +210,22 @@ func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, 
 		c.event(n, applied, corev1.EventTypeWarning, EventDriftReverted, "Apply",
 			"%s %s was changed by another writer; reverted", kind, object)
 	}
-	if len(left) > 0 {
-		var paths []string
-		for _, difference := range left {
-			paths = append(paths, difference.Path)
-		}
-		c.log.Warn("admission, such as a webhook, changed what was applied; leaving it",
-			append(fields, zap.Strings("fields", paths))...)
+}
+
+// warnOfAdmission tells what is left of a child that is not as it was applied.
+func (c *Controller) warnOfAdmission(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured,
+	left []unstructuredx.Difference) {
+	if len(left) == 0 {
+		return
 	}
+	var paths []string
+	for _, difference := range left {
+		paths = append(paths, difference.Path)
+	}
+	c.log.Warn("admission, such as a webhook, changed what was applied; leaving it",
+		name(cache.MetaObjectToName(n)), zap.String("kind", applied.GetKind()),
+		zap.String("object", applied.GetName()), zap.String("action", string(change.Action)),
+		zap.Strings("fields", paths))
 }
 
 // scope says what an update of a StatefulSet does to nodes.
@@ -222,6 +244,9 @@ func scope(live, intent *unstructured.Unstructured) string {
 	partition := func(u *unstructured.Unstructured) int {
 		// 0 in objects that have no such annotation
 		value, _ := strconv.Atoi(u.GetAnnotations()[children.AnnotationPartition])
+		if value == int(children.Resting) {
+			return math.MaxInt // holds back all
+		}
 		return value
 	}
 	switch was, is := partition(live), partition(intent); {

@@ -25,15 +25,12 @@ type verdict struct {
 }
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
-func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now time.Time) {
-	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain, now)
+func setConditions(status *api.NetworkStatus, n *api.Network, o observation, synced verdict, now time.Time) {
+	meshed := o.meshedVerdict(*status)
 	stalled := stalledVerdict(o.applyErr)
-	ready := readyVerdict(*status, stalled, meshed, synced)
-	switch {
-	case ready.status == metav1.ConditionTrue:
+	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, synced), stalled)
+	if ready.status == metav1.ConditionTrue {
 		ready.message = joinClauses(ready.message, o.hint(n))
-	case stalled == (verdict{}):
-		ready.message = joinClauses(ready.message, o.roll)
 	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,
 		api.ConditionChainSynced: synced}
@@ -44,8 +41,8 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now
 		verdicts[api.ConditionReconciling] = retriedVerdict(o.applyErr)
 	case ready.status != metav1.ConditionTrue:
 		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, ready.reason, ready.message}
-	case o.roll != "":
-		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.roll}
+	case o.rotation(n) != "":
+		verdicts[api.ConditionReconciling] = verdict{metav1.ConditionTrue, api.ReasonRollingOut, o.rotation(n)}
 	}
 	// A problem with a Secret of the user's is no matter of the network's readiness.
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
@@ -98,12 +95,51 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
 		return verdict{metav1.ConditionTrue, api.ReasonReady,
-			fmt.Sprintf("%d nodes ready, all pairs connected, same chain", wanted)}
+			fmt.Sprintf("%d nodes ready, all pairs connected, same chain%s", wanted, nodeProblems(status.Nodes))}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:
 		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
 	}
+}
+
+// declaredVerdict is Ready's where the pods may not be as the spec declares them: a network that is whole isn't ready
+// before they are. A status says so from the first one of a generation on, for `kubectl wait` goes by that.
+func (o *observation) declaredVerdict(n *api.Network, ready, stalled verdict) verdict {
+	whole := ready.status == metav1.ConditionTrue
+	switch {
+	case stalled != verdict{}:
+		return ready
+	case o.roll != "" && whole:
+		return verdict{metav1.ConditionFalse, api.ReasonRollingOut, joinClauses(o.rotation(n), o.roll)}
+	case o.roll != "":
+		message := joinClauses(o.rotation(n), o.roll, ready.message)
+		return verdict{metav1.ConditionFalse, api.ReasonRollingOut, message}
+	case whole && o.applyErr != nil && !wasApplied(n):
+		retried := retriedVerdict(o.applyErr)
+		return verdict{metav1.ConditionFalse, retried.reason, retried.message}
+	case !whole:
+		ready.message = joinClauses(ready.message, o.rotation(n))
+	}
+	return ready
+}
+
+// wasApplied says whether children were as this generation of the spec wants them, by the status of before. A write that
+// fails since then is one of something else's change.
+func wasApplied(n *api.Network) bool {
+	was := meta.FindStatusCondition(n.Status.Conditions, api.ConditionReady)
+	failed := was != nil && was.Status == metav1.ConditionFalse &&
+		(was.Reason == api.ReasonApplyFailed || was.Reason == api.ReasonPredecessorGoes)
+	return n.Status.ObservedGeneration == n.Generation && !failed
+}
+
+// rotation is where a rotation of credentials stands, in words; empty if there is none. While it waits for a user, the
+// network is ready.
+func (o *observation) rotation(n *api.Network) string {
+	if o.credentials.Accepted == nil {
+		return ""
+	}
+	return rotationProgress(n, o.credentials)
 }
 
 // stalledVerdict is about failures that a user has to act on. Other failures pass, or are mended by another try.
@@ -151,26 +187,13 @@ func (o *observation) meshedVerdict(status api.NetworkStatus) verdict {
 	}
 	var missing []string
 	for _, pair := range o.wanted.Edges {
-		if !o.connected(pair) {
+		if !o.counts(pair) {
 			missing = append(missing, pair.String())
 		}
 	}
 	return verdict{metav1.ConditionFalse, api.ReasonPeersNotConnected,
-		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, joinLimited(missing, " "))}
-}
-
-// chainVerdict lets the one from before stand while all that differs may be a block on its way.
-func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict, now time.Time) verdict {
-	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.Pending && was != nil {
-		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
-			return verdict{was.Status, was.Reason, was.Message}
-		}
-	}
-	v := syncedVerdict(nodes, c)
-	if v.status == metav1.ConditionFalse {
-		v.message = joinClauses(v.message, tipAhead(nodes, c, now))
-	}
-	return v
+		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted,
+			joinLimited(missing, " ")) + o.networksOff()}
 }
 
 // followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still.
@@ -187,7 +210,7 @@ func followed(status api.NetworkStatus, nodes []node) bool {
 
 // syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more
 // certain than what a node doesn't tell at all.
-func syncedVerdict(nodes []node, c chain.Verdict) verdict {
+func syncedVerdict(nodes []node, c chain.Verdict, unasked []string) verdict {
 	names := func(ordinals []int32) string {
 		var words []string
 		for _, ordinal := range ordinals {
@@ -216,6 +239,8 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	case c.Pending:
 		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
 			"chains not compared: the highest node did not report its block hashes"}
+	case len(unasked) > 0:
+		return unaskedVerdict(unasked)
 	default:
 		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
 	}

@@ -28,6 +28,8 @@ func TestConditions(t *testing.T) {
 
 	for name, row := range map[string]struct {
 		observation observation
+		another     bool     // generation than that which the last status is of
+		failed      string   // the reason of Ready in the last status, if there was any
 		want        []string // type status reason: message
 	}{
 		"everything is there": {
@@ -189,11 +191,11 @@ func TestConditions(t *testing.T) {
 					n[1] = node{ordinal: 1, name: "my-network-sts-1", reason: api.ReasonPodRefused, message: "quota"}
 				})},
 			want: []string{
-				"Ready False NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 pods " +
-					"updated; waiting for my-network-sts-1",
+				"Ready False RollingOut: 1 of 2 pods updated; waiting for my-network-sts-1; 1 of 2 nodes ready; " +
+					"my-network-sts-1: quota (PodRefused)",
 				"Meshed False PeersNotConnected: 1 of 1 pairs not connected: 0-1", oneTip,
-				"Reconciling True NodesNotReady: 1 of 2 nodes ready; my-network-sts-1: quota (PodRefused); 1 of 2 " +
-					"pods updated; waiting for my-network-sts-1",
+				"Reconciling True RollingOut: 1 of 2 pods updated; waiting for my-network-sts-1; 1 of 2 nodes ready; " +
+					"my-network-sts-1: quota (PodRefused)",
 			},
 		},
 		"the user's Secret can't be read": {
@@ -231,7 +233,8 @@ func TestConditions(t *testing.T) {
 			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated",
 				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseAdding, Accepted: []int64{1, 2}}}},
 			want: []string{
-				"Ready True Ready: 3 nodes ready, all pairs connected, same chain", allConnected, oneTip,
+				"Ready False RollingOut: credentials of generation 2 are being added to those of generation 1; 1 of 3 " +
+					"pods updated", allConnected, oneTip,
 				"Reconciling True RollingOut: credentials of generation 2 are being added to those of generation 1; " +
 					"1 of 3 pods updated",
 			},
@@ -272,6 +275,45 @@ func TestConditions(t *testing.T) {
 					"ahead of the clock; nodes refuse more than 2 h",
 			},
 		},
+		"credentials wait for applications": {
+			observation: observation{nodes: meshed(3), chain: synced,
+				applied: applied{credentials: api.CredentialsStatus{Phase: api.PhaseDropping, Generation: 1,
+					Accepted: []int64{1, 2}}}},
+			want: []string{
+				ready3, allConnected, oneTip,
+				"Reconciling True RollingOut: credentials of generation 1 are being dropped for those of generation 2",
+			},
+		},
+		"a roll is between two pods, all of which are well": {
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated"},
+			want: []string{
+				"Ready False RollingOut: 1 of 3 pods updated", allConnected, oneTip,
+				"Reconciling True RollingOut: 1 of 3 pods updated",
+			},
+		},
+		"a child is refused in a roll": {
+			observation: observation{nodes: meshed(3), chain: synced, roll: "1 of 3 pods updated", applyErr: quota},
+			want: []string{"Ready False ApplyFailed: " + quota.Error(), allConnected, oneTip,
+				"Stalled True ApplyFailed: " + quota.Error()},
+		},
+		"the apiserver can't apply what another spec wants just now": {
+			another: true,
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: apierrors.NewTooManyRequests("slow down", 1)},
+			want: []string{"Ready False ApplyFailed: slow down", allConnected, oneTip,
+				"Reconciling True ApplyFailed: slow down"},
+		},
+		"it still can't": {
+			failed: api.ReasonApplyFailed,
+			observation: observation{nodes: meshed(3), chain: synced,
+				applyErr: apierrors.NewTooManyRequests("slow down", 1)},
+			want: []string{"Ready False ApplyFailed: slow down", allConnected, oneTip,
+				"Reconciling True ApplyFailed: slow down"},
+		},
+		"now it could": {
+			failed: api.ReasonApplyFailed, observation: observation{nodes: meshed(3), chain: synced},
+			want: []string{ready3, allConnected, oneTip},
+		},
 		"the apiserver refuses two children": {
 			observation: observation{nodes: meshed(3), chain: synced,
 				applyErr: errors.Join(quota, apierrors.NewBadRequest("webhook"))},
@@ -311,6 +353,13 @@ func TestConditions(t *testing.T) {
 			n := network(int32(len(row.observation.nodes)))
 			n.Status.Conditions = []metav1.Condition{{Type: api.ConditionReconciling, Status: metav1.ConditionTrue},
 				{Type: api.ConditionStalled, Status: metav1.ConditionTrue}}
+			if n.Status.ObservedGeneration = n.Generation; row.another {
+				n.Status.ObservedGeneration--
+			}
+			if row.failed != "" {
+				n.Status.Conditions = append(n.Status.Conditions, metav1.Condition{Type: api.ConditionReady,
+					Status: metav1.ConditionFalse, Reason: row.failed})
+			}
 			row.observation.wanted = mesh.TopologyOf(n).Mesh()
 			got := map[string]bool{}
 			for _, c := range statusOf(n, row.observation, time.Unix(1e9, 0)).Conditions {

@@ -30,7 +30,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Options are the settings of a Controller. All are required but Namespace, Lease, APIServer and AllowLoopback.
+// Options are the settings of a Controller. All are required but Namespace, Lease, PodUID, APIServer and AllowLoopback.
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
@@ -42,6 +42,8 @@ type Options struct {
 	// Lease is for how long a leader that doesn't renew its Lease is still respected, in whole seconds. None: this is
 	// the only controller, and it needs no Lease.
 	Lease time.Duration
+	// PodUID is that of the pod in which this process is the only controller; empty outside of a cluster.
+	PodUID string
 	// Workers is the number of networks worked on at the same time.
 	Workers int
 	// Resync is how often a network is audited when nothing happens: what bitcoind forgot is visible nowhere but in its
@@ -103,7 +105,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		queue: workqueue.NewTypedRateLimitingQueue(backoff),
 	}
 	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake,
-		MaxBackoff: options.Resync})
+		MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
 	return c, nil
 }
 
@@ -193,11 +195,25 @@ type permanentError struct{ error }
 
 func (m permanentError) Unwrap() error { return m.error }
 
+// Each of the first requests gets so much time, and twice as much whenever that was too little. On a machine that has just
+// started, a connection that is tried before the address of the apiserver leads anywhere never comes up: what is sent
+// again is sent to nowhere again. Another one has to be made.
+const (
+	firstAskTimeout = time.Second
+	maxAskTimeout   = 16 * time.Second
+)
+
 // waitForAPIServer calls ask until it succeeds or fails by a mistake. An apiserver that can't be reached yet, as on a
 // node that has just started, is waited for.
 func (c *Controller) waitForAPIServer(ctx context.Context, ask func(context.Context) error) error {
+	timeout := firstAskTimeout
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		err := ask(ctx)
+		asking, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		err := ask(asking)
+		if asking.Err() != nil {
+			timeout = min(2*timeout, maxAskTimeout)
+		}
 		if _, fatal := errors.AsType[permanentError](err); err == nil || fatal {
 			return err == nil, err
 		}
@@ -279,8 +295,8 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	}
 	missingErr := c.explainMissing(ctx, network, nodes, &state.refused)
 	c.probe(network, &o, state)
-	var rollErr error
-	o.roll, rollErr = c.roll(ctx, network, o)
+	rollErr := c.roll(ctx, network, &o)
+	evictionsErr := c.guardEvictions(ctx, network, &o)
 	later, reportErr := c.report(ctx, network, o, state)
 	again = max(state.next().Sub(c.clock.Now()), time.Millisecond)
 	if later > 0 {
@@ -289,5 +305,5 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if wait := c.conflicts.wait(o.applyErr, state, c.clock.Now()); wait > 0 {
 		again = min(again, wait)
 	}
-	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, reportErr)
+	return again, errors.Join(o.applyErr, o.problems.others(), missingErr, rollErr, evictionsErr, reportErr)
 }

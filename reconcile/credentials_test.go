@@ -61,7 +61,7 @@ func TestConfigurationHoldsNoPassword(t *testing.T) {
 
 func TestTheSecretOfApplications(t *testing.T) {
 	n := network(3)
-	goldenIntent(t, "", child{secrets, children.RPCSecret(n, credentials.ApplicationUser, "hush")})
+	goldenIntent(t, "", child{resource: secrets, object: children.RPCSecret(n, credentials.ApplicationUser, "hush")})
 	got := map[string]string{}
 	for key, value := range children.RPCSecret(n, credentials.ApplicationUser, "hush").Data {
 		got[key] = string(value)

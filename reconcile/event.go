@@ -31,6 +31,13 @@ const (
 	EventRotationWaits = "RotationWaits"
 	// EventWeakPassword: the password in spec.secret is short enough to be guessed from its hash.
 	EventWeakPassword = "WeakPassword"
+	// EventSyncNudged: nodes stayed behind one that they are connected to, and connections to others were cut, so that
+	// they sync from it.
+	EventSyncNudged = "SyncNudged"
+	// EventChainShortened: the highest chain of a network has fewer blocks than the one that was told before.
+	EventChainShortened = "ChainShortened"
+	// EventRollLosesData: pods are about to be replaced that have no volumes; the note says what goes with them.
+	EventRollLosesData = "RollLosesData"
 	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )
@@ -61,6 +68,7 @@ func truncate(text string, limit int) string {
 // transitions tells what the difference between two statuses means.
 func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	c.reportRefused(n, after)
+	c.reportDisks(n, after)
 	change := func(kind string) (was, is *metav1.Condition) {
 		was, is = meta.FindStatusCondition(n.Status.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
 		if was == nil {

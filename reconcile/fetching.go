@@ -9,8 +9,8 @@ import (
 )
 
 // fetchTime is how long a new pod gets to fetch the chain of nodes that the controller can't ask, since it has no
-// password for them. It can't compare chains then: the empty one of the first new pod is the only one that it knows. The
-// credentials of proof.go spare most networks this.
+// password for them. It can't compare chains then: the empty one of the first new pod is the only one that it knows.
+// The proof of package credentials spares most networks this.
 const fetchTime = 30 * time.Second
 
 // fetching says that a roll waits for a new pod to fetch a chain that the controller doesn't see; empty if it doesn't.

@@ -23,7 +23,7 @@ func TestAStatefulSetThatCanNotBeChangedIsNamed(t *testing.T) {
 		"ours": {change: func(*appsv1.StatefulSet) {}},
 		"another image, partition and number of nodes": {change: func(set *appsv1.StatefulSet) {
 			set.Spec.Template.Spec.Containers[0].Image = "other"
-			set.Spec.UpdateStrategy, set.Spec.Replicas = children.UpdateStrategy(7), new(int32(9))
+			set.Spec.UpdateStrategy, set.Spec.Replicas = children.UpdateStrategy(7, 9), new(int32(9))
 		}},
 		"one of the 2019 series": {
 			change: func(set *appsv1.StatefulSet) {

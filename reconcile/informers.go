@@ -43,6 +43,7 @@ type caches struct {
 	// a write would see the object from before, and write again.
 	written map[schema.GroupVersionResource]cache.MutationCache
 	log     *zap.Logger
+	endings endings
 }
 
 // newCaches are those of one namespace, or of all if it is empty; and of the key in the controller's own.
@@ -139,8 +140,12 @@ func (c *caches) wake(enqueue func(cache.ObjectName)) error {
 }
 
 func (c *caches) handler(row resourceRow, enqueue func(cache.ObjectName)) cache.ResourceEventHandler {
-	notify := func(object any) {
-		for _, network := range row.wakes(c, unwrapTombstone(object)) {
+	notify := func(event any) {
+		object := unwrapTombstone(event)
+		if row.resource == pods {
+			c.endings.record(object)
+		}
+		for _, network := range row.wakes(c, object) {
 			enqueue(network)
 		}
 	}

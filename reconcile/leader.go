@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -27,7 +28,7 @@ func (c *Controller) lead(ctx context.Context, work func(context.Context)) error
 		return nil
 	}
 	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: children.Manager,
-		Holder: identity()}
+		Holder: c.options.identity()}
 	if err := c.makeLease(ctx, lock); err != nil {
 		return err
 	}
@@ -119,11 +120,13 @@ func (c *Controller) makeLease(ctx context.Context, lock *unstructuredx.LeaseLoc
 	})
 }
 
-// identity tells this process from all others, and people where to look for it.
-func identity() string {
+// identity tells this process from all others that may live, and people where to look for it. A container that was
+// killed gives no Lease up. The next one in the same pod knows that it is dead, and need not wait until the Lease
+// expires: it has the same identity.
+func (o Options) identity() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return host + "_" + rand.Text()
+	return host + "_" + cmp.Or(o.PodUID, rand.Text())
 }

@@ -19,11 +19,11 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// The Secret for applications may be deleted at any time, and the controller can't see it. So it makes a ConfigMap beside
-// it, whose only owner is the Secret: see children.SecretMarker. As long as the marker is there, so is the Secret, and
-// nothing has to be tried. Once it has gone the Secret is tried to be made. Where there is no marker, since an earlier
-// version made the Secret or a ConfigMap of the user's has the name, the Secret is tried to be made once in the life of
-// the controller.
+// The Secret for applications may be deleted at any time, and the controller can't see it. So it makes a ConfigMap
+// beside it, whose only owner is the Secret: see children.SecretMarker. As long as the marker is there, so is the
+// Secret, and nothing has to be tried. Once it has gone the Secret is tried to be made. Where there is no marker, since
+// an earlier version made the Secret or a ConfigMap of the user's has the name, the Secret is tried to be made once in
+// the life of the controller.
 //
 // Markers are sealed, so nobody can make one up for a Secret that never was. Whoever removes the Secret's UID from
 // a marker, or deletes it, causes a few tries. Whoever puts back an old marker has the controller take a Secret for
@@ -78,8 +78,8 @@ func (m *marking) gone(now time.Time) bool {
 	return !m.writtenAt.IsZero() && now.Sub(m.writtenAt) >= markerDelay
 }
 
-// taken is called when the Secret is there though its marker has gone. A few more tries tell whether the Secret was only
-// yet to go. After that somebody has deleted the marker alone. It can't be made anew: the Secret's UID isn't known.
+// taken is called when the Secret is there though its marker has gone. A few more tries tell whether the Secret was
+// only yet to go. After that somebody has deleted the marker alone. It can't be made anew: the Secret's UID isn't known.
 func (m *marking) taken(now time.Time) {
 	gone := m.seen || !m.writtenAt.IsZero() || !m.retryAt.IsZero()
 	next := marking{network: m.network, retries: m.retries}

@@ -24,7 +24,7 @@ import (
 func TestTheMarkerOfTheSecret(t *testing.T) {
 	n := network(1)
 	marker := children.Marker{Secret: "the-secret", Network: n.UID, Generation: 1, Seal: "sealed"}
-	goldenIntent(t, "marker-", child{configMaps, children.SecretMarker(n, marker)})
+	goldenIntent(t, "marker-", child{resource: configMaps, object: children.SecretMarker(n, marker)})
 	intent := intentOf(t, children.SecretMarker(n, marker))
 	if got, is := children.ReadMarker(n, intent); !is || got != marker {
 		t.Errorf("it is read as %+v, %v", got, is)

@@ -47,6 +47,8 @@ type node struct {
 	lost bool
 	// ending is what a pod that shuts down waits for; zero if it doesn't.
 	ending ending
+	// lastEnd is how the bitcoind before the present one in this pod has ended; empty if there was none.
+	lastEnd string
 	// view is what this incarnation said last.
 	view mesh.View
 	// awaited: it has not answered yet, and still has time to.
@@ -129,6 +131,7 @@ type podVersion struct {
 func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	to.fingerprint, to.accepts = credentials.ReadAnnotations(pod.Annotations)
 	to.revision = pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+	to.lastEnd = containerEnding(pod)
 	if pod.Status.PodIP != "" && !ended(pod.Status.Phase) {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if err != nil || pod.Spec.HostNetwork || !dialable(ip, allowLoopback) {
@@ -296,7 +299,7 @@ func endMessage(container string, end corev1.ContainerStateTerminated) string {
 	}
 	text += " and is started again"
 	if words != "" {
-		text += ": " + words
+		text += ": " + joinClauses(words, diskFull(words))
 	}
 	return text
 }

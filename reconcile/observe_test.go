@@ -207,6 +207,10 @@ func TestWhyAPodIsNotReady(t *testing.T) {
 			want: "bitcoind has ended (Error, exit code 255) and is started again"},
 		"its machine was started again": {last: ended(137, "ContainerStatusUnknown", "could not be located"),
 			want: "bitcoind has ended (ContainerStatusUnknown, exit code 137) and is started again: could not be located"},
+		"its disk is full": {now: ended(134, "Error", "Error: A fatal internal error occurred, see debug.log for details: "+
+			"Disk space is too low!\n"), want: "bitcoind was killed by signal 6 (SIGABRT) and is started again: Error: A " +
+			"fatal internal error occurred, see debug.log for details: Disk space is too low!; its disk is full, and " +
+			"bitcoind needs 50 MiB of it to be free: make room, on the machine or the volume, and delete the pod"},
 		"it has only just been bound to a node, nothing is told": {want: "bitcoind does not answer yet"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -55,10 +55,11 @@ func urgent(before, after api.NetworkStatus) bool {
 // then it returns for how long.
 func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 	state *networkState) (later time.Duration, err error) {
-	now := c.clock.Now()
+	now, before := c.clock.Now(), n.Status
 	status := statusOf(n, o, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		state.heldSince = time.Time{}
+		state.remember(status, o.nodes)
 		return 0, nil
 	}
 	if wait := state.hold(status, o.answersUntil, now); wait > 0 {
@@ -74,6 +75,8 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 	case err != nil:
 		return 0, err
 	}
+	c.reportShortened(n, before, o, state)
+	state.remember(status, o.nodes)
 	state.status = state.status.next(now, urgent)
 	return 0, nil
 }

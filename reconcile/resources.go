@@ -64,6 +64,7 @@ type object interface {
 type inputs struct {
 	image           string
 	partition       int32
+	evictionsHeld   bool
 	auth            children.Auth
 	systemNamespace string
 }
@@ -97,7 +98,9 @@ var resourceTable = []resourceRow{
 	{
 		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: selectOurs, cached: [][]string{{"spec"}},
 		wakes: wakeOwner, written: true, verbs: toKeep,
-		build:  func(n *api.Network, _ inputs) object { return children.PodDisruptionBudget(n) },
+		build: func(n *api.Network, in inputs) object {
+			return children.PodDisruptionBudget(n, in.evictionsHeld)
+		},
 		policy: children.PodDisruptionBudgetPolicy,
 	},
 	{
@@ -108,8 +111,9 @@ var resourceTable = []resourceRow{
 	},
 	{
 		resource: statefulSets, kind: "StatefulSet", selects: selectOurs,
-		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "observedGeneration"}},
-		wakes:  wakeOwner, written: true, verbs: toKeep,
+		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "currentRevision"},
+			{"status", "observedGeneration"}},
+		wakes: wakeOwner, written: true, verbs: toKeep,
 		build: func(n *api.Network, in inputs) object {
 			return children.StatefulSet(n, in.image, in.partition, in.auth)
 		},
@@ -120,7 +124,7 @@ var resourceTable = []resourceRow{
 		resource: pods, kind: "Pod", selects: selectOurs,
 		cached: [][]string{
 			{"spec", "hostNetwork"}, {"spec", "nodeName"},
-			{"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"},
+			{"status", "podIP"}, {"status", "hostIP"}, {"status", "phase"}, {"status", "reason"}, {"status", "message"},
 			// There may be thousands: of their lists, what observe.go reads.
 			{"status", "conditions", "type"}, {"status", "conditions", "status"}, {"status", "conditions", "reason"},
 			{"status", "conditions", "message"}, {"status", "conditions", "lastTransitionTime"},
@@ -155,9 +159,9 @@ func wakeNetwork(_ *caches, network *unstructured.Unstructured) []cache.ObjectNa
 	return []cache.ObjectName{cache.MetaObjectToName(network)}
 }
 
-// wakeOwner is that of its owner reference, or if the object has no controller, of its label: it may be a child that lost
-// its owner, or the marker of a Secret. A wrong answer, say by an owner of the same name that lived before, costs a pass
-// that finds nothing to do.
+// wakeOwner is that of its owner reference, or if the object has no controller, of its label: it may be a child that
+// lost its owner, or the marker of a Secret. A wrong answer, say by an owner of the same name that lived before, costs a
+// pass that finds nothing to do.
 func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 	owner := metav1.GetControllerOfNoCopy(child)
 	if owner == nil && children.Instance(child) != "" {

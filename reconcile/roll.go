@@ -19,6 +19,9 @@ import (
 // Rolls: a change of the pod template begins with all pods held back by the StatefulSet's partition, which is then
 // lowered one ordinal at a time. The StatefulSet controller alone would look at readiness only, and wait for ever for a
 // pod that is broken. The StatefulSet and its pods say where a roll stands; nothing is remembered.
+//
+// While no roll is under way the partition rests above all pods: whatever somebody does to the template by hand, as
+// `kubectl rollout restart` does, is a roll that the same steps gate.
 
 // brokenAfter is how long a pod may be down before it counts as broken. Others wait for a pod that is only restarting,
 // but not for one that needs the very roll to get well.
@@ -30,21 +33,36 @@ type rollout struct {
 	observed bool
 	// revision is that of the pods as wanted now, by their controller-revision-hash label.
 	revision string
-	// partition is the lowest ordinal that may have it; 0 when nothing is held back, or onlyMissing.
+	// current is the revision in which the StatefulSet controller makes pods below the partition anew. It becomes that
+	// of the update once all pods are updated and ready.
+	current string
+	// partition is the lowest ordinal that may have it; 0 when nothing is held back, or OnlyMissing, or Resting.
 	partition int32
 }
 
 func rolloutOf(live *appsv1.StatefulSet) rollout {
 	seen := live.Status.ObservedGeneration >= live.Generation && live.Status.UpdateRevision != ""
-	return rollout{observed: seen, revision: live.Status.UpdateRevision, partition: livePartition(live)}
+	at := rollout{observed: seen, revision: live.Status.UpdateRevision, current: live.Status.CurrentRevision,
+		partition: livePartition(live)}
+	if live.DeletionTimestamp != nil { // its successor makes all pods anew, as wanted then
+		at.observed, at.partition = false, replicasOf(live)
+	}
+	return at
+}
+
+func replicasOf(set *appsv1.StatefulSet) int32 {
+	if set.Spec.Replicas == nil {
+		return 1 // as the apiserver has it
+	}
+	return *set.Spec.Replicas
 }
 
 // partitionOf is the partition to apply the StatefulSet with: that of the living one, but all nodes if the template is
-// not what it was applied with before.
+// not what it was applied with before. One that doesn't tell rests: if pods are outdated, that will show.
 func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTemplateSpec) int32 {
 	switch {
-	case live == nil:
-		return 0
+	case live == nil, live.Annotations[children.AnnotationTemplateHash] == "":
+		return children.Resting
 	case live.Annotations[children.AnnotationTemplateHash] != children.TemplateHash(template):
 		return n.Spec.Nodes
 	default:
@@ -54,81 +72,126 @@ func partitionOf(n *api.Network, live *appsv1.StatefulSet, template corev1.PodTe
 
 // livePartition is the one that the StatefulSet was applied with, as its annotation says. Where its strategy says
 // otherwise, either was changed by hand, which is to be put back: the higher one counts, for no pod is to go that is
-// held back.
+// held back. Where there is no such annotation, a strategy that holds back all pods is at rest: from there no pod goes
+// before the StatefulSet controller was seen to have another template.
 func livePartition(live *appsv1.StatefulSet) int32 {
 	standing := int32(0)
 	if rolling := live.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
 		standing = *rolling.Partition
 	}
 	switch applied, err := strconv.ParseInt(live.Annotations[children.AnnotationPartition], 10, 32); {
-	case err != nil || int32(applied) < children.OnlyMissing:
+	case (err != nil || int32(applied) < children.Resting) && standing > 0 && standing >= replicasOf(live):
+		return children.Resting
+	case err != nil || int32(applied) < children.Resting:
 		return standing
-	case int32(applied) == children.OnlyMissing:
-		return children.OnlyMissing
+	case int32(applied) == children.OnlyMissing, int32(applied) == children.Resting:
+		return int32(applied)
 	default:
 		return max(int32(applied), standing)
 	}
 }
 
-// roll takes the roll of the network one step further if it may, and returns where it stands, empty if there is none.
-// It does nothing as long as children can't be applied.
-func (c *Controller) roll(ctx context.Context, n *api.Network, o observation) (standsAt string, err error) {
-	if o.applyErr != nil {
-		return "", nil
-	}
+// roll takes the roll of the network one step further if it may, and has o say where it stands. It takes no step as
+// long as children can't be applied.
+func (c *Controller) roll(ctx context.Context, n *api.Network, o *observation) error {
 	cached, err := c.caches.get(statefulSets,
 		cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
 	if err != nil || cached == nil || !children.ControlledBy(cached, n.UID) {
-		return "", err
+		return err
 	}
 	live, err := intoStatefulSet(cached)
 	if err != nil {
-		return "", err
+		return err
 	}
-	at := rolloutOf(live)
-	next, waitsFor := at.step(&o, c.clock.Now())
-	if next != at.partition {
-		set := child{statefulSets, children.StatefulSet(n, o.image, next, o.auth)}
-		if err := c.applyChild(ctx, n, set, cached); err != nil {
-			return "", err
-		}
+	at, waitsFor := rolloutOf(live), ""
+	defer func() { o.roll, o.updated = at.progress(o.nodes, waitsFor), at.updatedNodes(o.nodes) }()
+	if o.applyErr != nil {
+		return nil
+	}
+	next, waitsFor := at.step(o, c.clock.Now())
+	if next == at.partition {
+		return nil
+	}
+	if at.begins(next, o.nodes) {
+		c.warnOfLoss(n, o)
+	}
+	// That a roll is over, and so rests, is no news: the pods are what was declared.
+	set := child{resource: statefulSets, object: children.StatefulSet(n, o.image, next, o.auth),
+		quiet: next == children.Resting}
+	if err := c.applyChild(ctx, n, set, cached); err != nil {
+		return err
 	}
 	at.partition = next
-	return at.progress(o.nodes, waitsFor), nil
+	return nil
 }
 
-// progress puts a roll into words; empty if there is none. Pods that are only missing are none: they come as wanted.
-func (r rollout) progress(nodes []node, waitsFor string) string {
-	if r.partition == 0 && !slices.ContainsFunc(nodes, r.outdated) {
-		return ""
+// underWay says whether pods are yet to be replaced. Pods that are only missing are none while the partition rests:
+// they come as wanted.
+func (r rollout) underWay(nodes []node) bool {
+	if slices.ContainsFunc(nodes, r.outdated) {
+		return true
 	}
-	updated := 0
-	for _, n := range nodes[min(max(int(r.partition), 0), len(nodes)):] {
-		if n.revision == r.revision {
-			updated++
+	return r.partition != children.Resting && !(r.observed && r.done(nodes))
+}
+
+// begins says whether the next partition is the first one of a roll that has a pod replaced.
+func (r rollout) begins(next int32, nodes []node) bool {
+	heldAll := r.partition < 0 || int(r.partition) >= len(nodes)
+	return heldAll && next >= 0 && int(next) < len(nodes) && slices.ContainsFunc(nodes, r.outdated)
+}
+
+// updatedNodes counts the pods that are as wanted now. None is, of those held back, before the StatefulSet controller
+// has seen the template.
+func (r rollout) updatedNodes(nodes []node) (count int32) {
+	for _, n := range nodes {
+		held := !r.observed && n.ordinal < r.partition
+		if n.revision != "" && !held && !r.outdated(n) {
+			count++
 		}
 	}
-	text := fmt.Sprintf("%d of %d pods updated", updated, len(nodes))
+	return count
+}
+
+// progress puts a roll into words; empty if there is none.
+func (r rollout) progress(nodes []node, waitsFor string) string {
+	if !r.underWay(nodes) {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d pods updated", r.updatedNodes(nodes), len(nodes))
 	if waitsFor != "" {
 		text += "; waiting for " + waitsFor
 	}
 	return text
 }
 
-// step returns the next partition of a roll: one lower if all pods that have been updated are well and no other is
-// down, 0 if there is nothing left to update, else the same, with what it waits for. So at most one pod is down because
-// of the roll, and the next goes only when the last one is ready, connected to all others that are, and has their
-// chain.
+// step returns the next partition of a roll: as lower says; 0 if there is nothing left to update; or Resting if there
+// is none, and a pod that goes by itself would be made anew as wanted.
 func (r rollout) step(o *observation, now time.Time) (partition int32, waitsFor string) {
 	nodes := o.nodes
 	switch {
 	case !r.observed:
 		return r.partition, "" // the StatefulSet controller wakes the network when it has seen it
+	case r.current == r.revision && !slices.ContainsFunc(nodes, r.outdated):
+		return children.Resting, ""
 	case r.done(nodes):
 		return 0, ""
 	case slices.ContainsFunc(nodes, func(n node) bool { return n.awaited }):
 		return r.partition, "" // nobody knows yet whether it is well; its answer wakes the network
+	case r.partition != children.Resting:
+		return r.lower(o, now)
 	}
+	r.partition = int32(len(nodes))
+	if partition, waitsFor = r.lower(o, now); partition == r.partition {
+		partition = children.Resting // it holds back as many
+	}
+	return partition, waitsFor
+}
+
+// lower returns the next partition of a roll that is under way: one lower if all pods that have been updated are well
+// and no other is down, else the same, with what it waits for. So at most one pod is down because of the roll, and the
+// next goes only when the last one is ready, connected to all others that are, and has their chain.
+func (r rollout) lower(o *observation, now time.Time) (partition int32, waitsFor string) {
+	nodes := o.nodes
 	if partition, waitsFor := r.bypassRefused(nodes); partition != r.partition || waitsFor != "" {
 		return partition, waitsFor
 	}
@@ -196,7 +259,7 @@ func (r rollout) waitsFor(n node, o *observation) string {
 	switch {
 	case n.revision != r.revision:
 		return n.name + ": the pod is being replaced"
-	case n.reason != "":
+	case n.reason != "" && n.reason != api.ReasonDiskNearlyFull: // which the roll may mend
 		return n.name
 	}
 	for _, pair := range o.wanted.Edges {

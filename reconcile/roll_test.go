@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -43,20 +44,49 @@ func TestRolloutStep(t *testing.T) {
 		return func(n *node) { n.ready, n.reason, n.message = false, reason, "words" }
 	}
 	of := func(revision string) func(*node) { return func(n *node) { n.revision = revision } }
+	everyone := func(one func(*node)) map[int]func(*node) {
+		return map[int]func(*node){0: one, 1: one, 2: one, 3: one}
+	}
 	// Of four nodes, those from the partition on have the new revision.
-	type change func(*node)
+	type change = func(*node)
 	for name, row := range map[string]struct {
 		unobserved bool
+		current    string // the revision of pods that are made anew below the partition
 		partition  int32
 		change     map[int]change
 		chain      chain.Verdict
 		want       int32
 		waitsFor   string
 	}{
-		"the highest goes first":                {partition: 4, want: 3},
-		"the next goes when it is well":         {partition: 3, want: 2},
-		"the last one":                          {partition: 1, want: 0},
-		"nothing is left to do":                 {partition: 0, want: 0},
+		"the highest goes first":        {partition: 4, want: 3},
+		"the next goes when it is well": {partition: 3, want: 2},
+		"the last one":                  {partition: 1, want: 0},
+		"nothing is left to do":         {partition: 0, want: 0},
+
+		"nothing is left to do, and pods would come back as wanted": {current: "new", partition: 0,
+			want: children.Resting},
+		"nor is there in a network from before partitions rested, whose pod is refused": {current: "new",
+			change: map[int]change{1: refused}, want: children.Resting},
+		"at rest": {current: "new", partition: children.Resting, want: children.Resting},
+		"at rest, a pod is missing": {current: "new", partition: children.Resting, change: map[int]change{3: missing},
+			want: children.Resting},
+		"at rest, a pod is refused": {current: "new", partition: children.Resting, change: map[int]change{1: refused},
+			want: children.Resting},
+		"at rest, a pod would come back as it was before": {current: "old", partition: children.Resting, want: 0},
+		"a roll by hand": {current: "old", partition: children.Resting, change: everyone(of("old")), want: 3},
+		"a roll by hand that nobody has seen yet": {unobserved: true, current: "old", partition: children.Resting,
+			change: everyone(of("old")), want: children.Resting},
+		"a roll by hand, and a pod is down": {current: "old", partition: children.Resting,
+			change: map[int]change{0: down(0), 1: of("old"), 2: of("old"), 3: of("old")}, want: children.Resting,
+			waitsFor: "my-network-sts-0"},
+		"a roll by hand that may mend a refused pod": {current: "old", partition: children.Resting,
+			change: map[int]change{0: of("old"), 1: of("old"), 2: of("old"), 3: refused}, want: 3,
+			waitsFor: "my-network-sts-3"},
+		"a roll by hand that was undone": {current: "new", partition: 3, change: everyone(of("new")),
+			want: children.Resting},
+		"it was undone after the first pod": {current: "new", partition: children.Resting,
+			change: map[int]change{3: of("old")}, want: 3},
+
 		"a partition above the number of nodes": {partition: 9, want: 3},
 		"the updated pod is not there yet": {partition: 3,
 			change: map[int]change{3: func(n *node) { n.revision = "old" }}, want: 3, waitsFor: "my-network-sts-3: " +
@@ -180,7 +210,7 @@ func TestRolloutStep(t *testing.T) {
 			if row.chain.Tip == "" {
 				row.chain = synced
 			}
-			got, waitsFor := rollout{observed: !row.unobserved, revision: "new",
+			got, waitsFor := rollout{observed: !row.unobserved, revision: "new", current: row.current,
 				partition: row.partition}.step(&observation{wanted: mesh.TopologyOf(network(4)).Mesh(), nodes: nodes,
 				chain: row.chain}, now)
 			if got != row.want || waitsFor != row.waitsFor {
@@ -199,7 +229,14 @@ func TestWhatAnApplyHoldsBack(t *testing.T) {
 		template corev1.PodTemplateSpec
 		want     int32
 	}{
-		"nothing of a new one": {nil, template, 0},
+		"a new one rests": {nil, template, children.Resting},
+		"one that rests goes on resting": {children.StatefulSet(n, "image", children.Resting, children.Auth{}),
+			template, children.Resting},
+		"all, when the template of one that rests is another one": {children.StatefulSet(n, "image",
+			children.Resting, children.Auth{}), other, 3},
+		"one that doesn't tell its template rests": {&appsv1.StatefulSet{}, template, children.Resting},
+		"so it does when there are to be more": {children.StatefulSet(network(2), "image", children.Resting,
+			children.Auth{}), template, children.Resting},
 		"as much as before": {children.StatefulSet(n, "image", 2, children.Auth{}), template,
 			2},
 		"all, when the template is another one": {children.StatefulSet(n, "image", 0, children.Auth{}), other, 3},
@@ -249,7 +286,7 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 			}
 			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced,
 				applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
-			if _, err := c.roll(t.Context(), n, o); err != nil {
+			if err := c.roll(t.Context(), n, &o); err != nil {
 				t.Fatal(err)
 			}
 			if (writes > 0) != row.rolls {
@@ -266,18 +303,28 @@ func TestTheLivingPartition(t *testing.T) {
 		want   int32
 	}{
 		"as it was applied":          {func(*appsv1.StatefulSet) {}, 2},
-		"another partition":          {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = children.UpdateStrategy(0) }, 2},
+		"another partition":          {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = children.UpdateStrategy(0, 3) }, 2},
 		"another annotation":         {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "0" }, 2},
-		"another strategy":           {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = children.UpdateStrategy(children.OnlyMissing) }, 2},
+		"another strategy":           {func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy = children.UpdateStrategy(children.OnlyMissing, 3) }, 2},
 		"only pods that are missing": {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "-1" }, children.OnlyMissing},
 		"no annotation": {func(s *appsv1.StatefulSet) {
 			delete(s.Annotations,
 				children.AnnotationPartition)
 		}, 2},
 		"no annotation nor partition": {func(s *appsv1.StatefulSet) {
-			s.Annotations, s.Spec.UpdateStrategy = nil, children.UpdateStrategy(children.OnlyMissing)
+			s.Annotations, s.Spec.UpdateStrategy = nil, children.UpdateStrategy(children.OnlyMissing, 3)
 		}, 0},
-		"an annotation that can't be":  {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "-2" }, 2},
+		"an annotation that can't be": {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "-3" }, 2},
+		"a partition that rests": {func(s *appsv1.StatefulSet) {
+			s.Annotations[children.AnnotationPartition] = "-2"
+		}, children.Resting},
+		"no annotation at rest": {func(s *appsv1.StatefulSet) {
+			s.Annotations, s.Spec.UpdateStrategy = nil, children.UpdateStrategy(children.Resting, 3)
+		}, children.Resting},
+		"another annotation at rest": {func(s *appsv1.StatefulSet) {
+			s.Annotations[children.AnnotationPartition] = "0"
+			s.Spec.UpdateStrategy = children.UpdateStrategy(children.Resting, 3)
+		}, 3},
 		"an annotation of other words": {func(s *appsv1.StatefulSet) { s.Annotations[children.AnnotationPartition] = "all" }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -296,32 +343,47 @@ func TestWhereARollStands(t *testing.T) {
 		set.Generation, set.Status.ObservedGeneration, set.Status.UpdateRevision = generation, observed, revision
 		return set
 	}
+	deleted := func(set *appsv1.StatefulSet) *appsv1.StatefulSet {
+		set.DeletionTimestamp = new(metav1.Now())
+		return set
+	}
 	for name, row := range map[string]struct {
 		live      *appsv1.StatefulSet
 		revisions [3]string // "" where there is no pod
 		want      string
+		updated   int32
 	}{
-		"the pods of a new network are yet to come": {live: made(1, 0, "", 0)},
-		"they are faster in our caches than their revision is": {live: made(1, 0, "", 0),
-			revisions: [3]string{"a", "a", "a"}},
-		"some have":         {live: made(1, 1, "a", 0), revisions: [3]string{"a"}},
-		"all have":          {live: made(1, 1, "a", 0), revisions: [3]string{"a", "a", "a"}},
-		"a pod is replaced": {live: made(1, 1, "a", 0), revisions: [3]string{"a", "", "a"}},
+		"the pods of a new network are yet to come": {live: made(1, 0, "", children.Resting)},
+		"they are faster in our caches than their revision is": {live: made(1, 0, "", children.Resting),
+			revisions: [3]string{"a", "a", "a"}, updated: 3},
+		"some have": {live: made(1, 1, "a", children.Resting), revisions: [3]string{"a"}, updated: 1},
+		"all have":  {live: made(1, 1, "a", children.Resting), revisions: [3]string{"a", "a", "a"}, updated: 3},
+		"a pod is replaced": {live: made(1, 1, "a", children.Resting), revisions: [3]string{"a", "", "a"},
+			updated: 2},
+		"a pod is replaced by a roll": {live: made(1, 1, "a", 0), revisions: [3]string{"a", "", "a"},
+			want: "2 of 3 pods updated", updated: 2},
+		"it is being deleted": {live: deleted(made(1, 1, "a", children.Resting)),
+			revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods updated"},
+		"the template was changed by hand": {live: made(2, 2, "b", children.Resting),
+			revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods updated"},
+		"nobody has seen that it was": {live: made(2, 1, "a", children.Resting),
+			revisions: [3]string{"a", "a", "a"}, updated: 3},
 		"another template that nobody has seen yet": {live: made(2, 1, "a", 3), revisions: [3]string{"a", "a", "a"},
 			want: "0 of 3 pods updated"},
 		"another template before there were any pods": {live: made(2, 1, "a", 3), want: "0 of 3 pods updated"},
-		"it was seen":    {live: made(2, 2, "b", 3), revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods updated"},
-		"one is updated": {live: made(3, 3, "b", 2), revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods updated"},
+		"it was seen": {live: made(2, 2, "b", 3), revisions: [3]string{"a", "a", "a"}, want: "0 of 3 pods updated"},
+		"one is updated": {live: made(3, 3, "b", 2), revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods updated",
+			updated: 1},
 		"the next one may go, which nobody has seen yet": {live: made(4, 3, "b", 1),
-			revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods updated"},
+			revisions: [3]string{"a", "a", "b"}, want: "1 of 3 pods updated", updated: 1},
 		"the last one is left": {live: made(5, 5, "b", 0),
-			revisions: [3]string{"a", "b", "b"}, want: "2 of 3 pods updated"},
+			revisions: [3]string{"a", "b", "b"}, want: "2 of 3 pods updated", updated: 2},
 		"all are updated": {live: made(5, 5, "b", 0),
-			revisions: [3]string{"b", "b", "b"}},
+			revisions: [3]string{"b", "b", "b"}, updated: 3},
 		"yet another template, and nobody has seen it, either": {live: made(6, 5, "b", 3),
 			revisions: [3]string{"a", "b", "b"}, want: "0 of 3 pods updated"},
 		"only the missing ones are made": {live: made(6, 6, "b", children.OnlyMissing),
-			revisions: [3]string{"a", "", "b"}, want: "1 of 3 pods updated"},
+			revisions: [3]string{"a", "", "b"}, want: "1 of 3 pods updated", updated: 1},
 		"a template that was changed and changed back meanwhile": {live: made(6, 5, "b", 3),
 			revisions: [3]string{"b", "b", "b"}, want: "0 of 3 pods updated"},
 	} {
@@ -332,8 +394,10 @@ func TestWhereARollStands(t *testing.T) {
 					nodes[i].ready, nodes[i].reason = false, api.ReasonPodMissing
 				}
 			}
-			if got := rolloutOf(row.live).progress(nodes, ""); got != row.want {
-				t.Errorf("%q, want %q", got, row.want)
+			at := rolloutOf(row.live)
+			if got, updated := at.progress(nodes, ""), at.updatedNodes(nodes); got != row.want ||
+				updated != row.updated {
+				t.Errorf("%q, %d updated; want %q, %d", got, updated, row.want, row.updated)
 			}
 		})
 	}

@@ -36,8 +36,8 @@ type publication struct {
 	waits bool
 }
 
-// publish makes the Secret for applications with credentials of the newest of the accepted generations. recorded tells the
-// generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
+// publish makes the Secret for applications with credentials of the newest of the accepted generations. recorded tells
+// the generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete
 // it, and if it never was it is foreign. Whether it exists its marker tells; where there is none, a try to make it.
 func (c *Controller) publish(

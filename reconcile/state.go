@@ -35,11 +35,16 @@ type networkState struct {
 	refused refusedPods
 	// difference is what the chains had that may have been only a block on its way.
 	difference chain.Difference
+	// lives are the incarnations that had the chain which the status told of last, by ordinal.
+	lives map[int32]mesh.Incarnation
 	// published is the last try to make the Secret for applications.
 	published publication
 	marking   marking
 	// userSecret is what spec.secret held.
 	userSecret userSecret
+	// losses are connections that went, nudges nodes that stay behind.
+	losses losses
+	nudges nudges
 	// status is the last write of it, heldSince since when the next one is held back for answers on their way; zero if
 	// it isn't.
 	status    write

@@ -20,11 +20,15 @@ type observation struct {
 	wanted mesh.Mesh
 	nodes  []node
 	chain  chain.Verdict
+	// unasked are ready nodes that have lost a connection and have not been asked for their chain since, by name.
+	unasked []string
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
 	answersUntil time.Time
 	applied
-	// roll is how far a change of the pods' template has got; empty if there is none under way.
-	roll string
+	// roll is how far a change of the pods' template has got; empty if there is none under way. updated is the number
+	// of pods that are of the template as declared now.
+	roll    string
+	updated int32
 	// applyErr is why the children are not as wanted, nil if they are.
 	applyErr error
 }
@@ -32,28 +36,23 @@ type observation struct {
 // statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes
 // the transition time of a condition that changed.
 func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
-	total, each := o.wanted.Count(o.connected)
+	total, each := o.wanted.Count(o.counts)
+	told := chainStatusOf(n.Status, o, now)
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(o.image, n.Status.Image),
 		DefaultImage:       cmp.Or(n.Status.DefaultImage, o.defaultImage),
 		Credentials:        n.Status.Credentials,
+		UpdatedNodes:       o.updated,
 		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
-		Height:             o.chain.Height,
-		Tips:               o.chain.Tips,
+		Height:             told.height,
+		Tips:               told.tips,
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
-	if o.chain.Pending {
-		status.Tips = n.Status.Tips
-	}
-	onItsWay := o.chain.Pending && !o.chain.Moving
-	if onItsWay {
-		status.Height = n.Status.Height
-	}
 	for i, node := range o.nodes {
-		item := nodeStatus(n, node, onItsWay)
+		item := nodeStatus(n, node, told.before)
 		item.Edges = each[i]
 		status.Nodes = append(status.Nodes, item)
 		if node.reason != api.ReasonPodMissing && node.reason != api.ReasonPodRefused {
@@ -65,9 +64,9 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 	}
 	if o.credentials.Accepted != nil {
 		status.Credentials = o.credentials
-		o.roll = joinClauses(rotationProgress(n, o.credentials), o.roll)
 	}
-	setConditions(&status, n, o, now)
+	status.LastChain = lastChain(n.Status, status, o, now)
+	setConditions(&status, n, o, told.synced, now)
 	return status
 }
 

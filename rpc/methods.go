@@ -44,6 +44,13 @@ func GetBlockchainInfoCall(into *BlockchainInfo) *Call {
 	return &Call{Method: "getblockchaininfo", Result: into}
 }
 
+// FlushCall is gettxoutsetinfo for a batch, which has the node write its chain to disk before it counts all unspent
+// outputs; "none" is for no hash of them. A node whose disk has less than 50 MB left aborts (bitcoind:
+// rpc/blockchain.cpp gettxoutsetinfo, validation.cpp FlushStateToDisk).
+func FlushCall(into *TxOutSetInfo) *Call {
+	return &Call{Method: "gettxoutsetinfo", Params: []any{"none"}, Result: into}
+}
+
 // GetBlockHashCall is getblockhash for a batch: the hash of the block at that height of the node's active chain. The
 // call fails with ErrInvalidParam above the tip (bitcoind: rpc/blockchain.cpp getblockhash).
 func GetBlockHashCall(height int64, into *string) *Call {

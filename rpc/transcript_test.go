@@ -166,12 +166,14 @@ var transcriptCases = map[string]struct {
 	"a chain of three blocks has height three": {
 		file: "getblockchaininfo-3-blocks", do: returning(GetBlockchainInfoCall),
 		want: BlockchainInfo{Chain: "regtest", Blocks: 3, Headers: 3, BestBlockHash: thirdHash, Time: 1795339215,
-			Warnings: Warnings{}},
+			SizeOnDisk: 1184,
+			Warnings:   Warnings{}},
 	},
 	"a new chain has height zero and is in initial download": {
 		file: "getblockchaininfo-genesis", do: returning(GetBlockchainInfoCall),
 		want: BlockchainInfo{Chain: "regtest", BestBlockHash: genesisHash, Time: 1296688602, InitialBlockDownload: true,
-			Warnings: Warnings{}},
+			SizeOnDisk: 293,
+			Warnings:   Warnings{}},
 	},
 	"the chain has one active tip": {file: "getchaintips", do: returning(getChainTipsCall),
 		want: []chainTip{{Height: 3, Hash: thirdHash, Status: "active"}}},

@@ -47,7 +47,14 @@ type BlockchainInfo struct {
 	BestBlockHash        string   `json:"bestblockhash"`        // hex, 64 characters
 	Time                 int64    `json:"time"`                 // of the tip, in Unix seconds; since v23, 0 before
 	InitialBlockDownload bool     `json:"initialblockdownload"` // then nothing is relayed
+	SizeOnDisk           int64    `json:"size_on_disk"`         // bytes of the blocks, without the space kept for more
 	Warnings             Warnings `json:"warnings"`
+}
+
+// TxOutSetInfo is what is used of gettxoutsetinfo.
+type TxOutSetInfo struct {
+	Height    int64  `json:"height"`
+	BestBlock string `json:"bestblock"` // hex, 64 characters
 }
 
 // Warnings are a node's warnings: a list since v28, one string before.

@@ -123,7 +123,9 @@ var refusedObjects = map[string]struct{ object, want string }{
 
 	"a secret in another namespace": {"metadata: {name: bad}, spec: {nodes: 1, secret: other/mine}",
 		"secret must be the name of a Secret in the network's namespace"},
-	"an empty name of a secret": {`metadata: {name: bad}, spec: {nodes: 1, secret: ""}`,
+	"a secret of one dot": {`metadata: {name: bad}, spec: {nodes: 1, secret: "."}`,
+		"secret must be the name of a Secret"},
+	"a secret of one space": {`metadata: {name: bad}, spec: {nodes: 1, secret: " "}`,
 		"secret must be the name of a Secret"},
 	"a secret that goes up the path": {"metadata: {name: bad}, spec: {nodes: 1, secret: ..}",
 		"secret must be the name of a Secret"},
@@ -244,7 +246,8 @@ func testAccepted(t *testing.T, judge Judge) {
 		"the manifest of the 2019 series": "metadata: {name: my-network}, spec: {nodes: 4}",
 		"the series' network with a secret": "metadata: {name: my-network}, " +
 			"spec: {nodes: 3, secret: bitcoin-default-secret}",
-		"a secret with dots in its name": "metadata: {name: good}, spec: {nodes: 1, secret: a-1.b.c}",
+		"no secret, as the series' client says it": `metadata: {name: good}, spec: {nodes: 1, secret: ""}`,
+		"a secret with dots in its name":           "metadata: {name: good}, spec: {nodes: 1, secret: a-1.b.c}",
 		"the longest name of a secret": "metadata: {name: good}, spec: {nodes: 1, secret: " +
 			strings.Repeat("a", 253) + "}",
 		"a later generation of credentials": "metadata: {name: good}, spec: {nodes: 1, credentials: {generation: 7}}",

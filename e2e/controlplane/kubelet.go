@@ -103,6 +103,34 @@ func (k *Kubelet) Restart(ctx context.Context, pod *corev1.Pod) error {
 	return k.patch(ctx, pod, status(pod, node.IP(), restarts, true))
 }
 
+// Kill kills the bitcoinds of all these pods before it starts any again, each in place.
+func (k *Kubelet) Kill(ctx context.Context, pods ...*corev1.Pod) error {
+	for _, pod := range pods {
+		node := k.Node(pod.UID)
+		if node == nil {
+			return fmt.Errorf("kill %s: no such pod", pod.Name)
+		}
+		node.Kill()
+	}
+	for _, ready := range []bool{false, true} {
+		for _, pod := range pods {
+			node := k.Node(pod.UID)
+			if ready {
+				if err := node.Start(); err != nil {
+					return fmt.Errorf("start %s after a kill: %w", pod.Name, err)
+				}
+			}
+			is := status(pod, node.IP(), pod.Status.ContainerStatuses[0].RestartCount+1, ready)
+			is.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
+				ContainerID: pod.Status.ContainerStatuses[0].ContainerID, Reason: "Error", ExitCode: 137}
+			if err := k.patch(ctx, pod, is); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured) error {
 	pod, err := unstructuredx.Into[corev1.Pod](object)
 	if err != nil {

@@ -168,7 +168,8 @@ func TestANetworkIsRestoredOverItsChildren(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := kube.Resource(cluster.Secrets).Namespace(n.Namespace).Get(t.Context(), "my-network-rpc", metav1.GetOptions{})
+	secret, err := kube.Resource(cluster.Secrets).Namespace(n.Namespace).Get(t.Context(), "my-network-rpc",
+		metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,8 +284,8 @@ func TestWhatSomebodyElseControlsIsNotAdopted(t *testing.T) {
 		"{apiVersion: v1, kind: ConfigMap, metadata: {name: owner}, data: {mine: 'yes'}}")
 	theirs := kube.Create(t, cluster.ConfigMaps, n.Namespace, fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: "+
 		"{name: my-network-config, labels: {app.kubernetes.io/name: bitcoind, app.kubernetes.io/instance: my-network, "+
-		"app.kubernetes.io/managed-by: bitcoin-controller}, ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: owner, "+
-		"uid: %s, controller: true}]}, data: {mine: 'yes'}}", owner.GetUID()))
+		"app.kubernetes.io/managed-by: bitcoin-controller}, "+
+		"ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: owner, uid: %s, controller: true}]}, data: {mine: 'yes'}}", owner.GetUID()))
 	n.create(t, 1)
 	n.Ready(t, metav1.ConditionFalse, api.ReasonNameConflict)
 	now := cluster.MustGet[corev1.ConfigMap](t, kube, cluster.ConfigMaps, n.Namespace, "my-network-config")

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -132,4 +133,26 @@ func TestALeaderWhoseLeaseIsTakenStops(t *testing.T) {
 	if holder := leader(t); holder != "somebody-else" {
 		t.Errorf("the Lease was somebody else's and is %q's now", holder)
 	}
+}
+
+// A controller that was killed gives nothing up. The next one in its pod knows that it is dead, any other waits.
+func TestAControllerThatStartsAgainInItsPodGoesOnAtOnce(t *testing.T) {
+	inPod := func(uid string) func(*reconcile.Options) {
+		return func(o *reconcile.Options) { o.Lease, o.PodUID = time.Hour, uid }
+	}
+	first := startController(t, inPod("pod-1"))
+	first.says(t, running)
+	holder := leader(t)
+	first.stop()
+	kube.Patch(t, cluster.Leases, cluster.SystemNamespace, "bitcoin-controller", fmt.Sprintf(
+		"{spec: {holderIdentity: %s, leaseDurationSeconds: 3600, renewTime: %s}}", holder,
+		time.Now().UTC().Format("2006-01-02T15:04:05.000000Z07:00")))
+
+	other := startController(t, inPod("pod-2"))
+	other.says(t, standingBy)
+	other.stop()
+	if now := leader(t); now != holder {
+		t.Fatalf("the Lease of a controller that lives was taken by %q", now)
+	}
+	startController(t, inPod("pod-1")).says(t, running)
 }

@@ -53,7 +53,8 @@ func TestADeletedSecretOfApplicationsIsBackWithinMoments(t *testing.T) {
 		began := time.Now()
 		kube.Kubectl(t, "delete", "secret", "my-network-rpc", "--namespace="+n.Namespace, "--cascade="+cascade)
 		last = n.secretUID(t, last)
-		t.Logf("--cascade=%s: the Secret and its marker were back after %s", cascade, time.Since(began).Round(time.Millisecond))
+		t.Logf("--cascade=%s: the Secret and its marker were back after %s", cascade,
+			time.Since(began).Round(time.Millisecond))
 	}
 	if _, again, err := n.application(t.Context()); err != nil || again != password {
 		t.Errorf("it has another password (%v)", err)
@@ -130,8 +131,8 @@ func TestARotationGoesOnAsSoonAsTheSecretIsDeleted(t *testing.T) {
 	n.secretUID(t, before)
 }
 
-// TestTheSecretsOfApplicationsCostNothingAtARestart counts what a controller asks of 20 networks that are as they should
-// be.
+// TestTheSecretsOfApplicationsCostNothingAtARestart counts what a controller asks of 20 networks that are as they
+// should be.
 func TestTheSecretsOfApplicationsCostNothingAtARestart(t *testing.T) {
 	const count = 20
 	own := beside(t)
@@ -161,7 +162,8 @@ func TestTheSecretsOfApplicationsCostNothingAtARestart(t *testing.T) {
 	// As if an earlier version had made them.
 	c.stop()
 	for _, n := range all {
-		err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Delete(t.Context(), n.Name+"-rpc", metav1.DeleteOptions{})
+		err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Delete(t.Context(), n.Name+"-rpc",
+			metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			t.Fatal(err)
 		}

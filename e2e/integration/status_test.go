@@ -6,18 +6,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // A server-side apply takes away only what nobody else owns. So whoever writes metadata.managedFields decides what the
@@ -63,6 +69,7 @@ func TestAStatusThatSomebodyElseWroteStaysTrue(t *testing.T) {
 			c := own.startController(t)
 			n := own.newNetwork(t, 4)
 			n.meshed(t, 4)
+			n.keepsItsCredentials(t)
 			// While something is wrong there are conditions that go when it is well.
 			_, bad := n.bitcoind(t, 1)
 			bad.SetFault(rpctest.Garbage)
@@ -83,8 +90,76 @@ func TestAStatusThatSomebodyElseWroteStaysTrue(t *testing.T) {
 				n.hasFreshStatus(t, nodes)
 			}
 			n.idle(t, c, 2)
+			replaced := slices.ContainsFunc(requestsOf(t, cluster.SystemNamespace), func(r audit.Request) bool {
+				return r.Namespace == n.Namespace && r.Resource == "bitcoinnetworks/status" && r.Verb == "update"
+			})
+			if !replaced {
+				t.Error("its status was never replaced: this test tests nothing")
+			}
 		})
 	}
+}
+
+// keepsItsCredentials has the test fail if any status, until the test ends, has no record of them or no conditions.
+func (n network) keepsItsCredentials(t *testing.T) {
+	t.Helper()
+	found, err := n.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := kube.Resource(api.Resource).Namespace(n.Namespace).Watch(context.WithoutCancel(t.Context()),
+		metav1.ListOptions{ResourceVersion: found.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stopped atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for event := range watch.ResultChan() {
+			u, is := event.Object.(*unstructured.Unstructured)
+			switch {
+			case stopped.Load(): // which looks like a failure of the watch
+				return
+			case !is:
+				t.Errorf("the watch ended with %+v", event.Object)
+				return
+			}
+			now, err := unstructuredx.Into[api.Network](u)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if now.Status.Credentials.KeyFingerprint == "" || len(now.Status.Conditions) == 0 {
+				t.Errorf("%s with the status %+v", event.Type, now.Status)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		stopped.Store(true)
+		watch.Stop()
+		<-done
+	})
+}
+
+// Another controller that answers each status with its own, as that of 2019 would, is not fought as fast as it goes.
+func TestAWriterThatGoesOnMakesNoStorm(t *testing.T) {
+	own := beside(t)
+	c := own.startController(t)
+	n := own.newNetwork(t, 2)
+	n.meshed(t, 2)
+	before, began := c.requests(n).writes, time.Now()
+	const writes = 300
+	for i := range writes {
+		kube.Patch(t, api.Resource, n.Namespace, n.Name, fmt.Sprintf("{status: {nodes: [{ordinal: %d}]}}", i), "status")
+	}
+	// A pass that runs into a conflict is made again after 250 ms; each writes at most three times.
+	most := 10 + int(time.Since(began)/(250*time.Millisecond))*3
+	if made := c.requests(n).writes - before; made > most {
+		t.Errorf("%d writes in %s, in which somebody else made %d", made, time.Since(began), writes)
+	}
+	n.hasFreshStatus(t, 2)
+	n.idle(t, c, 2)
 }
 
 // update is a PUT of the whole network, again if the status was written meanwhile.
@@ -253,5 +328,41 @@ func TestTheClientOf2019Works(t *testing.T) {
 		if strings.Contains(line, "reconcile failed") {
 			t.Error(line)
 		}
+	}
+}
+
+// What an apply leaves of a condition that somebody else owns in part may lack what the CRD requires: then the apply is
+// invalid, each time again.
+func TestAStatusThatAnApplyCanNotWriteIsReplaced(t *testing.T) {
+	own := beside(t)
+	own.startController(t)
+	n := own.newNetwork(t, 2)
+	n.meshed(t, 2)
+	_, bad := n.bitcoind(t, 1)
+	bad.SetFault(rpctest.Garbage)
+	found := n.Ready(t, metav1.ConditionFalse, api.ReasonNodesNotAnswering)
+	theirs := *meta.FindStatusCondition(found.Status.Conditions, api.ConditionReconciling)
+	theirs.Message = "theirs"
+	intent := &unstructured.Unstructured{}
+	text := cluster.AsJSON(t, map[string]any{"apiVersion": api.Group + "/v1", "kind": "BitcoinNetwork",
+		"metadata": map[string]any{"name": n.Name}, "status": map[string]any{"conditions": []any{theirs}}})
+	if err := intent.UnmarshalJSON([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kube.Resource(api.Resource).Namespace(n.Namespace).ApplyStatus(t.Context(), n.Name, intent,
+		metav1.ApplyOptions{FieldManager: "theirs", Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	n.Condition(t, api.ConditionReconciling, api.ReasonNodesNotAnswering, "chain unknown") // our message again
+	bad.SetFault(rpctest.NoFault)
+	n.hasFreshStatus(t, 2)
+	codes := map[string][]int{}
+	for _, r := range requestsOf(t, cluster.SystemNamespace) {
+		if r.Namespace == n.Namespace && r.Resource == "bitcoinnetworks/status" {
+			codes[r.Verb] = append(codes[r.Verb], r.Code)
+		}
+	}
+	if !slices.Contains(codes["patch"], http.StatusUnprocessableEntity) || !slices.Contains(codes["update"], http.StatusOK) {
+		t.Errorf("no apply was invalid, and replaced: %v", codes)
 	}
 }

@@ -24,7 +24,8 @@ node_image_build() {
   images_can_be_built
   kube_build
   local inputs
-  inputs=$(hash_of "$offline/images.sh" "$offline/runc-nocap" "$offline"/node/* "$kube.inputs" "$coredns.inputs")
+  inputs=$(hash_of "$offline/images.sh" "$offline/runc-nocap" "$offline"/node/* "$kube.inputs" "$coredns.inputs" \
+    "$kube_router.inputs" "$local_path.inputs")
   node_image=btc-kind-node:$inputs
   if docker image inspect "$node_image" >/dev/null 2>&1; then
     return
@@ -32,14 +33,18 @@ node_image_build() {
   step "building the node image (about a minute)" node_image_assemble "$node_image" "$inputs"
 }
 
-# kube_build leaves the paths of the binaries in $kube and $coredns, which is quick after the other.
+# kube_build leaves the paths of the binaries in $kube, $coredns, $kube_router and $local_path. The last three are quick
+# after the first.
 kube_build() {
-  run "$here/kube/build.sh" kube >"$cache/kube.path"
-  [ "$code" = 0 ] || fail "building Kubernetes failed with code $code"
-  run "$here/kube/build.sh" coredns >"$cache/coredns.path"
-  [ "$code" = 0 ] || fail "building CoreDNS failed with code $code"
+  local what
+  for what in kube coredns kube-router local-path-provisioner; do
+    run "$here/kube/build.sh" $what >"$cache/$what.path"
+    [ "$code" = 0 ] || fail "building $what failed with code $code"
+  done
   kube=$(cat "$cache/kube.path")
   coredns=$(cat "$cache/coredns.path")
+  kube_router=$(cat "$cache/kube-router.path")
+  local_path=$(cat "$cache/local-path-provisioner.path")
   ln -sf "$(basename "$kube")" "$cache/bin/kubectl"
 }
 
@@ -62,17 +67,23 @@ node_image_assemble() {
 
   # The files of the packages only: nobody installs anything in the image of kube-proxy. mmdebstrap ends such a tree
   # early: of its hooks it runs the extract ones, and the customize ones never, without a word.
-  debian_tree "$stage/images/iptables.tar" --variant=extract --include=base-files,iptables \
+  debian_tree "$stage/images/iptables.tar" --variant=extract --include=base-files,iptables,ipset,iproute2 \
     --extract-hook="$offline/node/iptables-links"
   tar -xOf "$stage/node/debian.tar" ./usr/bin/busybox >"$stage/images/busybox"
   chmod +x "$stage/images/busybox"
+  mkdir "$stage/images/commands"
+  for name in sh mkdir rm; do
+    ln -s /busybox "$stage/images/commands/$name"
+  done
   ln "$coredns" "$stage/images/coredns"
-  for name in control-plane kube-proxy coredns pause; do
+  ln "$kube_router" "$stage/images/kube-router"
+  ln "$local_path" "$stage/images/local-path-provisioner"
+  for name in control-plane kube-proxy coredns pause kube-router local-path-provisioner; do
     docker build -q -f "$offline/node/images.Dockerfile" --target "$name" -t "btc-kind-build:$name" "$stage/images"
   done
 
   node_image_preload "$tag" "$inputs"
-  for name in control-plane kube-proxy coredns pause node; do
+  for name in control-plane kube-proxy coredns pause kube-router local-path-provisioner node; do
     docker image rm -f "btc-kind-build:$name" >/dev/null
   done
   images_forget btc-kind-node "$inputs"
@@ -81,15 +92,17 @@ node_image_assemble() {
 
 # node_image_preload puts the images of the control plane into the node's containerd, as kind's own build does: the
 # importing containerd runs in a container of the image, whose /var then is committed. kubeadm says which images it
-# wants. What is inside may be another version, as etcd's is: kubeadm looks at the names only.
+# wants. What is inside may be another version, as etcd's is: kubeadm looks at the names only. The last two are those
+# that cni.yaml and storage.yaml name.
 node_image_preload() {
   local tag=$1 inputs=$2 build=btc-kind-build image images part
   images=$("$kube" kubeadm config images list --kubernetes-version "$(kube_version)")
   mapfile -t images <<<"$images"
+  images+=(kube-router:offline local-path-provisioner:offline)
   for image in "${images[@]}"; do
     part=${image##*/} part=${part%:*}
     case $part in
-      coredns | kube-proxy) ;;
+      coredns | kube-proxy | kube-router | local-path-provisioner) ;;
       pause)
         if ! grep -q "sandbox_image = \"$image\"" "$offline/node/containerd.toml"; then
           echo "kubeadm wants $image: let sandbox_image of offline/node/containerd.toml be the same"

@@ -65,7 +65,7 @@ func TestARollLosesNoBlockAndKeepsTwoNodesUp(t *testing.T) {
 	t.Parallel()
 	n := networkIn(namespace(t), "my-network")
 	class := volumes(t, n.Namespace, 3)
-	spec := "nodes: 3, storage: {size: 64Mi, storageClassName: " + class + "}"
+	spec := "nodes: 3, storage: {size: 1Gi, storageClassName: " + class + "}"
 	n.applySpec(t, spec)
 	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
 	n.mine(t, 0, 101)

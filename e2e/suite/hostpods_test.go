@@ -39,7 +39,7 @@ func volumes(t *testing.T, namespace string, count int) string {
 				Labels: map[string]string{"class": class}},
 			Spec: corev1.PersistentVolumeSpec{
 				StorageClassName:              class,
-				Capacity:                      corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("64Mi")},
+				Capacity:                      corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
 				AccessModes:                   []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 				PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
 				PersistentVolumeSource: corev1.PersistentVolumeSource{

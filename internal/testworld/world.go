@@ -142,11 +142,12 @@ func (w *World) Restart(t testing.TB, ordinal int) {
 // Advance moves the controller's clock.
 func (w *World) Advance(d time.Duration) { w.Clock.SetTime(w.Clock.Now().Add(d)) }
 
-// Trips are the round trips to each node so far.
+// Trips are the round trips to each node so far, without flushes, which have each one of their own.
 func (w *World) Trips() []int {
 	trips := make([]int, len(w.Fakes))
 	for i, fake := range w.Fakes {
-		trips[i] = fake.Stats().RoundTrips
+		stats := fake.Stats()
+		trips[i] = stats.RoundTrips - stats.Calls["gettxoutsetinfo"]
 	}
 	return trips
 }
@@ -159,6 +160,15 @@ func (w *World) Asked(t testing.TB, before []int, want ...int) {
 			t.Errorf("node %d: %d round trips, want %d", i, now-before[i], want[i])
 		}
 	}
+}
+
+// Flushes counts how often each node was told to write its chain to disk.
+func (w *World) Flushes() []int {
+	flushes := make([]int, len(w.Fakes))
+	for i, fake := range w.Fakes {
+		flushes[i] = fake.Stats().Calls["gettxoutsetinfo"]
+	}
+	return flushes
 }
 
 // Changes counts what nodes were told to add, to dial or to drop.

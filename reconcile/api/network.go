@@ -62,6 +62,8 @@ type NetworkSpec struct {
 	Access []networkingv1.NetworkPolicyPeer `json:"access,omitempty"`
 	// Pod is how the nodes' pods fit into their cluster.
 	Pod PodSpec `json:"pod,omitzero"`
+	// DisruptionBudget says whether evictions wait until no chain is lost by them.
+	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
@@ -103,6 +105,15 @@ const (
 	NetworkPolicyDisabled NetworkPolicySwitch = "Disabled"
 )
 
+// DisruptionBudgetSwitch says whether evictions, as of a drained Kubernetes node, wait until no chain is lost by them.
+type DisruptionBudgetSwitch string
+
+// DisruptionBudgetDisabled admits all evictions. Any other value, also none, is DisruptionBudgetEnabled.
+const (
+	DisruptionBudgetEnabled  DisruptionBudgetSwitch = "Enabled"
+	DisruptionBudgetDisabled DisruptionBudgetSwitch = "Disabled"
+)
+
 // Storage is the volume of each node. Size and class never change, nor does a network get or lose its storage: these
 // are immutable in StatefulSets.
 type Storage struct {
@@ -121,6 +132,8 @@ type NetworkStatus struct {
 	Replicas   int32  `json:"replicas"`
 	Selector   string `json:"selector"`
 	ReadyNodes int32  `json:"readyNodes"`
+	// UpdatedNodes is the number of wanted nodes whose pod is of the declared template.
+	UpdatedNodes int32 `json:"updatedNodes"`
 	// Image is what the nodes run, or are being brought to.
 	Image string `json:"image,omitempty"`
 	// DefaultImage is what they run where the spec has no image; see defaultImage.
@@ -130,6 +143,9 @@ type NetworkStatus struct {
 	Edges Edges  `json:"edges"`
 	// Height is that of the highest tip; genesis is 0.
 	Height int64 `json:"height"`
+	// LastChain is the chain that was told before, while no node is known to have one of that height, and some may; else
+	// nil.
+	LastChain *LastChain `json:"lastChain,omitempty"`
 	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none
 	// answers. It is not counted beyond mostTips.
 	Tips int32 `json:"tips"`
@@ -138,6 +154,13 @@ type NetworkStatus struct {
 	// Credentials is the record of where the credentials stand. It is written before any child follows it.
 	Credentials CredentialsStatus  `json:"credentials,omitzero"`
 	Conditions  []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// LastChain is a chain that nodes had.
+type LastChain struct {
+	Height int64 `json:"height"`
+	// BestBlockHash is that of its last block; empty if it isn't known.
+	BestBlockHash string `json:"bestBlockHash,omitempty"`
 }
 
 // CredentialsStatus is the record of a network's credentials. Children are derived from it, so it holds all that they
@@ -238,25 +261,31 @@ const (
 	// ReasonRPCUnreachable: no connection to the node's RPC port. It is what every node says when the controller runs
 	// outside of the cluster, without a route to its pods.
 	ReasonRPCUnreachable NodeReason = "RPCUnreachable"
+	// ReasonBusy: bitcoind takes connections, but no calls: its RPC threads are taken, or it hangs. What it said in the
+	// last minute still counts.
+	ReasonBusy NodeReason = "Busy"
 	// ReasonUnauthorized: the node refuses the controller's RPC user.
 	ReasonUnauthorized NodeReason = "Unauthorized"
 	// ReasonWarmingUp: bitcoind is still loading.
 	ReasonWarmingUp NodeReason = "WarmingUp"
 	// ReasonRPCFailed: the node answered, but not as expected. The controller's log has the details.
 	ReasonRPCFailed NodeReason = "RPCFailed"
+	// ReasonDiskNearlyFull: the node works, but its disk has little room, by an estimate or its own words. Its chain is
+	// not written to disk any more than bitcoind does by itself. The network can be Ready all the same.
+	ReasonDiskNearlyFull NodeReason = "DiskNearlyFull"
 )
 
 // The types of the conditions. Reconciling and Stalled follow kstatus: they are there only while they are True.
 const (
-	// ConditionReady is True when every node is ready, every wanted edge is connected and all nodes have the same
-	// chain.
+	// ConditionReady is True when every pod is as the spec declares it, every node is ready, every wanted edge is
+	// connected and all nodes have the same chain.
 	ConditionReady = "Ready"
 	// ConditionMeshed is True when every wanted edge is connected.
 	ConditionMeshed = "Meshed"
 	// ConditionChainSynced is True when all ready nodes have the same chain, Unknown when one doesn't tell its own.
 	ConditionChainSynced = "ChainSynced"
-	// ConditionReconciling is True while something is missing, or is being replaced in a network that is Ready, and the
-	// controller or the cluster is at it.
+	// ConditionReconciling is True while something is missing or being replaced, or a rotation of credentials waits in
+	// a network that is Ready, and the controller or the cluster is at it.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when a user has to act first.
 	ConditionStalled = "Stalled"
@@ -277,6 +306,10 @@ const (
 	// ReasonApplyFailed: the apiserver refused a child, which makes the network Stalled, or failed to take it, which is
 	// tried again. The message has its words.
 	ReasonApplyFailed = "ApplyFailed"
+	// ReasonRollingOut: pods are yet to be replaced by ones as the spec wants them now. The message says how many have
+	// been, what the roll waits for, and what else is missing. In a network that is Ready it is a reason of Reconciling
+	// alone: a rotation of credentials waits for a user.
+	ReasonRollingOut = "RollingOut"
 	// ReasonNodesNotReady: some pods aren't ready.
 	ReasonNodesNotReady = "NodesNotReady"
 	// ReasonPeersNotConnected: some wanted edges aren't connected.
@@ -293,8 +326,6 @@ const (
 	// ReasonPredecessorGoes: a child of a deleted network of the same name is yet to go. It is a reason of Reconciling
 	// alone.
 	ReasonPredecessorGoes = "PredecessorGoes"
-	// ReasonRollingOut: the network is usable, but some pods are yet to be replaced by ones as the spec wants them now.
-	ReasonRollingOut = "RollingOut"
 
 	// ReasonSecretNotFound: the Secret that spec.secret names doesn't exist. This and the next three are reasons of
 	// Stalled alone: the network runs.

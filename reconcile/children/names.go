@@ -38,7 +38,7 @@ const (
 func serviceName(n *api.Network) string     { return n.Name + "-svc" }
 func StatefulSetName(n *api.Network) string { return n.Name + "-sts" }
 func ConfigMapName(n *api.Network) string   { return n.Name + "-config" }
-func budgetName(n *api.Network) string      { return n.Name + "-pdb" }
+func BudgetName(n *api.Network) string      { return n.Name + "-pdb" }
 
 func RPCSecretName(n *api.Network) string     { return n.Name + "-rpc" }
 func networkPolicyName(n *api.Network) string { return n.Name + "-net" }

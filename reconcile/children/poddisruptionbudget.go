@@ -15,16 +15,46 @@ var PodDisruptionBudgetPolicy = unstructuredx.Policy{
 	ConflictingFields: map[string][]string{"spec.maxUnavailable": {"minAvailable"}},
 }
 
-// PodDisruptionBudget keeps evictions, as of a drained Kubernetes node, from taking down more than one node at a time.
-func PodDisruptionBudget(n *api.Network) *policyv1.PodDisruptionBudget {
-	return &policyv1.PodDisruptionBudget{
+// annotationEvictions is on a budget that holds evictions, with the value evictionsHeld. A budget that doesn't has
+// none, so that budgets of before stay as they are.
+const (
+	annotationEvictions = api.Group + "/evictions"
+	evictionsHeld       = "held"
+)
+
+// EvictionsHeld says whether a budget with that metadata was applied to hold evictions. Its bounds may have been changed
+// by hand, which is to be put back.
+func EvictionsHeld(budget metav1.Object) bool {
+	return budget.GetAnnotations()[annotationEvictions] == evictionsHeld
+}
+
+// PodDisruptionBudget bounds evictions, as of a drained Kubernetes node. Kubernetes counts pods that are Ready, but a
+// pod that is Ready may not have the chain yet. So the budget has two states, which the controller changes:
+//
+//   - open: one node at a time may go, and a pod that isn't Ready at any time;
+//   - held: none may go, nor one that isn't Ready, as its chain may be on a volume or in an emptyDir.
+//
+// Kubernetes counts an evicted pod as unavailable until its successor is Ready, which takes seconds. The controller has
+// that long to hold the next eviction, and an eviction is refused as long as a change of the budget is being processed.
+// With the controller down the budget stays as it is.
+func PodDisruptionBudget(n *api.Network, held bool) *policyv1.PodDisruptionBudget {
+	budget := &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
-		ObjectMeta: childMeta(n, budgetName(n)),
+		ObjectMeta: childMeta(n, BudgetName(n)),
 		Spec: policyv1.PodDisruptionBudgetSpec{
 			MaxUnavailable: new(intstr.FromInt32(1)),
 			Selector:       &metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
-			// A node that isn't up can't be taken down: a broken network must not hold up a drain for ever.
+			// Where there is no chain to lose, a broken network must not hold up a drain for ever.
 			UnhealthyPodEvictionPolicy: new(policyv1.AlwaysAllow),
 		},
 	}
+	switch {
+	case n.Spec.DisruptionBudget == api.DisruptionBudgetDisabled:
+		budget.Spec.MaxUnavailable = new(intstr.FromString("100%"))
+	case held:
+		budget.Annotations = map[string]string{annotationEvictions: evictionsHeld}
+		budget.Spec.MaxUnavailable = new(intstr.FromInt32(0))
+		budget.Spec.UnhealthyPodEvictionPolicy = new(policyv1.IfHealthyBudget)
+	}
+	return budget
 }

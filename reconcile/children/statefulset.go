@@ -78,10 +78,18 @@ var StatefulSetPolicy = unstructuredx.Policy{
 // such partition: it has another strategy for that.
 const OnlyMissing int32 = -1
 
-// UpdateStrategy is that of a roll which has got to the partition.
-func UpdateStrategy(partition int32) appsv1.StatefulSetUpdateStrategy {
-	if partition == OnlyMissing {
+// Resting is the partition while no roll is under way. In the StatefulSet it is the number of nodes: then a `kubectl
+// rollout restart`, or another change of the template by hand, replaces no pod by itself. The controller sees that pods
+// are outdated, and begins a roll.
+const Resting int32 = -2
+
+// UpdateStrategy is that of a roll of so many nodes which has got to the partition.
+func UpdateStrategy(partition, nodes int32) appsv1.StatefulSetUpdateStrategy {
+	switch partition {
+	case OnlyMissing:
 		return appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
+	case Resting:
+		partition = nodes
 	}
 	return appsv1.StatefulSetUpdateStrategy{
 		Type:          appsv1.RollingUpdateStatefulSetStrategyType,
@@ -103,7 +111,7 @@ func StatefulSet(n *api.Network, image string, partition int32, auth Auth) *apps
 		Spec: appsv1.StatefulSetSpec{
 			Replicas:       new(n.Spec.Nodes),
 			ServiceName:    serviceName(n),
-			UpdateStrategy: UpdateStrategy(partition),
+			UpdateStrategy: UpdateStrategy(partition, n.Spec.Nodes),
 			Selector:       &metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
 			// No node needs another one to start.
 			PodManagementPolicy: appsv1.ParallelPodManagement,

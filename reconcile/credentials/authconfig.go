@@ -39,8 +39,8 @@ func (a AuthConfig) Annotations() map[string]string {
 
 // Logins returns for each node how the controller gets in: by the highest generation that the node's own configuration
 // accepts. A pod that doesn't tell its generations, or tells of ones that there never were, has the lowest recorded
-// one. A node that was made with another key, or for another network, gets the zero Login: it would refuse any other, and
-// should not see one.
+// one. A node that was made with another key, or for another network, gets the zero Login: it would refuse any other,
+// and should not see one.
 func (k Key) Logins(n *api.Network, recorded api.CredentialsStatus, nodes []Node) []Login {
 	accepted := recorded.Accepted
 	if len(accepted) == 0 {

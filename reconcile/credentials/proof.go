@@ -19,8 +19,8 @@ import (
 // the credentials of before. To give them new ones is to replace them, and with them what they keep of chain and
 // wallets. So credentials go on being derived from the UID that they were first derived from, their origin.
 //
-// The ConfigMap of the nodes tells the origin, and proves it by a seal, which holds for this network's namespace and name
-// only. Without it, whoever may create objects in one namespace could have the controller send the passwords of another
+// The ConfigMap of the nodes tells the origin, and proves it by a seal, which holds for this network's namespace and
+// name only. Without it, whoever may create objects in one namespace could have the controller send the passwords of another
 // namespace's network to pods of theirs.
 
 const (
@@ -56,8 +56,8 @@ func (k Key) proofSeal(n *api.Network, annotations map[string]string, ownLine st
 		annotations[annotationOwnSecret], ownLine)
 }
 
-// proven is the record that the ConfigMap of nodes proves; false if it proves none. Where there is no StatefulSet no node
-// needs the credentials of before. A generation that the status says is no longer in use is not accepted again.
+// proven is the record that the ConfigMap of nodes proves; false if it proves none. Where there is no StatefulSet no
+// node needs the credentials of before. A generation that the status says is no longer in use is not accepted again.
 func (k Key) proven(
 	n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap,
 ) (recorded api.CredentialsStatus, ok bool) {
@@ -108,8 +108,8 @@ type UnprovenError struct{ Message string }
 
 func (e UnprovenError) Error() string { return e.Message }
 
-// unproven is what becomes of a network that would adopt nodes whose credentials nobody can derive. As with another master
-// key the user agrees to new ones by a generation above any that the nodes have: the nodes are replaced then, and the
+// unproven is what becomes of a network that would adopt nodes whose credentials nobody can derive. As with another
+// master key the user agrees to new ones by a generation above any that the nodes have: the nodes are replaced then, and the
 // controller can't ask the ones of before.
 func (k Key) unproven(n *api.Network, set *appsv1.StatefulSet) (api.CredentialsStatus, error) {
 	highest := int64(1)

@@ -75,7 +75,7 @@ func TestNodesThatNothingIsProvenOfAreNotAdopted(t *testing.T) {
 		"a user is made up": func(_ *api.Network, _ *appsv1.StatefulSet, config *corev1.ConfigMap) {
 			config.Annotations[annotationOwnSecret] = "own"
 		},
-		"it is the proof of a network in another namespace": func(n *api.Network, _ *appsv1.StatefulSet, _ *corev1.ConfigMap) {
+		"it is the proof of a network elsewhere": func(n *api.Network, _ *appsv1.StatefulSet, _ *corev1.ConfigMap) {
 			n.Namespace = "elsewhere"
 		},
 		"it is the proof of a network of another name": func(n *api.Network, _ *appsv1.StatefulSet, _ *corev1.ConfigMap) {

@@ -14,8 +14,8 @@ import (
 
 // Recorded is where the credentials of a network stand, as its status has it: users of a namespace can't write that. No
 // generation is accepted yet if the network is new. The error is a KeyLostError if the credentials are of another key,
-// until the user agrees to new ones by a generation above any that there was. So it is with an UnprovenError, if they are
-// of another network, and nothing proves of which.
+// until the user agrees to new ones by a generation above any that there was. So it is with an UnprovenError, if they
+// are of another network, and nothing proves of which.
 func (k Key) Recorded(
 	n *api.Network, set *appsv1.StatefulSet, config *corev1.ConfigMap,
 ) (api.CredentialsStatus, error) {

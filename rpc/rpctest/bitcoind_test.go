@@ -78,10 +78,21 @@ func (w *realWorld) Start(t testing.TB, n int) []Endpoint {
 
 func (w *realWorld) Restart(t testing.TB, e Endpoint) {
 	t.Helper()
+	w.again(t, e, syscall.SIGTERM)
+}
+
+func (w *realWorld) Kill(t testing.TB, e Endpoint) {
+	t.Helper()
+	w.again(t, e, syscall.SIGKILL)
+}
+
+// again ends the process of a node by a signal and starts another one.
+func (w *realWorld) again(t testing.TB, e Endpoint, by syscall.Signal) {
+	t.Helper()
 	w.mu.Lock()
 	d := w.nodes[e]
 	w.mu.Unlock()
-	d.stop(t)
+	d.end(t, by)
 	w.launch(t, d)
 	w.awaitAnswer(t, e)
 }
@@ -122,8 +133,10 @@ func (w *realWorld) awaitAnswer(t testing.TB, e Endpoint) {
 	}
 }
 
-func (d *daemon) stop(t testing.TB) {
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+func (d *daemon) stop(t testing.TB) { d.end(t, syscall.SIGTERM) }
+
+func (d *daemon) end(t testing.TB, by syscall.Signal) {
+	if err := d.cmd.Process.Signal(by); err != nil {
 		t.Errorf("stop bitcoind: %v", err)
 	}
 	d.cmd.Wait() // its exit status says nothing that a test asks

@@ -19,6 +19,8 @@ type World interface {
 	// Restart ends a node's process and starts it again, at the same addresses and over the same data, and returns once
 	// it answers.
 	Restart(t testing.TB, node Endpoint)
+	// Kill is Restart, but the process ends by SIGKILL.
+	Kill(t testing.TB, node Endpoint)
 	// Eventually waits until the condition holds, and returns false if it still does not once d of the world's own time
 	// has passed.
 	Eventually(d time.Duration, cond func() bool) bool
@@ -51,8 +53,10 @@ func Conformance(t *testing.T, w World) {
 		{"a node does not keep a connection to itself", conformSelf},
 		{"the thread dials eight and onetry takes no slot", conformSlots},
 		{"a restart loses the added list and who had added the node dials again", conformRestart},
+		{"a kill loses the blocks that gettxoutsetinfo has not put on disk", conformFlush},
 		{"no network activity is no connection", conformInactive},
 		{"blocks spread along connections", conformBlocks},
+		{"an empty node takes headers from one peer only", conformHeaders},
 		{"a block of the future is refused until it no longer is", conformFuture},
 		{"two branches of equal work both stay until one grows", conformBranches},
 		{"twenty nodes are meshed by one batch each", conformMesh},
@@ -280,6 +284,28 @@ func conformRestart(t *testing.T, w World) {
 	eventuallyIn(t, w, shortly, "its own connection is gone", func() bool { return nodes[2].count() == 0 })
 	eventuallyIn(t, w, afterASleep, "the node that had added it has dialled again",
 		func() bool { return nodes[0].connectedTo(nodes[1].Addr) })
+}
+
+func conformFlush(t *testing.T, w World) {
+	node := startClients(t, w, 1)[0]
+	mine := func(blocks int) { node.must("generatetoaddress", blocks, someAddress) }
+	mine(5)
+	var info txOutSetInfo
+	decode(t, node.must("gettxoutsetinfo", "none"), &info)
+	if flushed := node.tip(); info.Height != 5 || info.BestBlock != flushed {
+		t.Errorf("gettxoutsetinfo tells of %d and %s, the tip is %s", info.Height, info.BestBlock, flushed)
+	}
+	mine(3)
+	w.Kill(t, node.Endpoint)
+	if got := node.height(); got != 5 {
+		t.Errorf("height %d after a kill, 5 were flushed", got)
+	}
+	mine(3)
+	w.Restart(t, node.Endpoint)
+	w.Kill(t, node.Endpoint)
+	if got := node.height(); got != 8 {
+		t.Errorf("height %d after a restart and a kill, want all 8", got)
+	}
 }
 
 func conformInactive(t *testing.T, w World) {

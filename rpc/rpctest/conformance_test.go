@@ -37,6 +37,15 @@ func (w *fakeWorld) Restart(t testing.TB, e Endpoint) {
 	}
 }
 
+func (w *fakeWorld) Kill(t testing.TB, e Endpoint) {
+	t.Helper()
+	node := w.net.Node(e.Addr)
+	node.Kill()
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (w *fakeWorld) Eventually(d time.Duration, cond func() bool) bool {
 	const step = 250 * time.Millisecond
 	for end := w.clock.Now().Add(d); ; w.clock.Advance(step) {

@@ -28,6 +28,7 @@ var methods = map[string]*method{
 	"getconnectioncount": {run: func(p *process, _ arguments) (any, *rpcError) { return len(p.conns), nil }},
 	"getnetworkinfo":     {run: getNetworkInfo},
 	"getpeerinfo":        {run: getPeerInfo},
+	"gettxoutsetinfo":    {params: []string{"hash_type"}, run: getTxOutSetInfo},
 	"setmocktime":        {params: []string{"timestamp"}, required: 1, run: setMockTime},
 	"setnetworkactive":   {params: []string{"state"}, required: 1, run: setNetworkActive},
 	"stop": {

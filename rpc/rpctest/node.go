@@ -37,6 +37,7 @@ type Node struct {
 	// The rest is guarded by net.mu.
 	conf   string // read at the next start
 	chain  chain
+	saved  chain    // what is on disk, and outlives a kill
 	proc   *process // nil while down
 	fault  Fault
 	warmup string
@@ -49,7 +50,7 @@ func (net *Network) NewNode(o Options) (*Node, error) {
 	if o.Flavour == (Flavour{}) {
 		o.Flavour = Core31
 	}
-	n := &Node{net: net, flavour: o.Flavour, options: o, conf: o.Conf, chain: chain{tip: genesis}}
+	n := &Node{net: net, flavour: o.Flavour, options: o, conf: o.Conf, chain: chain{tip: genesis}, saved: chain{tip: genesis}}
 	p, err := n.launch(o.Listen)
 	if err != nil {
 		return nil, err
@@ -146,6 +147,22 @@ func (n *Node) Restart() error {
 	return n.Start()
 }
 
+// Kill ends the process by SIGKILL: the chain is what was on disk. bitcoind writes it when it is told to stop, when
+// gettxoutsetinfo is called, and by itself about hourly, which the fake doesn't.
+func (n *Node) Kill() {
+	n.net.mu.Lock()
+	saved := n.saved
+	n.net.mu.Unlock()
+	n.Stop()
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	n.chain = saved
+	n.flush()
+}
+
+// flush writes the chain to disk. The network's lock is held.
+func (n *Node) flush() { n.saved = chain{tip: n.chain.tip, forks: slices.Clone(n.chain.forks)} }
+
 // SetConf replaces the configuration file, which is read at the next start.
 func (n *Node) SetConf(conf string) {
 	n.net.mu.Lock()
@@ -231,5 +248,10 @@ func (n *Node) Tip() string {
 func (n *Node) Mine(blocks int) []string {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
+	defer func() {
+		if n.proc == nil {
+			n.flush()
+		}
+	}()
 	return n.mine(blocks)
 }

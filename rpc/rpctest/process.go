@@ -24,17 +24,19 @@ type process struct {
 	accepts  sync.WaitGroup
 
 	// The rest is guarded by the network's lock.
-	up         bool
-	active     bool // setnetworkactive
-	added      []string
-	thread     addThread
-	conns      []*conn // oldest first
-	slots      int     // connections that the added-node thread made
-	nextPeer   int64
-	nextPort   uint16
-	mockTime   time.Time     // setmocktime; zero if the clock is the network's
-	synced     bool          // has left initial block download
-	tipChanged chan struct{} // closed, and replaced, when the tip changes
+	up       bool
+	active   bool // setnetworkactive
+	added    []string
+	thread   addThread
+	conns    []*conn // oldest first
+	slots    int     // connections that the added-node thread made
+	nextPeer int64
+	nextPort uint16
+	// headersFrom is the connection to the peer that this node asks for headers while it has no recent one.
+	headersFrom *conn
+	mockTime    time.Time     // setmocktime; zero if the clock is the network's
+	synced      bool          // has left initial block download
+	tipChanged  chan struct{} // closed, and replaced, when the tip changes
 }
 
 // idleTimeout is bitcoind's -rpcservertimeout.
@@ -100,6 +102,7 @@ func (p *process) stop() {
 	if p.up {
 		p.up = false
 		p.node.proc = nil
+		p.node.flush()
 		p.thread.end()
 		p.dropAll()
 	}

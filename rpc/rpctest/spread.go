@@ -51,8 +51,12 @@ func (p *process) announce(c *conn) {
 
 // hear takes up a peer's tip, or what may be taken of its chain.
 func (p *process) hear(tip *block) {
+	before := p.recent()
 	if p.node.chain.learn(p.acceptable(tip)) {
 		p.tipMoved()
+		if !before && p.recent() {
+			p.askOthers()
+		}
 	}
 }
 

@@ -18,3 +18,14 @@ ENTRYPOINT ["/coredns"]
 FROM scratch AS pause
 COPY busybox /busybox
 ENTRYPOINT ["/busybox", "sleep", "2147483647"]
+
+# The network of pods, on the layers of kube-proxy, which have iptables, ipset and ip.
+FROM kube-proxy AS kube-router
+COPY kube-router /usr/local/bin/
+ENTRYPOINT ["kube-router"]
+
+# The commands are those of the pods that make and remove the folders of volumes.
+FROM pause AS local-path-provisioner
+ENV PATH=/bin
+COPY commands/ local-path-provisioner /bin/
+ENTRYPOINT ["local-path-provisioner"]
