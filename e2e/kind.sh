@@ -39,9 +39,9 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
   up      create the cluster, of two machines, or reuse it; build and load the images; install the controller and wait for it
   load    build and load the images again, and run the new controller
   test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
-          whether the controller's RBAC rules are what all of it needed, no more and no less. A cluster created for it
-          is deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a
-          failure
+          whether the controller's RBAC rules are what all of it needed, no more and no less. At last machines are
+          drained and lost, and the controller is removed and installed again. A cluster created for it is deleted
+          after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
   bench   up, then measures: tables of how long a network takes to get ready and to heal. A cluster created for it is
           deleted after, unless --keep
   status  engine, clusters, nodes, controller, networks
@@ -123,9 +123,11 @@ verb_test() {
     "$here/conformance.sh" "$bitcoind_image"
   say "running the suite on $bitcoind_image"
   suite test -tags e2e ./e2e/suite/...
-  # Last, and only if all was green: what a test did not get to do would be missing.
+  # After the suite, and only if all was green: what a test did not get to do would be missing.
   say "comparing the controller's RBAC rules with what it asked for"
   suite audit -tags e2e ./e2e/audit/...
+  say "taking machines away, and at last all that was installed (about 3 minutes)"
+  suite disruptive -tags e2e,disruptive -run '^TestDisruptive$' ./e2e/suite/...
 }
 
 verb_bench() {

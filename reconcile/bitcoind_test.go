@@ -56,7 +56,7 @@ func TestBitcoindsOfEitherFamilyAreMeshed(t *testing.T) {
 	}
 	n := network(2)
 	login := mesh.Login(testKey.Login(controllerUser, n.UID, 1))
-	w := &world{testworld.At(login, netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1"))}
+	w := &world{World: testworld.At(login, netip.MustParseAddr("::1"), netip.MustParseAddr("127.77.0.1"))}
 	w.Network = n
 	for _, ip := range w.IPs {
 		run(t, program, n, ip)

@@ -25,8 +25,8 @@ type verdict struct {
 }
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
-func setConditions(status *api.NetworkStatus, n *api.Network, o observation, now time.Time) {
-	meshed, synced := o.meshedVerdict(*status), chainVerdict(n.Status, o.nodes, o.chain, now)
+func setConditions(status *api.NetworkStatus, n *api.Network, o observation, synced verdict, now time.Time) {
+	meshed := o.meshedVerdict(*status)
 	stalled := stalledVerdict(o.applyErr)
 	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, synced), stalled)
 	if ready.status == metav1.ConditionTrue {
@@ -187,26 +187,13 @@ func (o *observation) meshedVerdict(status api.NetworkStatus) verdict {
 	}
 	var missing []string
 	for _, pair := range o.wanted.Edges {
-		if !o.connected(pair) {
+		if !o.counts(pair) {
 			missing = append(missing, pair.String())
 		}
 	}
 	return verdict{metav1.ConditionFalse, api.ReasonPeersNotConnected,
-		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted, joinLimited(missing, " "))}
-}
-
-// chainVerdict lets the one from before stand while all that differs may be a block on its way.
-func chainVerdict(before api.NetworkStatus, nodes []node, c chain.Verdict, now time.Time) verdict {
-	if was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced); c.Pending && was != nil {
-		if was.Status == metav1.ConditionFalse || was.Status == metav1.ConditionTrue && followed(before, nodes) {
-			return verdict{was.Status, was.Reason, was.Message}
-		}
-	}
-	v := syncedVerdict(nodes, c)
-	if v.status == metav1.ConditionFalse {
-		v.message = joinClauses(v.message, tipAhead(nodes, c, now))
-	}
-	return v
+		fmt.Sprintf("%d of %d pairs not connected: %s", len(missing), status.Edges.Wanted,
+			joinLimited(missing, " ")) + o.networksOff()}
 }
 
 // followed says whether all nodes that are ready had a chain in that status, which was that of all, and have it still.
@@ -223,7 +210,7 @@ func followed(status api.NetworkStatus, nodes []node) bool {
 
 // syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more
 // certain than what a node doesn't tell at all.
-func syncedVerdict(nodes []node, c chain.Verdict) verdict {
+func syncedVerdict(nodes []node, c chain.Verdict, unasked []string) verdict {
 	names := func(ordinals []int32) string {
 		var words []string
 		for _, ordinal := range ordinals {
@@ -252,6 +239,8 @@ func syncedVerdict(nodes []node, c chain.Verdict) verdict {
 	case c.Pending:
 		return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
 			"chains not compared: the highest node did not report its block hashes"}
+	case len(unasked) > 0:
+		return unaskedVerdict(unasked)
 	default:
 		return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes have the same chain"}
 	}

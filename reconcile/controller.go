@@ -105,7 +105,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		queue: workqueue.NewTypedRateLimitingQueue(backoff),
 	}
 	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake,
-		MaxBackoff: options.Resync})
+		MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
 	return c, nil
 }
 

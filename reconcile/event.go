@@ -31,6 +31,9 @@ const (
 	EventRotationWaits = "RotationWaits"
 	// EventWeakPassword: the password in spec.secret is short enough to be guessed from its hash.
 	EventWeakPassword = "WeakPassword"
+	// EventSyncNudged: nodes stayed behind one that they are connected to, and connections to others were cut, so that
+	// they sync from it.
+	EventSyncNudged = "SyncNudged"
 	// EventChainShortened: the highest chain of a network has fewer blocks than the one that was told before.
 	EventChainShortened = "ChainShortened"
 	// EventRollLosesData: pods are about to be replaced that have no volumes; the note says what goes with them.

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,20 +28,21 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	var lacking []chain.Query
 	o.chain, lacking = compare(o.nodes, state, now)
 	explainDisks(n, o.nodes)
+	state.losses.observe(o, state.topology)
+	o.unasked = state.losses.unasked(o.nodes)
+	stuck := state.nudges.observe(o, now)
 	targets := o.targets(state.freshAfter)
+	state.nudges.aim(o, targets, now)
 	for ordinal, target := range targets {
 		target.FlushAfter, target.Disk = state.audited, diskOf(n)
 		targets[ordinal] = target
 	}
 	state.prune(o, targets, now)
-	for _, query := range lacking {
-		target := targets[query.Ordinal]
-		target.Hashes = query.Heights
-		targets[query.Ordinal] = target
-	}
+	ask(targets, lacking)
 	c.prober.Publish(key, targets)
 	state.unanswering = o.awaitAnswers(c.prober.Progress(key), targets, now)
 	c.reportTally(n, o, c.prober.Drain(key))
+	c.reportNudged(n, o, stuck)
 }
 
 // readViews gives nodes what this very incarnation of each said last.
@@ -67,12 +69,7 @@ const errNoPassword = "the controller has no password for bitcoind, whose was de
 // compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are
 // asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
 func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, []chain.Query) {
-	var chains []chain.Node
-	for _, n := range nodes {
-		chains = append(chains, chain.Node{
-			Ordinal: n.ordinal, AskedAt: n.view.AskedAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
-		})
-	}
+	chains := chainsOf(nodes)
 	verdict, lacking := chain.Compare(chains)
 	state.difference.Settle(chains, &verdict, now)
 	var ordinals []int32
@@ -82,6 +79,25 @@ func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, [
 	}
 	state.recheckAt(nodes, ordinals, when)
 	return verdict, lacking
+}
+
+// chainsOf are what nodes said of their chains.
+func chainsOf(nodes []node) (chains []chain.Node) {
+	for _, n := range nodes {
+		chains = append(chains, chain.Node{
+			Ordinal: n.ordinal, AskedAt: n.view.SaidAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
+		})
+	}
+	return chains
+}
+
+// ask has targets ask for the hashes that are lacking.
+func ask(targets map[int32]mesh.Target, lacking []chain.Query) {
+	for _, query := range lacking {
+		target := targets[query.Ordinal]
+		target.Hashes = query.Heights
+		targets[query.Ordinal] = target
+	}
 }
 
 // recheckAt has nodes asked again at that time, or earlier where that was decided before and hasn't happened yet.
@@ -99,6 +115,9 @@ func (state *networkState) recheckAt(nodes []node, ordinals []int32, when time.T
 // freshAfter is when a node is to be asked again: now, if an audit is under way, else when its chain is to be looked
 // at.
 func (state *networkState) freshAfter(n node) (at time.Time, await bool) {
+	if lost := state.losses.since[n.ordinal]; n.view.AskedAt.Before(lost) {
+		return lost, true
+	}
 	recheck, differs := state.recheck[n.ordinal]
 	if n.view.AskedAt.Before(state.audited) || !differs {
 		return state.audited, differs
@@ -109,7 +128,11 @@ func (state *networkState) freshAfter(n node) (at time.Time, await bool) {
 // targets are what is wanted of the nodes that are ready, by ordinal.
 func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32]mesh.Target {
 	members := make(map[netip.Addr]mesh.Incarnation, len(o.nodes))
+	heights := map[mesh.Incarnation]int64{} // a node asks for headers the peer first that it has first
 	for _, n := range o.nodes {
+		if n.view.Height > 0 {
+			heights[n.self] = n.view.Height
+		}
 		if n.self.IP.IsValid() {
 			members[n.self.IP] = n.self
 		}
@@ -129,6 +152,7 @@ func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32
 				target.Keep = append(target.Keep, peer.self.IP)
 			}
 		}
+		slices.SortStableFunc(target.Dial, func(a, b mesh.Incarnation) int { return cmp.Compare(heights[b], heights[a]) })
 		targets[n.ordinal] = target
 	}
 	return targets
@@ -147,7 +171,7 @@ func (state *networkState) prune(o *observation, targets map[int32]mesh.Target, 
 	}
 	fresh := true
 	for _, n := range o.nodes {
-		fresh = fresh && (!n.ready || n.login == (mesh.Login{}) || !n.view.AskedAt.Before(state.pruning))
+		fresh = fresh && (!n.ready || n.login == (mesh.Login{}) || n.view.Fresh(state.pruning))
 	}
 	for ordinal, target := range targets {
 		target.Prune = fresh
@@ -176,6 +200,12 @@ func (o *observation) connected(e mesh.Edge) bool {
 		return false
 	}
 	return low.view.Connected(high.self) || high.view.Connected(low.self)
+}
+
+// counts says whether a connection is reported: it is, and both nodes are ready. One that isn't may be gone without
+// having said goodbye.
+func (o *observation) counts(e mesh.Edge) bool {
+	return o.nodes[e.Low].ready && o.nodes[e.High].ready && o.connected(e)
 }
 
 // awaitAnswers gives nodes that have never answered, for longer than a node may take, the reason of nodes that don't

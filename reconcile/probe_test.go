@@ -60,6 +60,134 @@ func TestASteadyNetworkIsAskedAtAuditsOnly(t *testing.T) {
 	}
 }
 
+// polled makes passes for as long as given, only when the network is woken or one is due. It returns how many.
+func (c *watcher) polled(t *testing.T, w *world, d time.Duration) (passes int) {
+	t.Helper()
+	state := c.networkStates.of(c.key)
+	for end := w.Clock.Now().Add(d); w.Clock.Now().Before(end); {
+		c.settle(t, w)
+		if c.awake() || !w.Clock.Now().Before(state.next()) {
+			c.once(w)
+			passes++
+			continue
+		}
+		w.Advance(c.again(w))
+	}
+	return passes
+}
+
+// settle has nodes asked that are due by the clock of tests, which the prober's lanes don't know, without a pass.
+func (c *watcher) settle(t *testing.T, w *world) {
+	t.Helper()
+	state := c.networkStates.of(c.key)
+	o := observation{wanted: state.wanted(w.Network), nodes: w.observe()}
+	readViews(o.nodes, c.prober.Views(c.key))
+	targets := o.targets(state.freshAfter)
+	_, lacking := chain.Compare(chainsOf(o.nodes))
+	ask(targets, lacking)
+	c.prober.Publish(c.key, targets) // as they are: it looks at the clock
+	for deadline := time.Now().Add(time.Minute); c.busy(none); time.Sleep(50 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nodes are asked without end")
+		}
+	}
+}
+
+func TestASteadyNetworkIsPolledWithoutPasses(t *testing.T) {
+	w := newWorld(t, 5)
+	w.polling = mesh.DefaultPolling
+	w.polling.LivelyFor = 30 * time.Second
+	w.AllReady()
+	c := w.controller(t)
+	c.options.Resync = 24 * time.Hour // audits come on top
+	for c.during(t, w, 10*time.Second); c.awake(); {
+		c.pass(t, w)
+	}
+	c.polled(t, w, w.polling.LivelyFor) // they were dialled
+	for range 2 {
+		// Idle: every 7.2 to 8.8 s each.
+		before := w.Trips()
+		if passes := c.polled(t, w, 2*time.Minute); passes != 0 {
+			t.Errorf("%d passes over a network in which nothing happens", passes)
+		}
+		w.askedBetween(t, before, 13, 17)
+		// A block, and for half a minute every 0.77 to 0.94 s.
+		before = w.Trips()
+		w.Fakes[2].Mine(1)
+		if passes := c.polled(t, w, 30*time.Second); passes < 1 || passes > 12 {
+			t.Errorf("%d passes for a block", passes)
+		}
+		w.askedBetween(t, before, 25, 46)
+		c.polled(t, w, 20*time.Second)
+	}
+}
+
+// askedBetween fails the test unless each node was asked that often since before.
+func (w *world) askedBetween(t *testing.T, before []int, least, most int) {
+	t.Helper()
+	for i, now := range w.Trips() {
+		if asked := now - before[i]; asked < least || asked > most {
+			t.Errorf("node %d: %d round trips, want %d to %d", i, asked, least, most)
+		}
+	}
+}
+
+func TestWhatNobodyToldIsFoundByAPoll(t *testing.T) {
+	for name, row := range map[string]struct {
+		happen func(w *world)
+		shows  func(o observation) bool
+	}{
+		"a connection that was lost": {
+			func(w *world) { w.Call(t, 1, rpc.DisconnectNodeCall(w.IPs[0].String())) },
+			func(o observation) bool { return o.unconnected() == 1 },
+		},
+		"a block": {func(w *world) { w.Fakes[1].Mine(1) }, func(o observation) bool { return o.chain.Height == 1 }},
+		"a fork": {
+			func(w *world) {
+				w.Net.SetBlockDelay(time.Hour)
+				w.Fakes[1].Mine(1)
+				w.Fakes[2].Mine(1)
+			},
+			func(o observation) bool { return o.chain.Tips == 2 },
+		},
+	} {
+		for _, lively := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, lively %t", name, lively), func(t *testing.T) {
+				w := newWorld(t, 3)
+				w.Network.Spec.Topology.Type = api.TopologyStar
+				w.polling = mesh.DefaultPolling
+				w.AllReady()
+				c := w.controller(t)
+				c.options.Resync = 24 * time.Hour
+				c.during(t, w, 5*time.Second)
+				within := 10 * time.Second
+				if lively {
+					w.Fakes[0].Mine(0)
+					w.Restart(t, 0)
+					c.during(t, w, 10*time.Second)
+					within = 2 * time.Second
+				}
+				c.polled(t, w, 3*time.Second)
+				row.happen(w)
+				begin := w.Clock.Now()
+				seen := false
+				for !seen && w.Clock.Now().Sub(begin) < time.Minute {
+					c.settle(t, w)
+					if c.awake() {
+						o, _ := c.once(w)
+						seen = row.shows(o)
+						continue
+					}
+					w.Advance(c.again(w))
+				}
+				if took := w.Clock.Now().Sub(begin); !seen || took > within {
+					t.Errorf("seen %t after %s", seen, took)
+				}
+			})
+		}
+	}
+}
+
 func TestTheMeshFollowsEvents(t *testing.T) {
 	for name, row := range map[string]struct {
 		nodes  int
@@ -249,8 +377,7 @@ func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 	}
 	seen := w.Clock.Now()
 	const quarter = chain.BlockTime / 4
-	for _, after := range []time.Duration{quarter, 2 * quarter, chain.BlockTime, 2 * chain.BlockTime,
-		4 * chain.BlockTime, 8 * chain.BlockTime, 16 * chain.BlockTime} {
+	for _, after := range []time.Duration{quarter, 2 * quarter, chain.BlockTime, 2 * chain.BlockTime} {
 		w.Advance(again)
 		before := w.Trips()
 		o, again = c.pass(t, w)
@@ -260,6 +387,16 @@ func TestNodesThatStayBehindAreReportedAndAskedLessAndLessOften(t *testing.T) {
 		}
 		w.Asked(t, before, 1, 1, 1)
 	}
+	// From now on there are also tries to have them sync, of five round trips each at most: after 1, 4, 8 ... 256 s.
+	before := w.Trips()
+	audits := c.during(t, w, 8*time.Minute)
+	for ordinal, trips := range w.Trips() {
+		const rechecks, tries = 8, 9
+		if asked, most := trips-before[ordinal], audits+rechecks+5*tries; asked > most {
+			t.Errorf("node %d: %d round trips in %d audits, want at most %d", ordinal, asked, audits, most)
+		}
+	}
+	_, again = c.pass(t, w)
 	w.Time.Advance(time.Hour)
 	w.Advance(again)
 	if o, _ := c.pass(t, w); !o.chain.Synced() {

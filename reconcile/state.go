@@ -42,6 +42,9 @@ type networkState struct {
 	marking   marking
 	// userSecret is what spec.secret held.
 	userSecret userSecret
+	// losses are connections that went, nudges nodes that stay behind.
+	losses losses
+	nudges nudges
 	// status is the last write of it, heldSince since when the next one is held back for answers on their way; zero if
 	// it isn't.
 	status    write

@@ -20,6 +20,8 @@ type observation struct {
 	wanted mesh.Mesh
 	nodes  []node
 	chain  chain.Verdict
+	// unasked are ready nodes that have lost a connection and have not been asked for their chain since, by name.
+	unasked []string
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
 	answersUntil time.Time
 	applied
@@ -34,7 +36,8 @@ type observation struct {
 // statusOf is the status of a network of which that was found. It is a function of these alone, but that now becomes
 // the transition time of a condition that changed.
 func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
-	total, each := o.wanted.Count(o.connected)
+	total, each := o.wanted.Count(o.counts)
+	told := chainStatusOf(n.Status, o, now)
 	status := api.NetworkStatus{
 		ObservedGeneration: n.Generation,
 		Image:              cmp.Or(o.image, n.Status.Image),
@@ -44,19 +47,12 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 		Selector:           k8slabels.FormatLabels(children.SelectorLabels(n)),
 		Edges:              total,
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
-		Height:             o.chain.Height,
-		Tips:               o.chain.Tips,
+		Height:             told.height,
+		Tips:               told.tips,
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
-	if o.chain.Pending {
-		status.Tips = n.Status.Tips
-	}
-	onItsWay := o.chain.Pending && !o.chain.Moving
-	if onItsWay {
-		status.Height = n.Status.Height
-	}
 	for i, node := range o.nodes {
-		item := nodeStatus(n, node, onItsWay)
+		item := nodeStatus(n, node, told.before)
 		item.Edges = each[i]
 		status.Nodes = append(status.Nodes, item)
 		if node.reason != api.ReasonPodMissing && node.reason != api.ReasonPodRefused {
@@ -70,7 +66,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 		status.Credentials = o.credentials
 	}
 	status.LastChain = lastChain(n.Status, status, o, now)
-	setConditions(&status, n, o, now)
+	setConditions(&status, n, o, told.synced, now)
 	return status
 }
 

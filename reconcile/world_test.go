@@ -43,16 +43,20 @@ func readyNodes(count int) []node {
 }
 
 // world is one whose nodes are seen as Controller.observe sees them.
-type world struct{ *testworld.World }
+type world struct {
+	*testworld.World
+	// polling is that of controllers. By itself there is none, for tests that count what events cost.
+	polling mesh.Polling
+}
 
 func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world {
 	t.Helper()
-	return &world{testworld.New(t, nodes, options...)}
+	return &world{World: testworld.New(t, nodes, options...)}
 }
 
 func newCrowd(nodes int) (*world, testworld.Crowd) {
 	w, crowd := testworld.NewCrowd(nodes)
-	return &world{w}, crowd
+	return &world{World: w}, crowd
 }
 
 // observe is what Controller.observe would find.
@@ -120,7 +124,7 @@ func (w *world) controller(t testing.TB) *watcher {
 		events:        &events.FakeRecorder{},
 		prober: mesh.NewProber(mesh.Config{
 			Connect: func(ip netip.Addr, login mesh.Login) (mesh.Node, error) { return (*c.connect.Load())(ip, login) },
-			Clock:   w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second,
+			Clock:   w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second, Polling: w.polling,
 			Wake: func(cache.ObjectName) {
 				select {
 				case c.woken <- struct{}{}:

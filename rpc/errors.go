@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -45,7 +46,7 @@ var (
 )
 
 // Failures of the round trip, for errors.Is. ErrTimeout always wraps context.DeadlineExceeded, and ErrUnreachable wraps
-// the net error of the dial. A cancellation by the caller is none of these: it stays context.Canceled.
+// the net error of the dial; ErrRefused is an ErrUnreachable of an address where nobody listens. A cancellation by the caller is none of these: it stays context.Canceled.
 var (
 	ErrUnauthorized = errors.New("unauthorized: wrong or no RPC credentials")
 	ErrForbidden    = errors.New("forbidden: address not in rpcallowip or method not in rpcwhitelist")
@@ -57,6 +58,7 @@ var (
 	ErrTooLarge     = errors.New("reply too large")
 	ErrTimeout      = errors.New("timed out")
 	ErrUnreachable  = errors.New("unreachable")
+	ErrRefused      = fmt.Errorf("%w: connection refused", ErrUnreachable)
 )
 
 // Error is an error that bitcoind itself returned to one call.
@@ -116,6 +118,8 @@ func (c *Client) classify(caller, bounded context.Context, err error) error {
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		switch {
+		case op.Op == "dial" && errors.Is(op, syscall.ECONNREFUSED):
+			return fmt.Errorf("%w: %w", ErrRefused, op)
 		case op.Op == "dial":
 			return fmt.Errorf("%w: %w", ErrUnreachable, op)
 		case op.Timeout():

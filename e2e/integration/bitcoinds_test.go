@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -146,11 +147,13 @@ func newNetworkOf(t *testing.T, spec string) network {
 	return n
 }
 
-// audited waits until node 0 was asked so many more times, whichever pod it is: one may be about to be replaced.
+// audited waits until node 0 was asked so many more times, whichever pod it is - one may be about to be replaced - and
+// so many audits were due meanwhile: in between, nodes are polled.
 func (n network) audited(t *testing.T, times int) {
 	t.Helper()
 	var seen *rpctest.Node
 	var before int
+	end := time.Now().Add(time.Duration(times) * resync * 11 / 10)
 	kube.Eventually(t, "audited", func(context.Context) error {
 		_, node, err := n.find(t.Context(), 0)
 		if err != nil {
@@ -162,6 +165,9 @@ func (n network) audited(t *testing.T, times int) {
 		}
 		if now < before+times {
 			return fmt.Errorf("%d of %d times", now-before, times)
+		}
+		if wait := time.Until(end); wait > 0 {
+			return fmt.Errorf("only polled: the last audit is due in %s", wait)
 		}
 		return nil
 	})

@@ -78,7 +78,7 @@ func TestABrokenPodStopsARollAndTheNextRollMendsIt(t *testing.T) {
 	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1", "example.com/broken:1")
 	kube.Eventually(t, "the status says what is wrong", func(context.Context) error {
 		found, err := n.Read(t.Context())
-		if err == nil && found.Status.Nodes[2].Reason != api.ReasonRPCUnreachable {
+		if err == nil && found.Status.Nodes[2].Reason != api.ReasonBusy {
 			err = fmt.Errorf("node 2 is %+v", found.Status.Nodes[2])
 		}
 		return err
@@ -107,7 +107,7 @@ func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 			n.meshed(t, 4)
 			kubelet.Break("example.com/broken:1", rpctest.Hang)
 			n.Patch(t, "{spec: {image: example.com/broken:1}}")
-			n.Node(t, 3, api.ReasonRPCUnreachable, "")
+			n.Node(t, 3, api.ReasonBusy, "")
 			before := n.kept(t, cluster.StatefulSets, "my-network-sts")
 			n.finalizers(t, 2, "[example.com/not-yet]")
 			defer n.finalizers(t, 2, "null")

@@ -78,8 +78,8 @@ spec: {podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{protocol: TC
 		if time.Now().After(deadline) {
 			t.Skipf("SKIPPED: what a network's NetworkPolicy does to traffic is not tested here. "+
 				"This cluster's network plugin enforces no policies: "+
-				"a port that one closes was open for %s. kind's own plugin does since kind v0.24: "+
-				"OFFLINE=0 e2e/kind.sh test, where its images can be pulled", enough)
+				"a port that one closes was open for %s. Those of e2e/kind.sh do, "+
+				"and of kind since v0.24", enough)
 		}
 	}
 	kube.Kubectl(t, "delete", "networkpolicy", "--namespace", to.namespace, "only-rpc")

@@ -125,7 +125,7 @@ func (m *Member) Batch(_ context.Context, calls ...*rpc.Call) error {
 				*into = append(*into, rpc.AddedNode{Address: ip.String(), Connected: true})
 			}
 		case *rpc.NetworkInfo:
-			into.Version = 290500
+			into.Version, into.NetworkActive = 290500, true
 		case *rpc.BlockchainInfo:
 			into.BestBlockHash = Tip
 		case nil: // addnode onetry, then add

@@ -261,6 +261,9 @@ const (
 	// ReasonRPCUnreachable: no connection to the node's RPC port. It is what every node says when the controller runs
 	// outside of the cluster, without a route to its pods.
 	ReasonRPCUnreachable NodeReason = "RPCUnreachable"
+	// ReasonBusy: bitcoind takes connections, but no calls: its RPC threads are taken, or it hangs. What it said in the
+	// last minute still counts.
+	ReasonBusy NodeReason = "Busy"
 	// ReasonUnauthorized: the node refuses the controller's RPC user.
 	ReasonUnauthorized NodeReason = "Unauthorized"
 	// ReasonWarmingUp: bitcoind is still loading.

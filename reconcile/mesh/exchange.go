@@ -91,6 +91,7 @@ func (q *query) report() (Report, error) {
 			"lower case", rpc.ErrBadReply)
 	}
 	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Tip: q.chain.BestBlockHash,
+		Headers: q.chain.Headers, NetworkOff: !q.network.NetworkActive,
 		Downloading: q.chain.InitialBlockDownload, SizeOnDisk: q.chain.SizeOnDisk,
 		DiskLow: diskLow(q.chain.Warnings, q.network.Warnings), Hashes: map[int64]string{}}
 	if q.chain.Time > 0 {
@@ -193,9 +194,15 @@ func (r Report) Explain() (api.NodeReason, string) {
 	case errors.Is(r.Err, rpc.ErrUnauthorized), errors.Is(r.Err, rpc.ErrForbidden):
 		return api.ReasonUnauthorized, fmt.Sprintf("bitcoind at %s refuses the controller's RPC user %q", address,
 			r.Login.User)
-	case errors.Is(r.Err, rpc.ErrTimeout):
+	case r.busy():
+		return api.ReasonBusy, "bitcoind at " + address + " is busy or hangs, it takes connections but no calls: " +
+			"clients in waitfornewblock, for example, hold its RPC threads; rpcthreads and rpcworkqueue in config give it more"
+	case errors.Is(r.Err, errSilent):
 		return api.ReasonRPCUnreachable, "no answer in time from bitcoind at " + address +
 			": it is busy or hangs, or the network drops what the controller sends"
+	case errors.Is(r.Err, rpc.ErrRefused):
+		return api.ReasonRPCUnreachable, "connection refused: bitcoind isn't running at " + address +
+			", or a NetworkPolicy has the network answer in its place"
 	case errors.Is(r.Err, rpc.ErrUnreachable):
 		return api.ReasonRPCUnreachable, "no answer from bitcoind at " + address +
 			": the controller needs a route to the pods, which it has within the cluster, and no NetworkPolicy of " +
@@ -207,4 +214,7 @@ func (r Report) Explain() (api.NodeReason, string) {
 }
 
 // Silence is the report of a node that has kept silent for longer than ResponseTimeout since it was first asked.
-func (t Target) Silence() Report { return Report{Self: t.Self, Login: t.Login, Err: rpc.ErrTimeout} }
+func (t Target) Silence() Report { return Report{Self: t.Self, Login: t.Login, Err: errSilent} }
+
+// errSilent: whether the node is connected to, even, shows later.
+var errSilent = errors.New("no answer yet")

@@ -14,6 +14,8 @@ const (
 	confirmAfter = time.Second
 	// maxQuietAttempts is how often one node dials another in vain before that is worth a line in the log.
 	maxQuietAttempts = 5
+	// cutPause is for how long a connection stays cut: the ends have found somebody else to sync headers from by then.
+	cutPause = 1500 * time.Millisecond
 )
 
 // LinkState is where a connection stands that a node was told to make.
@@ -58,6 +60,7 @@ const (
 	dial               // onetry, then add
 	redial             // onetry of what is in the list already
 	remove             // remove, then disconnect
+	cut                // disconnect
 )
 
 // after is the transition function: the link after an exchange that began and ended at the given times, in which the
@@ -87,6 +90,9 @@ func (l Link) after(made move, there bool, began, ended time.Time, maxBackoff ti
 
 // moved is the link after a dial or a removal.
 func (l Link) moved(made move, there bool, now time.Time, maxBackoff time.Duration) Link {
+	if made == cut {
+		return Link{Peer: l.Peer, State: Backoff, Next: now.Add(cutPause), retryAt: now.Add(cutPause)}
+	}
 	attempts := l.Attempts + 1
 	wait := backoff(attempts, maxBackoff)
 	after := Link{Peer: l.Peer, Attempts: attempts, State: Backoff, redialed: made == redial, retryAt: now.Add(wait)}

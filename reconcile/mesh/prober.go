@@ -32,6 +32,7 @@ type Prober struct {
 	log        *zap.Logger
 	wake       func(network cache.ObjectName)
 	maxBackoff time.Duration
+	polling    Polling
 	// parallel is the number of workers of a lane.
 	parallel int
 
@@ -56,6 +57,8 @@ type nodeKey struct {
 type probedNetwork struct {
 	nodes map[int32]*probed
 	tally Tally
+	// lively is until when the network is polled as one in which something happens.
+	lively time.Time
 }
 
 // probed is one node: what is wanted of it, what it said, and what is going on.
@@ -68,6 +71,8 @@ type probed struct {
 	next time.Time
 	// news is since when the node has said something that the network was not woken for; zero if there is nothing.
 	news time.Time
+	// alive is when something else than its RPC showed last that the node lives.
+	alive time.Time
 	// flushes are beside the exchanges.
 	flushes flushes
 }
@@ -83,6 +88,8 @@ func (n *probed) lane() int {
 type Tally struct {
 	// Added and Removed count entries in the lists of all nodes together.
 	Added, Removed int
+	// Cut counts connections that were cut for a moment.
+	Cut int
 	// Stuck are the dials that were just tried in vain for the maxQuietAttempts-th time.
 	Stuck []StuckDial
 }
@@ -103,7 +110,7 @@ type Progress struct {
 	Flushing bool
 }
 
-// Config are the parts of a Prober that callers choose. All are required.
+// Config are the parts of a Prober that callers choose. All but Polling are required.
 type Config struct {
 	Connect func(netip.Addr, Login) (Node, error)
 	Clock   clock.PassiveClock
@@ -112,12 +119,13 @@ type Config struct {
 	Wake func(network cache.ObjectName)
 	// MaxBackoff bounds the time between two tries.
 	MaxBackoff time.Duration
+	Polling    Polling
 }
 
 // NewProber returns a Prober that exchanges nothing before it is Run.
 func NewProber(c Config) *Prober {
 	p := &Prober{
-		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, maxBackoff: c.MaxBackoff,
+		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, maxBackoff: c.MaxBackoff, polling: c.Polling,
 		parallel: maxExchanges, networks: map[cache.ObjectName]*probedNetwork{},
 	}
 	p.flushing = workqueue.NewTyped[nodeKey]()
@@ -157,22 +165,29 @@ func (p *Prober) Run(ctx context.Context) {
 func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	of := p.networks[network]
-	if of == nil {
+	of, now := p.networks[network], p.clock.Now()
+	first := of == nil
+	if first {
 		of = &probedNetwork{nodes: map[int32]*probed{}}
 		p.networks[network] = of
 	}
+	before := len(of.nodes)
 	maps.DeleteFunc(of.nodes, func(ordinal int32, _ *probed) bool { _, wanted := targets[ordinal]; return !wanted })
+	changed := len(of.nodes) != before
 	for ordinal, target := range targets {
 		n := of.nodes[ordinal]
 		if n == nil || n.target.Self != target.Self {
 			n = &probed{flushes: flushes{tried: p.clock.Now()}}
 			of.nodes[ordinal] = n
+			changed = true
 		}
 		n.target = target
 		if n.began.IsZero() {
 			p.schedule(nodeKey{network, ordinal, target.Self}, n)
 		}
+	}
+	if changed && !first {
+		p.stir(nodeKey{network: network}, of, now)
 	}
 }
 
@@ -225,7 +240,7 @@ func (p *Prober) Drain(network cache.ObjectName) Tally {
 // schedule puts a node into its lane, for now or for when it is due. It returns whether that is now.
 func (p *Prober) schedule(key nodeKey, n *probed) (due bool) {
 	now := p.clock.Now()
-	action, next := Step(n.target, n.view.Report, n.view.links, now, p.maxBackoff)
+	action, next := p.step(p.networks[key.network], n, now)
 	lane := p.lanes[n.lane()]
 	if action.Query {
 		if n.pending.IsZero() {
@@ -290,7 +305,8 @@ func (p *Prober) begin(key nodeKey, which int) (began started, ok bool) {
 		return started{}, false
 	}
 	now := p.clock.Now()
-	action, _ := Step(n.target, n.view.Report, n.view.links, now, p.maxBackoff)
+	of := p.networks[key.network]
+	action, _ := p.step(of, n, now)
 	if !action.Query || n.lane() != which {
 		n.next = time.Time{} // of what was scheduled, this was it
 		p.schedule(key, n)
@@ -313,8 +329,10 @@ func (s started) report(said Report, err error) Report {
 	said.Self, said.Login, said.AskedAt, said.Members = s.target.Self, s.target.Login, s.at, s.target.Members
 	if err != nil {
 		said.Err, said.Failures = err, s.view.Failures+1
+		said, _ = said.carry(s.view.Report, s.at)
 		return said
 	}
+	said.SaidAt = s.at
 	for height, hash := range s.view.Hashes {
 		if _, asked := said.Hashes[height]; !asked && hash != "" && said.Tip == s.view.Tip {
 			said.Hashes[height] = hash
@@ -340,11 +358,19 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 		of.tally.count(key.ordinal, began.action.Changes, after)
 	} else {
 		p.logFailure(key.network, began.target.Name, n.view.Report, said)
+		if !said.SaidAt.IsZero() {
+			after.links = n.view.links
+		}
 	}
+	before := n.view
 	if n.news.IsZero() && (n.target.Await || n.view.differs(after)) {
 		n.news = now
 	}
 	n.view, n.pending = after, time.Time{}
+	if before.stirs(after) {
+		p.stir(key, of, now)
+	}
+	p.revive(key, of, before, after, now)
 	p.flushIfDue(key, n)
 	if due := p.schedule(key, n); !n.news.IsZero() && (!due || now.Sub(n.news) >= ResponseTimeout) {
 		n.news = time.Time{}
@@ -355,6 +381,7 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 // differs says whether a network has to be looked at because a node said this after that.
 func (v View) differs(after View) bool {
 	if v.AskedAt.IsZero() || fmt.Sprint(v.Err) != fmt.Sprint(after.Err) || v.Release != after.Release ||
+		v.NetworkOff != after.NetworkOff || v.SaidAt.IsZero() != after.SaidAt.IsZero() ||
 		v.Height != after.Height || v.DiskLow != after.DiskLow || v.Tip != after.Tip || !maps.Equal(v.Hashes, after.Hashes) ||
 		!maps.Equal(v.Peers, after.Peers) || !maps.Equal(v.Foreign, after.Foreign) {
 		return true
@@ -372,6 +399,7 @@ func (v View) differs(after View) bool {
 func (t *Tally) count(from int32, did Changes, after View) {
 	t.Added += len(did.Dial)
 	t.Removed += len(did.Remove)
+	t.Cut += len(did.Cut)
 	for _, ip := range did.Redial {
 		if link := after.links[ip]; link.Attempts == maxQuietAttempts {
 			t.Stuck = append(t.Stuck, StuckDial{from, ip})

@@ -32,14 +32,17 @@ type Changes struct {
 	Redial []netip.Addr
 	// Remove: no longer the address of a neighbour.
 	Remove []netip.Addr
+	// Cut: to be disconnected, though wanted.
+	Cut []netip.Addr
 }
 
-func (c Changes) none() bool { return len(c.Dial)+len(c.Redial)+len(c.Remove) == 0 }
+func (c Changes) none() bool { return len(c.Dial)+len(c.Redial)+len(c.Remove)+len(c.Cut) == 0 }
 
 // moves are the changes by address.
 func (c Changes) moves() map[netip.Addr]move {
 	moves := make(map[netip.Addr]move, len(c.Dial)+len(c.Redial)+len(c.Remove))
-	for made, addresses := range map[move][]netip.Addr{dial: c.Dial, redial: c.Redial, remove: c.Remove} {
+	for made, addresses := range map[move][]netip.Addr{dial: c.Dial, redial: c.Redial, remove: c.Remove,
+		cut: c.Cut} {
 		for _, ip := range addresses {
 			moves[ip] = made
 		}
@@ -64,6 +67,9 @@ func (c Changes) calls() []*rpc.Call {
 	var calls []*rpc.Call
 	for _, ip := range c.Remove {
 		calls = append(calls, rpc.AddNodeCall(ip.String(), rpc.Remove), rpc.DisconnectNodeCall(ip.String()))
+	}
+	for _, ip := range c.Cut {
+		calls = append(calls, rpc.DisconnectNodeCall(ip.String()))
 	}
 	for _, ip := range c.Redial {
 		calls = append(calls, rpc.AddNodeCall(ip.String(), rpc.OneTry))
@@ -91,6 +97,8 @@ func Step(t Target, last Report, links Links, now time.Time, maxBackoff time.Dur
 		return query, time.Time{}
 	case last.Err != nil:
 		return at(sooner(last.EndedAt.Add(backoff(last.Failures, maxBackoff)), audit), query, now)
+	case len(cuts(t, last)) > 0:
+		return Action{Query: true, Hashes: query.Hashes, Changes: Changes{Cut: cuts(t, last)}}, time.Time{}
 	case len(query.Hashes) > 0 && unasked(t, last) || last.stale(t.Members):
 		return query, time.Time{}
 	}
@@ -140,6 +148,19 @@ func missingHashes(t Target, last Report) []int64 {
 // asked for that at once.
 func unasked(t Target, last Report) bool {
 	return slices.ContainsFunc(t.Hashes, func(height int64) bool { _, asked := last.Hashes[height]; return !asked })
+}
+
+// cuts are the connections to be cut that the node has made. By the name of a user's entry it would not find them.
+func cuts(t Target, last Report) (found []netip.Addr) {
+	if last.AskedAt.After(t.CutAt) {
+		return nil
+	}
+	for _, ip := range t.Cut {
+		if _, foreign := last.Foreign[ip]; last.Peers[ip] && !foreign {
+			found = append(found, ip)
+		}
+	}
+	return found
 }
 
 // nextLook is when the first link has to be looked at that the last report was too early for.

@@ -47,6 +47,10 @@ type Target struct {
 	Hashes []int64
 	// Await wakes the network when the node has answered, even if it says nothing new.
 	Await bool
+	// Cut are neighbours to be disconnected for a moment, once, if the node's report is not from after CutAt. Their
+	// entries stay, and they are dialled again soon.
+	Cut   []netip.Addr
+	CutAt time.Time
 	// FlushAfter has the node write its chain to disk, see flush.go, once it has been asked since; zero for not at all.
 	FlushAfter time.Time
 	// Disk is where the node keeps its chain.
@@ -73,9 +77,13 @@ type Report struct {
 	Peers map[netip.Addr]bool
 	// Foreign are the addresses in Peers whose entries are users' own. They are never removed.
 	Foreign map[netip.Addr]struct{}
+	// NetworkOff: a user has switched the node's P2P network off.
+	NetworkOff bool
 	// Release is bitcoind's version, such as 29.5.0; Height and Tip are of its active chain, Tip being a block hash.
+	// Headers is the height of the best chain of headers.
 	Release string
 	Height  int64
+	Headers int64
 	Tip     string
 	// TipTime is what the tip says of when it was made; zero if the node doesn't tell.
 	TipTime time.Time
@@ -90,6 +98,8 @@ type Report struct {
 	// Err is why the node said nothing, Failures how many times in a row.
 	Err      error
 	Failures int
+	// SaidAt is when the node was asked what the report says of it: AskedAt, unless it has been busy since.
+	SaidAt time.Time
 }
 
 // holds says whether the report is still about the same incarnation at that address.
@@ -113,6 +123,11 @@ type View struct {
 
 // Answered says whether the node reported its peers and its chain when it was last asked.
 func (v View) Answered() bool { return !v.AskedAt.IsZero() && v.Err == nil }
+
+// Fresh says whether the node was asked at that time or later, and what counts of it is from then, too.
+func (v View) Fresh(at time.Time) bool {
+	return !v.AskedAt.Before(at) && (v.SaidAt.IsZero() || !v.SaidAt.Before(at))
+}
 
 // Connected says whether the node is connected to that neighbour by a dial of its own.
 func (v View) Connected(to Incarnation) bool {

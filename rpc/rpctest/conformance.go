@@ -56,6 +56,7 @@ func Conformance(t *testing.T, w World) {
 		{"a kill loses the blocks that gettxoutsetinfo has not put on disk", conformFlush},
 		{"no network activity is no connection", conformInactive},
 		{"blocks spread along connections", conformBlocks},
+		{"an empty node takes headers from one peer only", conformHeaders},
 		{"two branches of equal work both stay until one grows", conformBranches},
 		{"twenty nodes are meshed by one batch each", conformMesh},
 	} {

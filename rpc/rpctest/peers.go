@@ -79,7 +79,7 @@ func (p *process) hasRoom() bool {
 	return p.active && inbound < p.conf.maxInbound
 }
 
-// connect makes a connection, and both ends announce their chains to each other.
+// connect makes a connection, and both ends ask each other for their chains, unless they ask somebody else.
 func (p *process) connect(to *process, name string, remote netip.AddrPort, slot bool) {
 	c := &conn{
 		from: p, to: to, name: name, remote: remote, slot: slot,
@@ -97,8 +97,8 @@ func (p *process) connect(to *process, name string, remote netip.AddrPort, slot 
 	}
 	p.conns = append(p.conns, c)
 	to.conns = append(to.conns, c)
-	p.announce(c)
-	to.announce(c)
+	to.askHeaders(c)
+	p.askHeaders(c)
 }
 
 // drop ends a connection. The end that dialled it may now have something to dial: it lost a peer, or has a free slot.
@@ -110,6 +110,8 @@ func (c *conn) drop() {
 	if c.slot {
 		c.from.slots--
 	}
+	c.from.headersLost(c)
+	c.to.headersLost(c)
 	c.from.wakeThread(freed)
 }
 

@@ -24,16 +24,18 @@ type process struct {
 	accepts  sync.WaitGroup
 
 	// The rest is guarded by the network's lock.
-	up         bool
-	active     bool // setnetworkactive
-	added      []string
-	thread     addThread
-	conns      []*conn // oldest first
-	slots      int     // connections that the added-node thread made
-	nextPeer   int64
-	nextPort   uint16
-	synced     bool          // has left initial block download
-	tipChanged chan struct{} // closed, and replaced, when the tip changes
+	up       bool
+	active   bool // setnetworkactive
+	added    []string
+	thread   addThread
+	conns    []*conn // oldest first
+	slots    int     // connections that the added-node thread made
+	nextPeer int64
+	nextPort uint16
+	// headersFrom is the connection to the peer that this node asks for headers while it has no recent one.
+	headersFrom *conn
+	synced      bool          // has left initial block download
+	tipChanged  chan struct{} // closed, and replaced, when the tip changes
 }
 
 // idleTimeout is bitcoind's -rpcservertimeout.

@@ -71,3 +71,14 @@ func (q *workQueue) length() int {
 	defer q.mu.Unlock()
 	return len(q.waiting)
 }
+
+// Waiting is how many requests wait for one of the node's RPC threads, all of which are taken then.
+func (n *Node) Waiting() int {
+	n.net.mu.Lock()
+	p := n.proc
+	n.net.mu.Unlock()
+	if p == nil {
+		return 0
+	}
+	return p.queue.length()
+}

@@ -48,8 +48,12 @@ func (p *process) announce(c *conn) {
 
 // hear takes up a peer's tip.
 func (p *process) hear(tip *block) {
+	before := p.recent()
 	if p.node.chain.learn(tip) {
 		p.tipMoved()
+		if !before && p.recent() {
+			p.askOthers()
+		}
 	}
 }
 

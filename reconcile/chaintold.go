@@ -1,0 +1,88 @@
+package reconcile
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+)
+
+// chainStatus is what a status says of the chains. All of it is either of this moment or what was said before, so that no
+// number contradicts a message.
+type chainStatus struct {
+	synced verdict
+	height int64
+	tips   int32
+	// before: the chains of single nodes are left as reported before, too.
+	before bool
+}
+
+// chainStatusOf lets what was said before stand while all that differs may be a block on its way. Where blocks come faster
+// than nodes can be asked, the nodes agree as before, in heights of this moment.
+func chainStatusOf(before api.NetworkStatus, o observation, at time.Time) chainStatus {
+	now := chainStatus{synced: syncedVerdict(o.nodes, o.chain, o.unasked), height: o.chain.Height, tips: o.chain.Tips}
+	if now.synced.status == metav1.ConditionFalse {
+		now.synced.message = joinClauses(now.synced.message, tipAhead(o.nodes, o.chain, at))
+	}
+	was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced)
+	if !o.chain.Pending || was == nil || len(o.unasked) > 0 {
+		return now
+	}
+	stands := verdict{was.Status, was.Reason, was.Message}
+	agreed := was.Status == metav1.ConditionTrue && followed(before, o.nodes)
+	switch {
+	case agreed && o.chain.Moving:
+		return chainStatus{synced: stands, height: o.chain.Height, tips: before.Tips}
+	case agreed, was.Status == metav1.ConditionFalse && !o.chain.Moving && listedReady(before, o.nodes):
+		return chainStatus{synced: stands, height: before.Height, tips: before.Tips, before: true}
+	default:
+		return now
+	}
+}
+
+// listedReady says whether that status tells the chains of just the nodes that tell theirs now: one that came or went
+// since has no place in what was said.
+func listedReady(before api.NetworkStatus, nodes []node) bool {
+	for i, n := range nodes {
+		if known := i < len(before.Nodes) && before.Nodes[i].BestBlockHash != ""; known != (n.view.Tip != "") {
+			return false
+		}
+	}
+	return len(before.Nodes) == len(nodes)
+}
+
+// networksOff names the nodes at the ends of pairs that aren't connected whose P2P network a user has switched off; ""
+// if there is none.
+func (o *observation) networksOff() string {
+	var names []string
+	off := map[int32]bool{}
+	for _, pair := range o.wanted.Edges {
+		if o.counts(pair) {
+			continue
+		}
+		for _, ordinal := range []int32{pair.Low, pair.High} {
+			if n := o.nodes[ordinal]; n.ready && n.view.NetworkOff && !off[ordinal] {
+				off[ordinal] = true
+				names = append(names, n.name)
+			}
+		}
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("; %s: its network is off (setnetworkactive false)", names[0])
+	default:
+		return fmt.Sprintf("; %s: their networks are off (setnetworkactive false)", joinLimited(names, ", "))
+	}
+}
+
+// unaskedVerdict is of nodes whose chain is known from before a connection of theirs was lost: it may have been cut off
+// from the others since.
+func unaskedVerdict(names []string) verdict {
+	return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
+		"chain not asked for since a connection was lost: " + joinLimited(names, ", ")}
+}
