@@ -59,7 +59,8 @@ func (o *observation) holdsEvictions(n *api.Network, held bool) bool {
 // hasChain says whether any node has a block, or had one by the last status: which nobody tells now, somebody may have.
 func (o *observation) hasChain(before api.NetworkStatus) bool {
 	had := slices.ContainsFunc(before.Nodes, func(n api.NodeStatus) bool { return n.Height > 0 })
-	return had || before.Height > 0 || slices.ContainsFunc(o.nodes, func(n node) bool { return n.view.Height > 0 })
+	had = had || before.Height > 0 || before.LastChain != nil
+	return had || slices.ContainsFunc(o.nodes, func(n node) bool { return n.view.Height > 0 })
 }
 
 // warnOfLoss tells what the pods of a roll take with them, before the first one goes. On volumes it all stays.

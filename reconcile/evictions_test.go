@@ -180,3 +180,16 @@ func TestWhichStepBeginsARoll(t *testing.T) {
 		})
 	}
 }
+
+// The status of a moment in which nobody answered has no height: what was told before may be on every disk.
+func TestAChainThatNobodyTellsOfMayBeThere(t *testing.T) {
+	n := network(3)
+	n.Status = api.NetworkStatus{LastChain: &api.LastChain{Height: 101, BestBlockHash: tip}}
+	o := observation{nodes: meshed(3)}
+	for i := range o.nodes {
+		o.nodes[i].ready, o.nodes[i].view = false, mesh.View{}
+	}
+	if !o.holdsEvictions(n, false) {
+		t.Error("evictions are admitted")
+	}
+}

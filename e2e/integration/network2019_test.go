@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -121,14 +122,18 @@ func TestAnImageThatIsRemovedIsUndone(t *testing.T) {
 	n.rolls(t, "example.com/bitcoind:1", "example.com/bitcoind:1")
 	n.hasImages(t, "example.com/bitcoind:1", "example.com/bitcoind:1")
 	// A restored network has no status, but its StatefulSet.
-	n.Patch(t, "{spec: {image: null}}")
+	n.atRest(t, 2) // the last write of the roll
 	set := cluster.MustGet[appsv1.StatefulSet](t, kube, cluster.StatefulSets, n.Namespace, "my-network-sts")
+	pods := n.PodUIDs(t)
 	kube.Patch(t, api.Resource, n.Namespace, n.Name, "{status: null}", "status")
 	n.meshed(t, 2)
 	n.hasImages(t, "example.com/bitcoind:1", "example.com/bitcoind:1")
 	now := cluster.MustGet[appsv1.StatefulSet](t, kube, cluster.StatefulSets, n.Namespace, "my-network-sts")
-	if now.Generation != set.Generation {
-		t.Errorf("it was changed: %+v", now.Spec)
+	if diff := cmp.Diff(set.Spec.Template, now.Spec.Template); diff != "" {
+		t.Errorf("its template was changed (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(pods, n.PodUIDs(t)); diff != "" {
+		t.Errorf("its pods were replaced (-before +after):\n%s", diff)
 	}
 }
 
