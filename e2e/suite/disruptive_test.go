@@ -141,7 +141,7 @@ func machineComesBack(t *testing.T, machine string) {
 // removeAndInstall ends with the controller installed: the next run may find the cluster as this one did.
 func removeAndInstall(t *testing.T) {
 	n := networkIn(namespace(t), "my-network")
-	const spec = "nodes: 2, storage: {size: 64Mi}"
+	const spec = "nodes: 2, storage: {size: 1Gi}"
 	n.applySpec(t, spec)
 	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
 	n.mine(t, 0, 7)

@@ -179,5 +179,5 @@ func TestARollByHandKeepsTheChain(t *testing.T) {
 		"--for=condition=Ready", "--timeout=10s"); err == nil || !strings.Contains(err.Error(), "timed out") {
 		t.Errorf("with an image that doesn't exist: %s, %v", out, err)
 	}
-	n.Condition(t, api.ConditionReady, api.ReasonRollingOut, "0 of 3 pods updated; waiting for my-network-sts-2")
+	n.Condition(t, api.ConditionReady, api.ReasonRollingOut, "1 of 3 pods updated; waiting for my-network-sts-2")
 }

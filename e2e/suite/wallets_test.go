@@ -34,7 +34,7 @@ func TestAWalletGoesWithItsPodUnlessThereIsStorage(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
 	for name, storage := range map[string]string{
-		"kept": ", storage: {size: 64Mi, storageClassName: " + volumes(t, ns, 2) + "}", "lost": "",
+		"kept": ", storage: {size: 1Gi, storageClassName: " + volumes(t, ns, 2) + "}", "lost": "",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,8 +110,8 @@ func TestVolumesGoWithTheNetworkIfItSaysSo(t *testing.T) {
 	ns := namespace(t)
 	kept, gone := networkIn(ns, "kept"), networkIn(ns, "gone")
 	class := volumes(t, ns, 4)
-	kept.applySpec(t, "nodes: 2, storage: {size: 64Mi, storageClassName: "+class+"}")
-	gone.applySpec(t, "nodes: 2, storage: {size: 64Mi, storageClassName: "+class+", whenDeleted: Delete}")
+	kept.applySpec(t, "nodes: 2, storage: {size: 1Gi, storageClassName: "+class+"}")
+	gone.applySpec(t, "nodes: 2, storage: {size: 1Gi, storageClassName: "+class+", whenDeleted: Delete}")
 	for _, n := range []network{kept, gone} {
 		kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
 	}
