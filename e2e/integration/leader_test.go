@@ -133,6 +133,7 @@ func TestALeaderWhoseLeaseIsTakenStops(t *testing.T) {
 	if holder := leader(t); holder != "somebody-else" {
 		t.Errorf("the Lease was somebody else's and is %q's now", holder)
 	}
+	kube.Delete(t, cluster.Leases, cluster.SystemNamespace, "bitcoin-controller") // nobody gives it up
 }
 
 // A controller that was killed gives nothing up. The next one in its pod knows that it is dead, any other waits.
