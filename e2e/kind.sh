@@ -36,7 +36,8 @@ usage() {
   cat <<USAGE
 Usage: e2e/kind.sh VERB [--keep] [--purge]
 
-  up      create the cluster, of two machines, or reuse it; build and load the images; install the controller and wait for it
+  up      create the cluster, of two machines, or reuse it; build and load the images; install the controller and wait
+          for it
   load    build and load the images again, and run the new controller
   test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
           whether the controller's RBAC rules are what all of it needed, no more and no less. At last machines are
@@ -262,7 +263,7 @@ cluster_exists() {
 
 cluster_up() {
   if cluster_exists; then
-    cluster_is_of_node_image
+    cluster_is_as_asked
     if cluster_answers; then
       say "reusing cluster $cluster"
       return
@@ -270,6 +271,10 @@ cluster_up() {
     say "cluster $cluster is unfinished or doesn't answer: creating it again"
     cluster_delete
   fi
+  case $ip_family in
+    ipv4 | ipv6) ;;
+    *) fail "IP_FAMILY is '$ip_family': want ipv4, ipv6 or nothing" ;;
+  esac
   node_image_choose
   local config=$cache/$cluster.kind.yaml
   cp "$here/kind.yaml" "$config"
@@ -283,8 +288,12 @@ cluster_up() {
   kubectl_install
 }
 
-# cluster_is_of_node_image refuses to go on with a cluster of another node image than the one that was asked for.
-cluster_is_of_node_image() {
+# cluster_is_as_asked refuses to go on with a cluster of another node image or family than the one that was asked for.
+cluster_is_as_asked() {
+  local config=$cache/$cluster.kind.yaml
+  if [ -n "${IP_FAMILY:-}" ] && [ -e "$config" ] && ! grep -q "ipFamily: $IP_FAMILY," "$config"; then
+    fail "cluster $cluster exists and isn't of IP_FAMILY=$IP_FAMILY: take it down first, or name another CLUSTER"
+  fi
   if [ -n "${NODE_IMAGE:-}" ] && [ "$(docker inspect -f '{{.Config.Image}}' "$node")" != "$NODE_IMAGE" ]; then
     fail "cluster $cluster exists and isn't of NODE_IMAGE=$NODE_IMAGE: take it down first, or name another CLUSTER"
   fi

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# build.sh [kube|coredns|kube-router|local-path-provisioner]: builds Kubernetes as one binary, or the DNS, the network or
-# the volumes of its clusters, when it is missing or its sources changed, and prints its path on stdout. The name a link
-# to the binary of Kubernetes carries says which component it is: kubectl, kube-apiserver, etcd, ... (see main.go).
+# build.sh [kube|coredns|kube-router|local-path-provisioner]: builds Kubernetes as one binary, or the DNS, the network
+# or the provisioner of volumes of its clusters, when it is missing or its sources changed, and prints its path on
+# stdout. The name a link to the binary of Kubernetes carries says which component it is: kubectl, kube-apiserver, etcd,
+# ... (see main.go).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

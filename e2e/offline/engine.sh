@@ -8,7 +8,7 @@ engine_pid=$engine_run/dockerd.pid
 engine_routes=$engine_run/routes
 engine_data=$cache/docker
 # kind's own: pods, services
-cluster_ranges=(10.244.0.0/16 10.96.0.0/16)
+cluster_ranges=(10.244.0.0/16 10.96.0.0/16 fd00:10:244::/56 fd00:10:96::/112)
 
 engine_packages=(docker.io containerd runc iptables iproute2 jq)
 
@@ -146,10 +146,18 @@ engine_down() {
 routes_close() {
   local range
   for range in "${cluster_ranges[@]}"; do
-    if [ -z "$(ip route show root "$range")" ] && ip route add unreachable "$range"; then
+    if [ -z "$(ip "$(family "$range")" route show root "$range")" ] && ip route add unreachable "$range"; then
       echo "$range" >>"$engine_routes"
     fi
   done
+}
+
+# family is the option of ip that a range takes to be shown.
+family() {
+  case $1 in
+    *:*) echo -6 ;;
+    *) echo -4 ;;
+  esac
 }
 
 routes_open() {

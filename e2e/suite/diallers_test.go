@@ -35,7 +35,10 @@ spec:
   - name: bitcoind
     image: %s
     imagePullPolicy: IfNotPresent
-    command: [sh, -c, 'mkdir -p ~/.bitcoin && printf "%%s\n" "$0" "$@" >~/.bitcoin/bitcoin.conf && exec bitcoind -rpcbind="$IP"']
+    command:
+    - sh
+    - -c
+    - mkdir -p ~/.bitcoin && printf "%%s\n" "$0" "$@" >~/.bitcoin/bitcoin.conf && exec bitcoind -rpcbind="$IP"
     args: [regtest=1, printtoconsole=1, nodebuglogfile=1, dnsseed=0, fixedseeds=0, discover=0, listenonion=0, natpmp=0,
       dbcache=4, timeout=2000,
       "[regtest]", rpcbind=127.0.0.1, rpcallowip=0.0.0.0/0, "rpcallowip=::/0"]

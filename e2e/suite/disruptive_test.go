@@ -15,8 +15,9 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// TestDisruptive takes the cluster's machines away, and at last the controller with all that belongs to it. Nothing else
-// can run meanwhile, and the audit log has to be read before: a controller that goes with its rights is refused things.
+// TestDisruptive takes the cluster's machines away, and at last the controller with all that belongs to it. Nothing
+// else can run meanwhile, and the audit log has to be read before: a controller that loses its rights before it goes is
+// refused things.
 func TestDisruptive(t *testing.T) {
 	for _, step := range []struct {
 		name string
