@@ -44,8 +44,9 @@ func (k Key) Proof(n *api.Network, recorded api.CredentialsStatus) map[string]st
 	own := api.OwnUser{}
 	if recorded.OwnUser != nil {
 		own = *recorded.OwnUser
-		annotations[annotationOwnSecret] = own.Secret
 	}
+	// Also if it is empty: an old ConfigMap that is put back by hand would leave its own.
+	annotations[annotationOwnSecret] = own.Secret
 	annotations[annotationSeal] = k.proofSeal(n, annotations, own.RPCAuth)
 	return annotations
 }
