@@ -122,6 +122,32 @@ func TestASteadyNetworkIsPolledWithoutPasses(t *testing.T) {
 	}
 }
 
+// Five nodes would be polled five times a second.
+func TestThePollsOfAllNetworksTogetherAreBounded(t *testing.T) {
+	w := newWorld(t, 5)
+	w.polling = mesh.Polling{Idle: time.Second, MaxNodes: 100, MaxIdle: 2}
+	w.AllReady()
+	c := w.controller(t)
+	c.options.Resync = 24 * time.Hour
+	for c.during(t, w, 10*time.Second); c.awake(); {
+		c.pass(t, w)
+	}
+	before, polls := w.Trips(), 0
+	c.polled(t, w, 2*time.Minute)
+	for i, now := range w.Trips() {
+		polls += now - before[i]
+	}
+	if polls < 200 || polls > 250 {
+		t.Errorf("%d polls in 2 minutes, want about 2 a second", polls)
+	}
+	// What is wanted of a node is asked all the same.
+	w.Restart(t, 0)
+	c.polled(t, w, 5*time.Second)
+	if o, _ := c.pass(t, w); o.unconnected() > 0 {
+		t.Errorf("%d pairs are not connected", o.unconnected())
+	}
+}
+
 // askedBetween fails the test unless each node was asked that often since before.
 func (w *world) askedBetween(t *testing.T, before []int, least, most int) {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 )
@@ -33,6 +34,8 @@ type Prober struct {
 	wake       func(network cache.ObjectName)
 	maxBackoff time.Duration
 	polling    Polling
+	// livelyPolls and idlePolls bound the polls of all networks together; nil for no bound.
+	livelyPolls, idlePolls flowcontrol.PassiveRateLimiter
 	// parallel is the number of workers of a lane.
 	parallel int
 
@@ -73,6 +76,8 @@ type probed struct {
 	news time.Time
 	// alive is when something else than its RPC showed last that the node lives.
 	alive time.Time
+	// postponed is until when it isn't polled, since too many nodes are.
+	postponed time.Time
 	// flushes are beside the exchanges.
 	flushes flushes
 }
@@ -127,6 +132,7 @@ func NewProber(c Config) *Prober {
 	p := &Prober{
 		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, maxBackoff: c.MaxBackoff, polling: c.Polling,
 		parallel: maxExchanges, networks: map[cache.ObjectName]*probedNetwork{},
+		livelyPolls: limiter(c.Polling.MaxLively, c.Clock), idlePolls: limiter(c.Polling.MaxIdle, c.Clock),
 	}
 	p.flushing = workqueue.NewTyped[nodeKey]()
 	for i := range p.lanes {
@@ -307,7 +313,7 @@ func (p *Prober) begin(key nodeKey, which int) (began started, ok bool) {
 	now := p.clock.Now()
 	of := p.networks[key.network]
 	action, _ := p.step(of, n, now)
-	if !action.Query || n.lane() != which {
+	if !action.Query || n.lane() != which || !p.admits(of, n, now) {
 		n.next = time.Time{} // of what was scheduled, this was it
 		p.schedule(key, n)
 		return started{}, false
