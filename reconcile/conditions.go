@@ -208,6 +208,32 @@ func followed(status api.NetworkStatus, nodes []node) bool {
 	return true
 }
 
+// networksOff names the nodes at the ends of pairs that aren't connected whose P2P network a user has switched off; ""
+// if there is none.
+func (o *observation) networksOff() string {
+	var names []string
+	off := map[int32]bool{}
+	for _, pair := range o.wanted.Edges {
+		if o.counts(pair) {
+			continue
+		}
+		for _, ordinal := range []int32{pair.Low, pair.High} {
+			if n := o.nodes[ordinal]; n.ready && n.view.NetworkOff && !off[ordinal] {
+				off[ordinal] = true
+				names = append(names, n.name)
+			}
+		}
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("; %s: its network is off (setnetworkactive false)", names[0])
+	default:
+		return fmt.Sprintf("; %s: their networks are off (setnetworkactive false)", joinLimited(names, ", "))
+	}
+}
+
 // syncedVerdict is that of what the nodes say now. While a difference is not settled, what is known of it is no more
 // certain than what a node doesn't tell at all.
 func syncedVerdict(nodes []node, c chain.Verdict, unasked []string) verdict {

@@ -44,8 +44,8 @@ func immutableError(n *api.Network, live *unstructured.Unstructured) error {
 	}
 	is, should := specOf(live), specOf(intent)
 	var fields []string
+	policy := unstructuredx.Policy{AtomicFields: []string{"selector"}}
 	for _, field := range immutableFields {
-		policy := unstructuredx.Policy{AtomicFields: []string{"selector"}}
 		_, intended := should[field]
 		_, there := is[field]
 		differences := policy.Differences(map[string]any{field: is[field]}, map[string]any{field: should[field]})

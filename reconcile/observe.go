@@ -45,8 +45,8 @@ type node struct {
 	downSince time.Time
 	// lost: the pod is on a machine that is, as far as Kubernetes knows.
 	lost bool
-	// ending is what a pod that shuts down waits for; zero if it doesn't.
-	ending ending
+	// shutdown is what a pod that shuts down waits for; zero if it doesn't.
+	shutdown shutdown
 	// lastEnd is how the bitcoind before the present one in this pod has ended; empty if there was none.
 	lastEnd string
 	// view is what this incarnation said last.
@@ -95,7 +95,7 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 			nodes[ordinal].refuse(why)
 		}
 		if nodes[ordinal].reason == api.ReasonPodTerminating {
-			nodes[ordinal].explainEnding(c.clock.Now())
+			nodes[ordinal].explainShutdown(c.clock.Now())
 		}
 	}
 	return nodes, nil
@@ -143,7 +143,7 @@ func observePod(to *node, pod *corev1.Pod, allowLoopback bool) {
 	switch {
 	case pod.DeletionTimestamp != nil:
 		to.reason, to.message = api.ReasonPodTerminating, "pod is shutting down"
-		to.downSince, to.lost, to.ending = pod.DeletionTimestamp.Time, onLostMachine(pod), endingOf(pod)
+		to.downSince, to.lost, to.shutdown = pod.DeletionTimestamp.Time, onLostMachine(pod), shutdownOf(pod)
 	case !to.self.IP.IsValid() || !podReady(pod):
 		to.reason, to.message = api.ReasonPodNotReady, notReadyMessage(pod)
 		to.downSince, to.lost = notReadySince(pod), onLostMachine(pod)
@@ -225,9 +225,7 @@ func dialable(ip netip.Addr, allowLoopback bool) bool {
 	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && ip.Zone() == "" && !ip.Is4In6()
 }
 
-func readyCondition(pod *corev1.Pod) *corev1.PodCondition {
-	return conditionOf(pod, corev1.PodReady)
-}
+func readyCondition(pod *corev1.Pod) *corev1.PodCondition { return conditionOf(pod, corev1.PodReady) }
 
 func podReady(pod *corev1.Pod) bool {
 	condition := readyCondition(pod)

@@ -150,7 +150,7 @@ func TestObservePod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := node{reason: api.ReasonPodMissing}
 			observePod(&got, row.pod, row.loopback)
-			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, ending{}, mesh.View{}),
+			if diff := cmp.Diff(row.want, got, cmp.AllowUnexported(node{}, shutdown{}, mesh.View{}),
 				cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}

@@ -86,11 +86,7 @@ func (c *watcher) settle(t *testing.T, w *world) {
 	_, lacking := chain.Compare(chainsOf(o.nodes))
 	ask(targets, lacking)
 	c.prober.Publish(c.key, targets) // as they are: it looks at the clock
-	for deadline := time.Now().Add(time.Minute); c.busy(none); time.Sleep(50 * time.Microsecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nodes are asked without end")
-		}
-	}
+	c.settled(t, w, none, time.Now().Add(time.Minute))
 }
 
 func TestASteadyNetworkIsPolledWithoutPasses(t *testing.T) {

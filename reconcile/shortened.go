@@ -193,10 +193,9 @@ func podEnding(pod *corev1.Pod) string {
 	if pod.Status.Phase == corev1.PodFailed {
 		reason, message = pod.Status.Reason, pod.Status.Message
 	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue && reason == "" {
-			reason, message = condition.Reason, condition.Message
-		}
+	target := conditionOf(pod, corev1.DisruptionTarget)
+	if reason == "" && target != nil && target.Status == corev1.ConditionTrue {
+		reason, message = target.Reason, target.Message
 	}
 	const evicted = "Evicted" // kubelet: eviction/helpers.go
 	switch {

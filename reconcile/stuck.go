@@ -15,8 +15,8 @@ import (
 // endsWithin is how long after the end of its grace period a pod may still be there.
 const endsWithin = time.Minute
 
-// ending is what a pod that shuts down waits for.
-type ending struct {
+// shutdown is what a pod that shuts down waits for.
+type shutdown struct {
 	// machine is the name of the Kubernetes node; empty if the pod has none yet.
 	machine string
 	// tainted: it was deleted because of a taint of its machine.
@@ -26,8 +26,8 @@ type ending struct {
 	finalizers []string
 }
 
-func endingOf(pod *corev1.Pod) ending {
-	of := ending{machine: pod.Spec.NodeName, finalizers: pod.Finalizers}
+func shutdownOf(pod *corev1.Pod) shutdown {
+	of := shutdown{machine: pod.Spec.NodeName, finalizers: pod.Finalizers}
 	of.stopped = pod.DeletionGracePeriodSeconds != nil && *pod.DeletionGracePeriodSeconds == 0
 	if target := conditionOf(pod, corev1.DisruptionTarget); target != nil {
 		// Kubernetes: pkg/controller/tainteviction/taint_eviction.go addConditionAndDeletePod.
@@ -59,10 +59,10 @@ func lostMachine(name string) string {
 	return fmt.Sprintf("machine %s is NotReady: its kubelet does not report, or reports a fault", name)
 }
 
-// explainEnding says of a pod that shuts down what it waits for, if that takes too long.
-func (n *node) explainEnding(now time.Time) {
+// explainShutdown says of a pod that shuts down what it waits for, if that takes too long.
+func (n *node) explainShutdown(now time.Time) {
 	overdue := now.Sub(n.downSince)
-	switch of := n.ending; {
+	switch of := n.shutdown; {
 	case n.lost && !of.stopped && (of.tainted || overdue >= 0):
 		n.message = fmt.Sprintf("machine %s is NotReady and can't end the pod, which is not replaced before: a StatefulSet "+
 			"waits for ever. If the machine does not come back: once it is off, %s", of.machine, outOfService(of.machine))

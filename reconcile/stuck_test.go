@@ -133,7 +133,7 @@ func TestWhatIsSaidOfPodsThatDoNotEndOrAreOnALostMachine(t *testing.T) {
 			var got node
 			observePod(&got, row.pod, false)
 			if got.reason == api.ReasonPodTerminating {
-				got.explainEnding(time.Unix(row.now, 0))
+				got.explainShutdown(time.Unix(row.now, 0))
 			}
 			if got.message != row.want || got.lost != row.lost {
 				t.Errorf("%q, lost: %t\nwant %q, lost: %t", got.message, got.lost, row.want, row.lost)

@@ -177,6 +177,17 @@ func (c *watcher) busy(but int32) bool {
 
 const none = -1
 
+// settled waits until no node but that one is asked.
+func (c *watcher) settled(t testing.TB, w *world, but int32, deadline time.Time) {
+	t.Helper()
+	for c.busy(but) {
+		if time.Now().After(deadline) {
+			t.Fatalf("nodes are asked without end: %+v, %d round trips", c.prober.Progress(c.key), w.Trips())
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+}
+
 // awake forgets that the network was woken, and says whether it was.
 func (c *watcher) awake() bool {
 	select {
@@ -193,12 +204,7 @@ func (c *watcher) passBut(t testing.TB, w *world, but int32) (observation, time.
 	for deadline := time.Now().Add(time.Minute); ; {
 		c.awake()
 		o, _ := c.once(w)
-		for c.busy(but) {
-			if time.Now().After(deadline) {
-				t.Fatalf("nodes are asked without end: %+v, %d round trips", c.prober.Progress(c.key), w.Trips())
-			}
-			time.Sleep(50 * time.Microsecond)
-		}
+		c.settled(t, w, but, deadline)
 		if !c.awake() {
 			return o, c.again(w)
 		}

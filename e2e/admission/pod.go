@@ -9,97 +9,102 @@ import (
 // ours is the domain of what only the controller may set.
 const ours = "bitcoincontroller.christianb93.github.com/"
 
-// testRefusedPod is about spec.pod: what no pod could have, and what no node may have.
+// The sentences that several rows of refusedPods have.
+const (
+	theirs   = "app.kubernetes.io/name, instance, managed-by and component can't be set"
+	value    = "the value of a label has letters, digits, '-', '_' and '.'"
+	confines = "annotations can't take away what confines the nodes' processes"
+	key      = " is a name of at most 63 letters, digits, '-', '_' and '.'"
+	root     = "runAsUser must be from 1 to 2147483647: nodes never run as root"
+	object   = "must be a name: lower case letters, digits, '-' and '.'"
+	values   = "In and NotIn need values, Exists and DoesNotExist have none"
+)
+
+// refusedPods are what no pod could have, and what no node may have.
+var refusedPods = map[string]struct{ pod, want string }{
+	"another name":         {"labels: {app.kubernetes.io/name: x}", theirs},
+	"another instance":     {"labels: {app.kubernetes.io/instance: x}", theirs},
+	"another manager":      {"labels: {app.kubernetes.io/managed-by: x}", theirs},
+	"another component":    {"labels: {app.kubernetes.io/component: x}", theirs},
+	"a label of ours":      {"labels: {" + ours + "x: z}", "are the controller's, but for client"},
+	"a label with a space": {`labels: {team: "a b"}`, value},
+	"a label too long":     {"labels: {team: " + strings.Repeat("a", 64) + "}", "may not be more than 63"},
+	"a key with a space":   {`labels: {"a b": c}`, "the key of a label" + key},
+	"a key too long":       {"labels: {" + strings.Repeat("a", 64) + ": b}", "the key of a label" + key},
+	"a label that is none": {"labels: {team: 3}", "spec.pod.labels.team in body must be of type string"},
+	"a list of labels":     {"labels: [a]", "spec.pod.labels in body must be of type object"},
+
+	"an annotation of ours": {"annotations: {" + ours + "credentials: x}", "are the controller's"},
+	"another container that is meant": {"annotations: {kubectl.kubernetes.io/default-container: x}",
+		"are the controller's"},
+	"no AppArmor": {"annotations: {container.apparmor.security.beta.kubernetes.io/bitcoind: unconfined}",
+		confines},
+	"no seccomp":         {"annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined}", confines},
+	"a key with a slash": {"annotations: {a/b/c: d}", "the key of an annotation" + key},
+
+	"a Secret without a name": {"imagePullSecrets: [{}]", "spec.pod.imagePullSecrets[0].name: Required value"},
+	"a Secret as a string":    {"imagePullSecrets: [mine]", "must be of type object"},
+	"a Secret that can't be":  {"imagePullSecrets: [{name: Mine}]", object},
+	"the same Secret twice":   {"imagePullSecrets: [{name: a}, {name: a}]", "Duplicate value"},
+
+	"a machine's label with a space": {`nodeSelector: {disk: "a b"}`, value},
+	"a toleration as an object":      {"tolerations: {key: a}", `unknown field "spec.pod.tolerations.key"`},
+	"a toleration as a string":       {"tolerations: all", "spec.pod.tolerations in body must be of type array"},
+	"a toleration of nothing":        {"tolerations: [{}]", "a toleration without a key needs operator: Exists"},
+	"an unknown operator": {"tolerations: [{key: a, operator: In}]",
+		`supported values: "Exists", "Equal"`},
+	"an unknown effect": {"tolerations: [{key: a, effect: Never}]", `supported values: "NoSchedule"`},
+	"a value beside Exists": {"tolerations: [{key: a, operator: Exists, value: b}]",
+		"a toleration with operator: Exists has no value"},
+	"seconds without NoExecute": {"tolerations: [{key: a, tolerationSeconds: 3}]",
+		"tolerationSeconds needs effect: NoExecute"},
+
+	"an unknown affinity": {"affinity: {anti: {}}", `unknown field "spec.pod.affinity.anti"`},
+	"an affinity to pods as an object": {
+		"affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {topologyKey: a}}}",
+		`unknown field "spec.pod.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution.topologyKey"`},
+	"a term without a place": {
+		"affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {}}]}}",
+		"requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Required value"},
+	"a weight of nothing": {"affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: " +
+		"[{weight: 0, podAffinityTerm: {topologyKey: a}}]}}", "should be greater than or equal to 1"},
+	"an expression without values": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
+		"{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: In}]}]}}}", values},
+	"values beside Exists": {"affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
+		"[{topologyKey: a, labelSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}]}}", values},
+	"two values to compare": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
+		"{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Gt, values: ['1', '2']}]}]}}}",
+		"Gt and Lt need one value"},
+
+	"no skew": {"topologySpreadConstraints: [{topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]",
+		"maxSkew: Required value"},
+	"an unknown way out": {"topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: Wait}]",
+		`supported values: "DoNotSchedule", "ScheduleAnyway"`},
+	"places for what is only preferred": {"topologySpreadConstraints: " +
+		"[{maxSkew: 1, topologyKey: a, whenUnsatisfiable: ScheduleAnyway, minDomains: 2}]",
+		"minDomains needs whenUnsatisfiable: DoNotSchedule"},
+
+	"a class that can't be":    {"priorityClassName: High_one", object},
+	"a runtime that can't be":  {`runtimeClassName: ""`, object},
+	"an account that can't be": {"serviceAccountName: a b", object},
+	"a token":                  {"automountServiceAccountToken: true", `unknown field "spec.pod.automountServiceAccountToken"`},
+	"the machine's network":    {"hostNetwork: true", `unknown field "spec.pod.hostNetwork"`},
+
+	"root":                  {"securityContext: {runAsUser: 0}", root},
+	"a user below root":     {"securityContext: {runAsUser: -1}", root},
+	"a user beyond all":     {"securityContext: {runAsUser: 2147483648}", root},
+	"a group below zero":    {"securityContext: {fsGroup: -1}", "should be greater than or equal to 0"},
+	"a user by name":        {"securityContext: {runAsUser: bitcoin}", "must be of type integer"},
+	"the right to be root":  {"securityContext: {runAsNonRoot: false}", `unknown field "spec.pod.securityContext.runAsNonRoot"`},
+	"a platform as context": {"securityContext: Platform", "spec.pod.securityContext in body must be of type object"},
+	"an unknown chooser":    {"userIDs: Cluster", `supported values: "Fixed", "Platform"`},
+	"two that choose": {"userIDs: Platform, securityContext: {fsGroup: 7}",
+		"userIDs: Platform leaves the user and groups to the cluster: remove securityContext"},
+}
+
+// testRefusedPod is about spec.pod.
 func testRefusedPod(t *testing.T, judge Judge) {
-	const (
-		theirs   = "app.kubernetes.io/name, instance, managed-by and component can't be set"
-		value    = "the value of a label has letters, digits, '-', '_' and '.'"
-		confines = "annotations can't take away what confines the nodes' processes"
-		key      = " is a name of at most 63 letters, digits, '-', '_' and '.'"
-		root     = "runAsUser must be from 1 to 2147483647: nodes never run as root"
-		object   = "must be a name: lower case letters, digits, '-' and '.'"
-		values   = "In and NotIn need values, Exists and DoesNotExist have none"
-	)
-	for name, row := range map[string]struct{ pod, want string }{
-		"another name":         {"labels: {app.kubernetes.io/name: x}", theirs},
-		"another instance":     {"labels: {app.kubernetes.io/instance: x}", theirs},
-		"another manager":      {"labels: {app.kubernetes.io/managed-by: x}", theirs},
-		"another component":    {"labels: {app.kubernetes.io/component: x}", theirs},
-		"a label of ours":      {"labels: {" + ours + "x: z}", "are the controller's, but for client"},
-		"a label with a space": {`labels: {team: "a b"}`, value},
-		"a label too long":     {"labels: {team: " + strings.Repeat("a", 64) + "}", "may not be more than 63"},
-		"a key with a space":   {`labels: {"a b": c}`, "the key of a label" + key},
-		"a key too long":       {"labels: {" + strings.Repeat("a", 64) + ": b}", "the key of a label" + key},
-		"a label that is none": {"labels: {team: 3}", "spec.pod.labels.team in body must be of type string"},
-		"a list of labels":     {"labels: [a]", "spec.pod.labels in body must be of type object"},
-
-		"an annotation of ours": {"annotations: {" + ours + "credentials: x}", "are the controller's"},
-		"another container that is meant": {"annotations: {kubectl.kubernetes.io/default-container: x}",
-			"are the controller's"},
-		"no AppArmor": {"annotations: {container.apparmor.security.beta.kubernetes.io/bitcoind: unconfined}",
-			confines},
-		"no seccomp":         {"annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined}", confines},
-		"a key with a slash": {"annotations: {a/b/c: d}", "the key of an annotation" + key},
-
-		"a Secret without a name": {"imagePullSecrets: [{}]", "spec.pod.imagePullSecrets[0].name: Required value"},
-		"a Secret as a string":    {"imagePullSecrets: [mine]", "must be of type object"},
-		"a Secret that can't be":  {"imagePullSecrets: [{name: Mine}]", object},
-		"the same Secret twice":   {"imagePullSecrets: [{name: a}, {name: a}]", "Duplicate value"},
-
-		"a machine's label with a space": {`nodeSelector: {disk: "a b"}`, value},
-		"a toleration as an object":      {"tolerations: {key: a}", `unknown field "spec.pod.tolerations.key"`},
-		"a toleration as a string":       {"tolerations: all", "spec.pod.tolerations in body must be of type array"},
-		"a toleration of nothing":        {"tolerations: [{}]", "a toleration without a key needs operator: Exists"},
-		"an unknown operator": {"tolerations: [{key: a, operator: In}]",
-			`supported values: "Exists", "Equal"`},
-		"an unknown effect": {"tolerations: [{key: a, effect: Never}]", `supported values: "NoSchedule"`},
-		"a value beside Exists": {"tolerations: [{key: a, operator: Exists, value: b}]",
-			"a toleration with operator: Exists has no value"},
-		"seconds without NoExecute": {"tolerations: [{key: a, tolerationSeconds: 3}]",
-			"tolerationSeconds needs effect: NoExecute"},
-
-		"an unknown affinity": {"affinity: {anti: {}}", `unknown field "spec.pod.affinity.anti"`},
-		"an affinity to pods as an object": {
-			"affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {topologyKey: a}}}",
-			`unknown field "spec.pod.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution.topologyKey"`},
-		"a term without a place": {
-			"affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{labelSelector: {}}]}}",
-			"requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Required value"},
-		"a weight of nothing": {"affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: " +
-			"[{weight: 0, podAffinityTerm: {topologyKey: a}}]}}", "should be greater than or equal to 1"},
-		"an expression without values": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
-			"{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: In}]}]}}}", values},
-		"values beside Exists": {"affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
-			"[{topologyKey: a, labelSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}]}}", values},
-		"two values to compare": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
-			"{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Gt, values: ['1', '2']}]}]}}}",
-			"Gt and Lt need one value"},
-
-		"no skew": {"topologySpreadConstraints: [{topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]",
-			"maxSkew: Required value"},
-		"an unknown way out": {"topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: Wait}]",
-			`supported values: "DoNotSchedule", "ScheduleAnyway"`},
-		"places for what is only preferred": {"topologySpreadConstraints: " +
-			"[{maxSkew: 1, topologyKey: a, whenUnsatisfiable: ScheduleAnyway, minDomains: 2}]",
-			"minDomains needs whenUnsatisfiable: DoNotSchedule"},
-
-		"a class that can't be":    {"priorityClassName: High_one", object},
-		"a runtime that can't be":  {`runtimeClassName: ""`, object},
-		"an account that can't be": {"serviceAccountName: a b", object},
-		"a token":                  {"automountServiceAccountToken: true", `unknown field "spec.pod.automountServiceAccountToken"`},
-		"the machine's network":    {"hostNetwork: true", `unknown field "spec.pod.hostNetwork"`},
-
-		"root":                  {"securityContext: {runAsUser: 0}", root},
-		"a user below root":     {"securityContext: {runAsUser: -1}", root},
-		"a user beyond all":     {"securityContext: {runAsUser: 2147483648}", root},
-		"a group below zero":    {"securityContext: {fsGroup: -1}", "should be greater than or equal to 0"},
-		"a user by name":        {"securityContext: {runAsUser: bitcoin}", "must be of type integer"},
-		"the right to be root":  {"securityContext: {runAsNonRoot: false}", `unknown field "spec.pod.securityContext.runAsNonRoot"`},
-		"a platform as context": {"securityContext: Platform", "spec.pod.securityContext in body must be of type object"},
-		"an unknown chooser":    {"userIDs: Cluster", `supported values: "Fixed", "Platform"`},
-		"two that choose": {"userIDs: Platform, securityContext: {fsGroup: 7}",
-			"userIDs: Platform leaves the user and groups to the cluster: remove securityContext"},
-	} {
+	for name, row := range refusedPods {
 		t.Run(name, func(t *testing.T) {
 			answered(t, judge.Create(parse(t, "metadata: {name: bad}, spec: {nodes: 1, pod: {"+row.pod+"}}")), row.want)
 		})

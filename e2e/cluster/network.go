@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -30,6 +31,29 @@ func (n Network) Create(t *testing.T, spec string) {
 func indent(text string) string {
 	text = strings.TrimSpace(text)
 	return "  " + strings.ReplaceAll(text, "\n", "\n  ")
+}
+
+// ReplaceAsShown puts the network back by `kubectl replace` as `kubectl get` shows it, but in the form of older clients.
+func (n Network) ReplaceAsShown(t *testing.T) {
+	t.Helper()
+	shown := n.Cluster.Kubectl(t, "get", "btcnet", n.Name, "--namespace="+n.Namespace, "-o", "json",
+		"--show-managed-fields")
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON([]byte(shown)); err != nil {
+		t.Fatal(err)
+	}
+	DropSubresources(u)
+	u.SetResourceVersion("") // the status may change meanwhile
+	n.Cluster.KubectlStdin(t, AsJSON(t, u.Object), "replace", "-f", "-")
+}
+
+// DropSubresources leaves out of an object's managed fields what clients from before 2021 don't know.
+func DropSubresources(u *unstructured.Unstructured) {
+	fields := u.GetManagedFields()
+	for i := range fields {
+		fields[i].Subresource = ""
+	}
+	u.SetManagedFields(fields)
 }
 
 // Patch changes the network by a merge patch in YAML.

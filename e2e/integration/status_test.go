@@ -33,28 +33,10 @@ func TestAStatusThatSomebodyElseWroteStaysTrue(t *testing.T) {
 	for name, write := range map[string]func(*testing.T, network){
 		"a client without subresource in managedFields": func(t *testing.T, n network) {
 			n.update(t, func(u *unstructured.Unstructured) {
-				fields := u.GetManagedFields()
-				for i := range fields {
-					fields[i].Subresource = ""
-				}
-				u.SetManagedFields(fields)
+				cluster.DropSubresources(u)
 			})
 		},
-		"kubectl replace": func(t *testing.T, n network) {
-			shown := kube.Kubectl(t, "get", "btcnet", n.Name, "--namespace="+n.Namespace, "-o", "json",
-				"--show-managed-fields")
-			u := &unstructured.Unstructured{}
-			if err := u.UnmarshalJSON([]byte(shown)); err != nil {
-				t.Fatal(err)
-			}
-			fields := u.GetManagedFields()
-			for i := range fields {
-				fields[i].Subresource = ""
-			}
-			u.SetManagedFields(fields)
-			u.SetResourceVersion("") // the status may change meanwhile
-			kube.KubectlStdin(t, cluster.AsJSON(t, u.Object), "replace", "-f", "-")
-		},
+		"kubectl replace": func(t *testing.T, n network) { n.ReplaceAsShown(t) },
 		"managedFields cleared": func(t *testing.T, n network) {
 			n.Patch(t, "{metadata: {managedFields: [{}]}}")
 		},

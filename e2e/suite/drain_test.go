@@ -79,18 +79,7 @@ func TestADrainOfAllNodesKeepsTheChain(t *testing.T) {
 		t.Logf("measured: %s was evicted after %.1f s, refused %d times", n.PodName(i), took.Seconds(), refused)
 	}
 	t.Logf("measured: a drain of three pods with %d blocks took %.1f s", height, time.Since(began).Seconds())
-	kube.Eventually(t, "all pods replaced", func(context.Context) error {
-		for i := range 3 {
-			pod, err := n.Pod(t.Context(), i)
-			if err != nil {
-				return err
-			}
-			if pod.UID == before[i] {
-				return fmt.Errorf("%s is the one from before", pod.Name)
-			}
-		}
-		return nil
-	})
+	kube.Eventually(t, "all pods replaced", func(ctx context.Context) error { return n.replaced(ctx, before, 0, 1, 2) })
 	n.keeps(t, 3, height)
 }
 
@@ -143,18 +132,7 @@ func TestARollByHandKeepsTheChain(t *testing.T) {
 	height, before := n.longChain(t, 3), n.uids(t, 3)
 	began := time.Now()
 	kube.Kubectl(t, "rollout", "restart", "--namespace", n.Namespace, "sts/my-network-sts")
-	kube.Eventually(t, "all pods replaced", func(context.Context) error {
-		for i := range 3 {
-			pod, err := n.Pod(t.Context(), i)
-			if err != nil {
-				return err
-			}
-			if pod.UID == before[i] {
-				return fmt.Errorf("%s is the one from before", pod.Name)
-			}
-		}
-		return nil
-	})
+	kube.Eventually(t, "all pods replaced", func(ctx context.Context) error { return n.replaced(ctx, before, 0, 1, 2) })
 	n.keeps(t, 3, height)
 	t.Logf("measured: a restart by hand of three pods with %d blocks took %.1f s", height, time.Since(began).Seconds())
 

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -52,32 +51,6 @@ func listedReady(before api.NetworkStatus, nodes []node) bool {
 		}
 	}
 	return len(before.Nodes) == len(nodes)
-}
-
-// networksOff names the nodes at the ends of pairs that aren't connected whose P2P network a user has switched off; ""
-// if there is none.
-func (o *observation) networksOff() string {
-	var names []string
-	off := map[int32]bool{}
-	for _, pair := range o.wanted.Edges {
-		if o.counts(pair) {
-			continue
-		}
-		for _, ordinal := range []int32{pair.Low, pair.High} {
-			if n := o.nodes[ordinal]; n.ready && n.view.NetworkOff && !off[ordinal] {
-				off[ordinal] = true
-				names = append(names, n.name)
-			}
-		}
-	}
-	switch len(names) {
-	case 0:
-		return ""
-	case 1:
-		return fmt.Sprintf("; %s: its network is off (setnetworkactive false)", names[0])
-	default:
-		return fmt.Sprintf("; %s: their networks are off (setnetworkactive false)", joinLimited(names, ", "))
-	}
 }
 
 // unaskedVerdict is of nodes whose chain is known from before a connection of theirs was lost: it may have been cut off
