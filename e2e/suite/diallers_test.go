@@ -54,6 +54,18 @@ spec:
 		_, err := d.sh(ctx, "bitcoin-cli getblockcount")
 		return err
 	})
+	// What runs in a pod can be called before the apiserver knows the pod's address.
+	kube.Kubectl(t, "wait", "--for=condition=Ready", "--timeout=5m", "--namespace", d.namespace, "pod/"+d.pod)
+}
+
+// ip is the address of the dialler's pod, which has been started.
+func (d dialler) ip(t *testing.T) string {
+	t.Helper()
+	ip := kube.Kubectl(t, "get", "pod", "--namespace", d.namespace, d.pod, "-o", "jsonpath={.status.podIP}")
+	if net.ParseIP(ip) == nil {
+		t.Fatalf("pod %s has the address %q", d.pod, ip)
+	}
+	return ip
 }
 
 func (d dialler) sh(ctx context.Context, script string) (string, error) {

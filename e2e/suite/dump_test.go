@@ -72,9 +72,6 @@ func (d dumper) logs() string {
 	var controller strings.Builder
 	for _, name := range strings.Fields(names) {
 		namespace, pod, _ := strings.Cut(name, "/")
-		if namespace == "kube-system" {
-			continue
-		}
 		file := namespace + "." + pod
 		arguments := []string{"logs", "-n", namespace, pod, "--all-containers", "--tail", "5000"}
 		printed := d.write(file+".log", "kubectl", arguments...)

@@ -52,11 +52,11 @@ func TestTheNetworkPolicyByTraffic(t *testing.T) {
 // skipUnlessEnforced closes one port of a pod by a policy that is nothing of the controller's, and sees what it does.
 func skipUnlessEnforced(t *testing.T, from, to dialler) {
 	t.Helper()
-	ip := kube.Kubectl(t, "get", "pod", "--namespace", to.namespace, to.pod, "-o", "jsonpath={.status.podIP}")
+	ip := to.ip(t)
 	kube.Eventually(t, "both ports reached without any policy", func(ctx context.Context) error {
 		got, err := from.reaches(ctx, ip)
 		if err == nil && got != everything {
-			err = fmt.Errorf("%s reaches of %s %+v", from.pod, to.pod, got)
+			err = fmt.Errorf("%s reaches of %s at %s %+v", from.pod, to.pod, ip, got)
 		}
 		return err
 	})
