@@ -106,39 +106,52 @@ func (c *Controller) mark(ctx context.Context, n *api.Network, state *marking) e
 	if state.intent == (children.Marker{}) {
 		return nil
 	}
-	intent, err := unstructuredx.Intent(children.SecretMarker(n, state.intent))
+	written, err := c.writeMarker(ctx, n, state.intent)
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // the network goes with its namespace
+	case err != nil:
+		return fmt.Errorf("mark Secret %s/%s: %w", n.Namespace, children.RPCSecretName(n), err)
+	case written:
+		state.writtenAt, state.seen = c.clock.Now(), false
+	default:
+		c.log.Info("a ConfigMap that is not the controller's has the name of the marker of the Secret for applications: "+
+			"if that Secret is deleted, it comes back when the controller restarts",
+			name(cache.MetaObjectToName(n)), zap.String("configMap", children.MarkerName(n)))
+	}
+	state.intent = children.Marker{}
+	return nil
+}
+
+// writeMarker makes the ConfigMap, or has the one that another Secret of the network left behind be this one's; false if
+// somebody else's has the name.
+func (c *Controller) writeMarker(ctx context.Context, n *api.Network, m children.Marker) (written bool, err error) {
+	intent, err := unstructuredx.Intent(children.SecretMarker(n, m))
 	if err != nil {
-		return err
+		return false, err
 	}
 	live, err := c.caches.get(configMaps, cache.MetaObjectToName(intent))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if live == nil {
 		_, err = c.client.Resource(configMaps).Namespace(n.Namespace).Create(ctx, intent,
 			metav1.CreateOptions{FieldManager: children.Manager})
-	} else if _, is := children.ReadMarker(n, live); is { // that of a Secret which left it behind
-		var change unstructuredx.Change
-		if change, err = c.applier.Compare(live, intent); err == nil {
-			if intent, _, err = c.applier.Apply(ctx, configMaps, change); err == nil {
-				c.caches.wrote(intent, configMaps)
-			}
+		if apierrors.IsAlreadyExists(err) {
+			return false, nil
 		}
-	} else {
-		err = apierrors.NewAlreadyExists(configMaps.GroupResource(), intent.GetName())
+		return err == nil, err
 	}
-	switch {
-	case err == nil:
-		state.intent, state.writtenAt, state.seen = children.Marker{}, c.clock.Now(), false
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		state.intent = children.Marker{} // the network goes with its namespace
-	case apierrors.IsAlreadyExists(err):
-		state.intent = children.Marker{}
-		c.log.Info("a ConfigMap that is not the controller's has the name of the marker of the Secret for applications: "+
-			"if that Secret is deleted, it comes back when the controller restarts",
-			name(cache.MetaObjectToName(n)), zap.String("configMap", children.MarkerName(n)))
-	default:
-		return fmt.Errorf("mark Secret %s/%s: %w", n.Namespace, children.RPCSecretName(n), err)
+	if _, is := children.ReadMarker(n, live); !is {
+		return false, nil
 	}
-	return nil
+	change, err := c.applier.Compare(live, intent)
+	if err != nil {
+		return false, err
+	}
+	applied, _, err := c.applier.Apply(ctx, configMaps, change)
+	if err != nil {
+		return false, err
+	}
+	c.caches.wrote(applied, configMaps)
+	return true, nil
 }

@@ -92,15 +92,9 @@ func (n network) samePods(t *testing.T, before []types.UID) {
 func TestANetworkThatIsDeletedWithoutItsNodesAdoptsThem(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
-	_, node := n.bitcoind(t, 0)
-	node.Mine(7)
-	n.height(t, 3, 7)
-	user, old, err := n.application(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := own.meshedNetwork(t, 3)
+	n.mine(t, 3, 7)
+	user, old := n.login(t)
 	pods, refused := n.PodUIDs(t), refusals{}
 	n.orphan(t)
 	n.create(t, 3)
@@ -162,12 +156,8 @@ func TestANetworkThatIsDeletedWithoutItsNodesAdoptsThem(t *testing.T) {
 func TestANetworkIsRestoredOverItsChildren(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
-	user, password, err := n.application(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := own.meshedNetwork(t, 2)
+	user, password := n.login(t)
 	secret, err := kube.Resource(cluster.Secrets).Namespace(n.Namespace).Get(t.Context(), "my-network-rpc",
 		metav1.GetOptions{})
 	if err != nil {
@@ -232,11 +222,8 @@ func resourceOf(t *testing.T, kind string) schema.GroupVersionResource {
 func TestNodesOfWhichNothingIsProvenAreLeftAlone(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
-	_, node := n.bitcoind(t, 0)
-	node.Mine(5)
-	n.height(t, 3, 5)
+	n := own.meshedNetwork(t, 3)
+	n.mine(t, 3, 5)
 	pods, refused := n.PodUIDs(t), refusals{}
 	refused.look(t, n)
 	proven := n.configuration(t)
@@ -301,8 +288,7 @@ func TestWhatSomebodyElseControlsIsNotAdopted(t *testing.T) {
 func TestAChildThatLosesItsOwnerIsAdoptedAgain(t *testing.T) {
 	own := beside(t)
 	own.startController(t, withoutAudits)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	pods := n.PodUIDs(t)
 	for _, u := range n.children(t) {
 		kube.Patch(t, resourceOf(t, u.GetKind()), n.Namespace, u.GetName(), "{metadata: {ownerReferences: null}}")

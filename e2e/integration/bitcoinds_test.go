@@ -47,6 +47,14 @@ func newNetwork(t *testing.T, nodes int) network {
 	return n
 }
 
+// meshedNetwork is newNetwork once it is Ready.
+func meshedNetwork(t *testing.T, nodes int) network {
+	t.Helper()
+	n := newNetwork(t, nodes)
+	n.meshed(t, nodes)
+	return n
+}
+
 func (n network) create(t *testing.T, nodes int) {
 	t.Helper()
 	n.Create(t, fmt.Sprintf("nodes: %d", nodes))
@@ -120,6 +128,15 @@ func asked(t *testing.T, node *rpctest.Node, times int) {
 func (n network) finalizers(t *testing.T, ordinal int, list string) {
 	t.Helper()
 	kube.Patch(t, cluster.Pods, n.Namespace, n.PodName(ordinal), "{metadata: {finalizers: "+list+"}}")
+}
+
+// mine has node 0 mine, and waits until that many nodes have a chain of the height. It returns node 0.
+func (n network) mine(t *testing.T, nodes int, height int64) *rpctest.Node {
+	t.Helper()
+	_, miner := n.bitcoind(t, 0)
+	miner.Mine(int(height))
+	n.height(t, nodes, height)
+	return miner
 }
 
 // height waits until that many nodes have a chain of the height.

@@ -30,8 +30,7 @@ type byHand map[string]struct {
 func TestChangesByHandArePutBack(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t, withoutAudits) // no audit is needed
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	before := c.logs.FilterMessage("network is not ready").Len()
 	n.putsBack(t, byHand{
 		"how pods are updated": {cluster.StatefulSets, "my-network-sts",
@@ -69,8 +68,7 @@ const containers = "/spec/template/spec/containers"
 func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 	own := beside(t)
 	own.startController(t, withoutAudits)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	const volumes = "/spec/template/spec/volumes"
 	n.putsBack(t, byHand{
 		"replicas": {cluster.StatefulSets, "my-network-sts", "{spec: {replicas: 4}}"},
@@ -107,8 +105,7 @@ func TestChangesOfPodsByHandArePutBack(t *testing.T) {
 func TestWhatIsAddedToPodsByHandIsTakenAway(t *testing.T) {
 	own := beside(t)
 	own.startController(t, withoutAudits)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	n.putsBack(t, byHand{
 		"one more container": {cluster.StatefulSets, "my-network-sts",
 			`[{op: add, path: ` + containers + `/-, value: {name: other, image: "by-hand:1"}}]`},
@@ -163,8 +160,7 @@ func (n network) putsBack(t *testing.T, rows byHand) {
 func TestWhatOthersAddIsLeft(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	kube.Eventually(t, "no write because of somebody else's annotation", func(context.Context) error {
 		before := c.requests(n).writes
 		kube.Patch(t, cluster.Services, n.Namespace, "my-network-svc",
@@ -189,8 +185,7 @@ func TestWhatOthersAddIsLeft(t *testing.T) {
 func TestWhatAdmissionAddsIsLeft(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	n.addsSidecars(t)
 	kube.Eventually(t, "a sidecar", func(context.Context) error {
 		kube.Patch(t, cluster.StatefulSets, n.Namespace, "my-network-sts",
@@ -306,8 +301,7 @@ func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
 func TestAConfigurationThatCanNotBeWrittenRestartsNobody(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	before := n.kept(t, cluster.StatefulSets, "my-network-sts")
 	kube.Patch(t, cluster.ConfigMaps, n.Namespace, "my-network-config", "{immutable: true}")
 	n.Patch(t, "{spec: {config: txindex=1}}")

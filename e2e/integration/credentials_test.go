@@ -19,8 +19,7 @@ import (
 func TestApplicationsGetASecretThatWorks(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	secret, err := readSecret(t.Context(), n.Namespace, "my-network-rpc")
 	if err != nil {
 		t.Fatal(err)
@@ -60,12 +59,8 @@ func TestApplicationsGetASecretThatWorks(t *testing.T) {
 func TestANetworkThatIsMadeAnewHasASecretOfItsOwn(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
-	_, old, err := n.application(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := own.meshedNetwork(t, 1)
+	_, old := n.login(t)
 	kube.Delete(t, api.Resource, n.Namespace, n.Name)
 	n.create(t, 1) // its predecessor's Secret is still there
 	kube.Eventually(t, "the successor's Secret", func(context.Context) error {

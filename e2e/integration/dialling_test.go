@@ -45,8 +45,7 @@ func TestAddressesThatNoPodHasAreNotDialled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
 			own.startController(t, func(o *reconcile.Options) { o.APIServer = netip.MustParseAddr(apiServer) })
-			n := own.newNetwork(t, 2)
-			n.meshed(t, 2)
+			n := own.meshedNetwork(t, 2)
 			_, node := n.bitcoind(t, 0)
 			n.patchStatus(t, 0, fmt.Sprintf("{status: {hostIP: %q, hostIPs: [{ip: %q}]}}", machine, machine))
 			n.forge(t, 1, address)
@@ -170,8 +169,7 @@ func TestAPodThatOnlyPassesForANodeIsNotDialled(t *testing.T) {
 	own := beside(t)
 	trap := newTraps(t, freeLoopback())[0]
 	own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	pod, node := n.bitcoind(t, 0)
 	owner, err := kube.Resource(cluster.ConfigMaps).Namespace(n.Namespace).Get(t.Context(), "my-network-config",
 		metav1.GetOptions{})

@@ -39,14 +39,11 @@ func (n network) budget(t *testing.T, want any) (generation int64) {
 func TestEvictionsAreHeldWhileANodeMightLackTheChain(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	if generation := n.budget(t, int64(1)); generation != 1 {
 		t.Errorf("the start of a network wrote its budget %d times", generation)
 	}
-	_, node := n.bitcoind(t, 0)
-	node.Mine(7)
-	n.height(t, 3, 7)
+	node := n.mine(t, 3, 7)
 	n.Chain(t, 1, 7, api.ReasonOneTip)
 	for range 5 { // what takes longer than a block is no block on its way: each is in the status before the next
 		node.Mine(1)
@@ -87,11 +84,8 @@ func TestEvictionsAreHeldWhileANodeMightLackTheChain(t *testing.T) {
 func TestARollByHandTakesOnePodAfterTheOther(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
-	_, node := n.bitcoind(t, 0)
-	node.Mine(7)
-	n.height(t, 3, 7)
+	n := own.meshedNetwork(t, 3)
+	n.mine(t, 3, 7)
 	n.Chain(t, 1, 7, api.ReasonOneTip)
 	n.idle(t, c, 3)
 	before, began := n.uids(t, 3), c.requests(n)
@@ -184,8 +178,7 @@ func (n network) atRest(t *testing.T, nodes int64) {
 func TestReadyMeansAsDeclared(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	n.idle(t, c, 3)
 	began := c.requests(n)
 	for release := 2; release < 6; release++ {
@@ -226,8 +219,7 @@ func TestReadyMeansAsDeclared(t *testing.T) {
 func TestWhatARollLosesIsToldBefore(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	_, node := n.bitcoind(t, 0)
 	node.Mine(5)
 	n.Chain(t, 1, 5, api.ReasonOneTip)

@@ -11,8 +11,7 @@ import (
 func TestEventsTellOfChangesAndOfNothingElse(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	for _, want := range []string{
 		"Normal Created: created ConfigMap my-network-config",
 		"Normal Created: created Service my-network-svc",

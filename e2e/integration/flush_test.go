@@ -32,8 +32,7 @@ func (n network) killAll(t *testing.T, nodes int) {
 func TestWhatIsToldOutlivesThatAllBitcoindsAreKilled(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	_, first := n.bitcoind(t, 0)
 	first.Mine(200)
 	n.Chain(t, 1, 200, api.ReasonOneTip)
@@ -63,8 +62,7 @@ func TestAChainThatWasToldAndIsLostIsToldOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
 			before := own.startController(t, withoutAudits)
-			n := own.newNetwork(t, 3)
-			n.meshed(t, 3)
+			n := own.meshedNetwork(t, 3)
 			_, first := n.bitcoind(t, 0)
 			first.Mine(200)
 			tip := first.Tip()
@@ -93,8 +91,7 @@ func TestAChainThatWasToldAndIsLostIsToldOf(t *testing.T) {
 func TestWhatWasToldByNodesThatAnswerNobodySinceIsUnknown(t *testing.T) {
 	own := beside(t)
 	before := own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	_, first := n.bitcoind(t, 0)
 	first.Mine(200)
 	n.Chain(t, 1, 200, api.ReasonOneTip)

@@ -18,11 +18,8 @@ import (
 func TestATipInTheFutureSaysWhyNodesAreBehind(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
-	_, node := n.bitcoind(t, 0)
-	node.Mine(1)
-	n.height(t, 2, 1)
+	n := own.meshedNetwork(t, 2)
+	node := n.mine(t, 2, 1)
 	node.SetMockTime(time.Now().Add(3*time.Hour + time.Minute))
 	node.Mine(1)
 	kube.Eventually(t, "why a node is behind", func(ctx context.Context) error {

@@ -11,8 +11,7 @@ import (
 func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	n.idle(t, c, 3)
 	changes := func() (count int) {
 		for i := range 3 {
@@ -40,8 +39,7 @@ func TestAnIdleNetworkCostsOneRoundTripPerNodeAndAudit(t *testing.T) {
 
 func TestARestartedControllerWritesNothing(t *testing.T) {
 	first := startController(t)
-	n := newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := meshedNetwork(t, 3)
 	n.followed(t, first, func() *controller { return startController(t) })
 }
 

@@ -46,8 +46,7 @@ func TestOneControllerWorksAndTheNextOneTakesOver(t *testing.T) {
 	holder := leader(t)
 	second := startController(t, elects) // is ready, with caches filled
 	second.says(t, standingBy)
-	n := newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := meshedNetwork(t, 3)
 	n.idle(t, first, 2)
 
 	first.stop()

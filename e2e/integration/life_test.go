@@ -21,8 +21,7 @@ import (
 func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 	c := startController(t)
 	began := time.Now()
-	n := newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := meshedNetwork(t, 3)
 	// Five children, the Secret and its marker, and a status for each verdict; in between, one every two seconds as long
 	// as it takes.
 	if writes, most := c.requests(n).writes, 10+int(time.Since(began)/(2*time.Second)); writes > most {
@@ -56,8 +55,7 @@ func TestANetworkGrowsShrinksAndGoes(t *testing.T) {
 func TestANetworkIsScaledWhileItIsBeingScaledOrRolled(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	scale := func(counts ...int) {
 		t.Helper()
 		for _, nodes := range counts {
@@ -76,8 +74,7 @@ func TestANetworkIsScaledWhileItIsBeingScaledOrRolled(t *testing.T) {
 func TestANetworkThatIsMadeAnewStartsAnew(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	pod, _ := n.bitcoind(t, 0)
 	kube.Delete(t, api.Resource, n.Namespace, n.Name)
 	n.create(t, 2) // its predecessor's children are still there
@@ -98,8 +95,7 @@ func TestANetworkThatIsMadeAnewStartsAnew(t *testing.T) {
 
 func TestANamespaceThatGoesIsLeftInPeace(t *testing.T) {
 	c := startController(t)
-	n := newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := meshedNetwork(t, 2)
 	if err := kube.Resource(cluster.Namespaces).Delete(t.Context(), n.Namespace, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -32,8 +32,7 @@ func (n network) bind(t *testing.T, ordinal int, machine string) {
 func TestAPodOnALostMachineSaysWhatFreesIt(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	n.bind(t, 1, "worker2")
 	const lost = `{type: ContainersReady, status: "True"}, {type: Ready, status: "False"}`
 	n.patchStatus(t, 1, "{status: {conditions: ["+lost+"]}}")

@@ -42,12 +42,8 @@ func (n network) secretUID(t *testing.T, not types.UID) (uid types.UID) {
 func TestADeletedSecretOfApplicationsIsBackWithinMoments(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t, withoutAudits)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
-	_, password, err := n.application(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := own.meshedNetwork(t, 1)
+	_, password := n.login(t)
 	last := n.secretUID(t, "")
 	for _, cascade := range []string{"background", "orphan", "foreground"} {
 		began := time.Now()
@@ -67,8 +63,7 @@ func TestADeletedSecretOfApplicationsIsBackWithinMoments(t *testing.T) {
 func TestAMarkerThatIsDeletedByHandCostsAFewTries(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	before := n.secretUID(t, "")
 	kube.Delete(t, cluster.ConfigMaps, n.Namespace, "my-network-rpc")
 	kube.Eventually(t, "a few tries", func(context.Context) error {
@@ -119,8 +114,7 @@ func TestAUsersConfigMapWithTheNameOfTheMarkerIsLeftAlone(t *testing.T) {
 func TestARotationGoesOnAsSoonAsTheSecretIsDeleted(t *testing.T) {
 	own := beside(t)
 	own.startController(t, withoutAudits)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	before := n.secretUID(t, "")
 	n.Patch(t, "{spec: {credentials: {generation: 2}}}")
 	n.inPhase(t, api.PhaseAwaitingSecret)

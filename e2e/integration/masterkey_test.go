@@ -40,8 +40,7 @@ func TestTheMasterKeyIsMadeOnce(t *testing.T) {
 	// Nobody has told these two of each other.
 	one, other := newController(t, token(t, cluster.SystemNamespace)), newController(t,
 		token(t, cluster.SystemNamespace))
-	n := newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := meshedNetwork(t, 2)
 	key, err := readSecret(t.Context(), cluster.SystemNamespace, masterKey)
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +61,7 @@ func TestTheMasterKeyIsMadeOnce(t *testing.T) {
 
 func TestALostMasterKeyIsNoticedAndMendsByItself(t *testing.T) {
 	c := startController(t)
-	n := newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := meshedNetwork(t, 2)
 	before, refused := n.PodUIDs(t), refusals{}
 	refused.look(t, n)
 
@@ -99,8 +97,7 @@ func TestALostMasterKeyIsNoticedAndMendsByItself(t *testing.T) {
 
 func TestAnotherMasterKeyIsAgreedToByTheGeneration(t *testing.T) {
 	c := startController(t)
-	n := newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := meshedNetwork(t, 3)
 	before, refused := n.PodUIDs(t), refusals{}
 	loseKey(t)
 	n.Ready(t, metav1.ConditionFalse, api.ReasonMasterKeyLost)

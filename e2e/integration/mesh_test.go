@@ -17,8 +17,7 @@ import (
 func TestTheMeshFollowsEventsWithoutAnAudit(t *testing.T) {
 	own := beside(t)
 	own.startController(t, withoutAudits)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 
 	t.Run("a bitcoind is restarted in place", func(t *testing.T) {
 		pod, _ := n.bitcoind(t, 1)
@@ -90,8 +89,7 @@ func TestALeaderChangesInTheMiddleOfAWave(t *testing.T) {
 func TestAReplacedPodIsMeshed(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 4)
-	n.meshed(t, 4)
+	n := own.meshedNetwork(t, 4)
 	pod, _ := n.bitcoind(t, 2)
 	kube.Delete(t, cluster.Pods, n.Namespace, pod.Name)
 	kube.Eventually(t, "replaced", func(context.Context) error {
@@ -119,8 +117,7 @@ func TestAReplacedPodIsMeshed(t *testing.T) {
 func TestLeaversAreForgottenBeforeTheyGo(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	leaver, _ := n.bitcoind(t, 2)
 	n.finalizers(t, 2, "[example.com/not-yet]")
 	defer n.finalizers(t, 2, "null")
@@ -135,8 +132,7 @@ func TestLeaversAreForgottenBeforeTheyGo(t *testing.T) {
 func TestABitcoindThatForgotItsPeersIsMeshedAgain(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 
 	pod, node := n.bitcoind(t, 1)
 	if err := kubelet.Restart(t.Context(), pod); err != nil {

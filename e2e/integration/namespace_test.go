@@ -41,6 +41,14 @@ func (s scope) newNetwork(t *testing.T, nodes int) network {
 	return n
 }
 
+// meshedNetwork is newNetwork once it is Ready.
+func (s scope) meshedNetwork(t *testing.T, nodes int) network {
+	t.Helper()
+	n := s.newNetwork(t, nodes)
+	n.meshed(t, nodes)
+	return n
+}
+
 // newNetworkOf is newNetwork with a spec in YAML.
 func (s scope) newNetworkOf(t *testing.T, spec string) network {
 	t.Helper()

@@ -21,8 +21,7 @@ import (
 func TestTheNetworkPolicyIsSwitchedOffAndOn(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	enabled := n.policy(t)
 	if rules := len(enabled.Spec.Ingress); rules != 2 {
 		t.Fatalf("a new network's policy has %d rules: %+v", rules, enabled.Spec)
@@ -47,8 +46,7 @@ func TestTheNetworkPolicyIsSwitchedOffAndOn(t *testing.T) {
 func TestChangesOfTheNetworkPolicyByHandArePutBack(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	enabled := n.policy(t)
 	for name, patch := range map[string]string{
 		"nobody is admitted": `{spec: {ingress: []}}`,

@@ -18,8 +18,7 @@ import (
 func TestANodeThatHangsKeepsNobodyWaiting(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	_, bad := n.bitcoind(t, 1)
 	bad.SetFault(rpctest.Hang)
 	n.Patch(t, "{spec: {nodes: 6}}")
@@ -55,8 +54,7 @@ func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
 			own.startController(t)
-			n := own.newNetwork(t, 3)
-			n.meshed(t, 3)
+			n := own.meshedNetwork(t, 3)
 			_, bad := n.bitcoind(t, 2)
 			bad.SetFault(row.fault)
 			kube.Eventually(t, "the status names it", func(context.Context) error {
@@ -96,8 +94,7 @@ func TestANodeThatMisbehavesHoldsUpNobodyElse(t *testing.T) {
 func TestTipsDivergeAndConverge(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	_, one := n.bitcoind(t, 0)
 	_, other := n.bitcoind(t, 1)
 
@@ -134,8 +131,7 @@ func TestTipsDivergeAndConverge(t *testing.T) {
 func TestAWarmingUpNodeIsWaitedFor(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	_, node := n.bitcoind(t, 1)
 	node.SetWarmup("Loading block index…")
 	kube.Eventually(t, "the status says so", func(context.Context) error {

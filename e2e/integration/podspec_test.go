@@ -149,8 +149,7 @@ func TestAQuotaOnLimitsSaysWhichFieldToSet(t *testing.T) {
 func TestAccessIsGivenAndTakenAway(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 1)
-	n.meshed(t, 1)
+	n := own.meshedNetwork(t, 1)
 	before := n.PodUIDs(t)
 	closed := n.policy(t).Spec.Ingress
 	open := n.policy(t).Spec.Ingress

@@ -21,8 +21,7 @@ import (
 func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 4)
-	n.meshed(t, 4)
+	n := own.meshedNetwork(t, 4)
 	before := make([]int, 4) // when the last pod with the old image was seen, in looks
 	first := n.answers(t, "{spec: {image: example.com/bitcoind:2}}")
 	if is := meta.FindStatusCondition(first.Conditions, api.ConditionReconciling); is == nil ||
@@ -69,8 +68,7 @@ func TestARollTakesOnePodAfterTheOther(t *testing.T) {
 func TestABrokenPodStopsARollAndTheNextRollMendsIt(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 
 	// What comes with this image answers nothing: its first pod has to be the only one.
 	kubelet.Break("example.com/broken:1", rpctest.Hang)
@@ -103,8 +101,7 @@ func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
 			own.startController(t)
-			n := own.newNetwork(t, 4)
-			n.meshed(t, 4)
+			n := own.meshedNetwork(t, 4)
 			kubelet.Break("example.com/broken:1", rpctest.Hang)
 			n.Patch(t, "{spec: {image: example.com/broken:1}}")
 			n.Node(t, 3, api.ReasonBusy, "")
@@ -133,8 +130,7 @@ func TestARollThatIsStoppedIsNotSetGoingByHand(t *testing.T) {
 func TestAnUnchangedSpecNeverRestartsAPod(t *testing.T) {
 	own := beside(t)
 	first := own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	one, _ := n.bitcoind(t, 0)
 	first.stop()
 	own.startController(t)

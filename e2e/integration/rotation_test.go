@@ -27,13 +27,9 @@ import (
 func TestARotationRefusesNobody(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 3)
-	n.meshed(t, 3)
+	n := own.meshedNetwork(t, 3)
 	refused := refusals{}
-	user, old, err := n.application(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	user, old := n.login(t)
 	n.Patch(t, "{spec: {credentials: {generation: 2}}}")
 	accepted := func() string {
 		found, err := n.Read(t.Context())
@@ -107,12 +103,8 @@ func TestARotationRefusesNobody(t *testing.T) {
 func TestAnOldConfigMapUndoesNoRotation(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
-	user, old, err := n.application(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := own.meshedNetwork(t, 2)
+	user, old := n.login(t)
 	first := n.configuration(t)
 	n.Patch(t, "{spec: {credentials: {generation: 2}}}")
 	n.Condition(t, api.ConditionReconciling, api.ReasonRollingOut, "delete Secret my-network-rpc")

@@ -149,13 +149,20 @@ func (n network) application(ctx context.Context) (user, password string, err er
 	return string(secret.Data["username"]), string(secret.Data["password"]), nil
 }
 
-// renews deletes the Secret of applications, and waits for another that works.
-func (n network) renews(t *testing.T) {
+// login is what a program reads there.
+func (n network) login(t *testing.T) (user, password string) {
 	t.Helper()
-	_, before, err := n.application(t.Context())
+	user, password, err := n.application(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return user, password
+}
+
+// renews deletes the Secret of applications, and waits for another that works.
+func (n network) renews(t *testing.T) {
+	t.Helper()
+	_, before := n.login(t)
 	deleteSecret(t, n.Namespace, n.Name+"-rpc")
 	kube.Eventually(t, "a new Secret", func(context.Context) error {
 		user, password, err := n.application(t.Context())

@@ -153,8 +153,7 @@ func TestAnImageThatWasRefusedIsNotKept(t *testing.T) {
 func TestAnotherImageIsRolledOutAndUndone(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	runs := func(image string) {
 		t.Helper()
 		kube.Eventually(t, image, func(context.Context) error {

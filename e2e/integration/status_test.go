@@ -49,8 +49,7 @@ func TestAStatusThatSomebodyElseWroteStaysTrue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			own := beside(t)
 			c := own.startController(t)
-			n := own.newNetwork(t, 4)
-			n.meshed(t, 4)
+			n := own.meshedNetwork(t, 4)
 			n.keepsItsCredentials(t)
 			// While something is wrong there are conditions that go when it is well.
 			_, bad := n.bitcoind(t, 1)
@@ -128,8 +127,7 @@ func (n network) keepsItsCredentials(t *testing.T) {
 func TestAWriterThatGoesOnMakesNoStorm(t *testing.T) {
 	own := beside(t)
 	c := own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	before, began := c.requests(n).writes, time.Now()
 	const writes = 300
 	for i := range writes {
@@ -318,8 +316,7 @@ func TestTheClientOf2019Works(t *testing.T) {
 func TestAStatusThatAnApplyCanNotWriteIsReplaced(t *testing.T) {
 	own := beside(t)
 	own.startController(t)
-	n := own.newNetwork(t, 2)
-	n.meshed(t, 2)
+	n := own.meshedNetwork(t, 2)
 	_, bad := n.bitcoind(t, 1)
 	bad.SetFault(rpctest.Garbage)
 	found := n.Ready(t, metav1.ConditionFalse, api.ReasonNodesNotAnswering)

@@ -18,9 +18,7 @@ import (
 
 func TestTwoHalvesMineApartAndJoin(t *testing.T) {
 	t.Parallel()
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n := meshedNetwork(t, 3)
 	active := func(state string) {
 		if _, err := n.cli(t.Context(), 0, "setnetworkactive", state); err != nil {
 			t.Fatal(err)
@@ -55,7 +53,7 @@ func TestTwoHalvesMineApartAndJoin(t *testing.T) {
 	})
 	active("true")
 	says(1, 3, api.ReasonOneTip)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	if err := all(3, func(i int) error { return n.hasHeight(t.Context(), i, 3) }); err != nil {
 		t.Error(err)
 	}
@@ -67,7 +65,7 @@ func TestARollLosesNoBlockAndKeepsTwoNodesUp(t *testing.T) {
 	class := volumes(t, n.Namespace, 3)
 	spec := "nodes: 3, storage: {size: 1Gi, storageClassName: " + class + "}"
 	n.applySpec(t, spec)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	n.mine(t, 0, 101)
 	kube.Eventually(t, "101 blocks on all nodes", func(ctx context.Context) error {
 		return all(3, func(i int) error { return n.hasHeight(ctx, i, 101) })
@@ -100,7 +98,7 @@ func TestARollLosesNoBlockAndKeepsTwoNodesUp(t *testing.T) {
 		}
 		return nil
 	})
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	for i := range 3 {
 		if out, err := n.cli(t.Context(), i, "getindexinfo"); err != nil || !strings.Contains(out, "txindex") {
 			t.Errorf("node %d has no txindex: %s, %v", i, out, err)
@@ -109,7 +107,7 @@ func TestARollLosesNoBlockAndKeepsTwoNodesUp(t *testing.T) {
 
 	// With no peer left that could hand it back, the chain is on the volumes.
 	kube.Kubectl(t, "delete", "pod", "--namespace", n.Namespace, "--selector=app.kubernetes.io/instance="+n.Name)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	if err := all(3, func(i int) error { return n.hasHeight(t.Context(), i, 101) }); err != nil {
 		t.Error(err)
 	}

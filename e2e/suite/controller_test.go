@@ -20,7 +20,7 @@ func TestWhatHappensWhileTheControllerIsDownIsPutRight(t *testing.T) {
 	older := networkIn(namespace(t), "older")
 	newer := networkIn(older.Namespace, "newer")
 	older.apply(t, 2)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return older.isMeshed(ctx, 2) })
+	older.meshed(t, 2)
 
 	start := stopController(t)
 	newer.apply(t, 2)

@@ -37,9 +37,7 @@ func drainMachines(t *testing.T) {
 	if names := machines(t); len(names) != 2 {
 		t.Skipf("NOT TESTED: a drain of a machine, which takes two of them. There are %v", names)
 	}
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n := meshedNetwork(t, 3)
 	n.mine(t, 0, 300)
 	n.Chain(t, 1, 300, api.ReasonOneTip)
 	// After the first everything is on the other machine, so the second takes all nodes and the controller again.
@@ -68,9 +66,7 @@ func drainMachines(t *testing.T) {
 
 func loseMachine(t *testing.T) {
 	machine := machineToLose(t)
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 4)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 4) })
+	n := meshedNetwork(t, 4)
 	n.mine(t, 0, 100)
 	n.Chain(t, 1, 100, api.ReasonOneTip)
 	lost := n.ordinalsOn(t, 4, machine)
@@ -144,7 +140,7 @@ func removeAndInstall(t *testing.T) {
 	n := networkIn(namespace(t), "my-network")
 	const spec = "nodes: 2, storage: {size: 1Gi}"
 	n.applySpec(t, spec)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	n.meshed(t, 2)
 	n.mine(t, 0, 7)
 	n.Chain(t, 1, 7, api.ReasonOneTip)
 	manifests := strings.ReplaceAll(kube.Kubectl(t, "kustomize", "../../manifests"),

@@ -61,7 +61,7 @@ func (n network) evicts(t *testing.T, ordinal int) (took time.Duration, refused 
 // keeps waits until the network is ready, and fails unless all nodes have the chain then.
 func (n network) keeps(t *testing.T, nodes, height int) {
 	t.Helper()
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, nodes) })
+	n.meshed(t, nodes)
 	if err := all(nodes, func(i int) error { return n.hasHeight(t.Context(), i, height) }); err != nil {
 		t.Error(err)
 	}
@@ -69,9 +69,7 @@ func (n network) keeps(t *testing.T, nodes, height int) {
 
 func TestADrainOfAllNodesKeepsTheChain(t *testing.T) {
 	t.Parallel()
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n := meshedNetwork(t, 3)
 	height, before := n.longChain(t, 3), n.uids(t, 3)
 	began := time.Now()
 	for i := range 3 {
@@ -89,13 +87,11 @@ func TestWhatCanNotHealCanBeDrained(t *testing.T) {
 	t.Parallel()
 	single := networkIn(namespace(t), "single")
 	single.apply(t, 1)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return single.isMeshed(ctx, 1) })
+	single.meshed(t, 1)
 	single.mine(t, 0, 1)
 	single.evicts(t, 0)
 
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 2)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	n := meshedNetwork(t, 2)
 	n.mine(t, 0, 7)
 	kube.Eventually(t, "the status has the chain", func(ctx context.Context) error {
 		return all(2, func(i int) error { return n.hasHeight(ctx, i, 7) })
@@ -126,9 +122,7 @@ func TestWhatCanNotHealCanBeDrained(t *testing.T) {
 // the next one goes. Nor does the one command that waits for a change end before.
 func TestARollByHandKeepsTheChain(t *testing.T) {
 	t.Parallel()
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n := meshedNetwork(t, 3)
 	height, before := n.longChain(t, 3), n.uids(t, 3)
 	began := time.Now()
 	kube.Kubectl(t, "rollout", "restart", "--namespace", n.Namespace, "sts/my-network-sts")

@@ -52,7 +52,7 @@ func TestAChainOutlivesThatAllBitcoindsAreKilled(t *testing.T) {
 				spec += ", storage: {size: 1Gi, storageClassName: " + volumes(t, n.Namespace, 3) + "}"
 			}
 			n.applySpec(t, spec)
-			kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+			n.meshed(t, 3)
 			written := make([]string, 3)
 			if err := all(3, func(i int) (err error) {
 				written[i], err = n.onDisk(t.Context(), i)
@@ -72,7 +72,7 @@ func TestAChainOutlivesThatAllBitcoindsAreKilled(t *testing.T) {
 			})
 			t.Logf("measured: mined to written by all nodes %.1f s", took.Seconds())
 			n.killAll(t, 3)
-			kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+			n.meshed(t, 3)
 			if err := all(3, func(i int) error { return n.hasHeight(t.Context(), i, 200) }); err != nil {
 				t.Error(err)
 			}
@@ -88,9 +88,7 @@ func TestAChainOutlivesThatAllBitcoindsAreKilled(t *testing.T) {
 // TestAChainThatIsLostIsTold: without storage it goes with the pods, if all of them go.
 func TestAChainThatIsLostIsTold(t *testing.T) {
 	t.Parallel()
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n := meshedNetwork(t, 3)
 	n.mine(t, 0, 101)
 	kube.Eventually(t, "the status says so", func(ctx context.Context) error { return n.tells(ctx, 101) })
 	kube.Kubectl(t, "delete", "pod", "--namespace", n.Namespace, "--selector=app.kubernetes.io/instance="+n.Name,
@@ -98,7 +96,7 @@ func TestAChainThatIsLostIsTold(t *testing.T) {
 	n.Event(t, "Warning ChainShortened: chain shortened from height 101 (")
 	n.Event(t, "): all 3 pods were replaced")
 	kube.Eventually(t, "the status says so", func(ctx context.Context) error { return n.tells(ctx, 0) })
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 }
 
 // TestWhatTheKubeletEvictsIsTold with its words: a pod that takes more of its machine's disk than its limit.
@@ -106,7 +104,7 @@ func TestWhatTheKubeletEvictsIsTold(t *testing.T) {
 	t.Parallel()
 	n := networkIn(namespace(t), "my-network")
 	n.applySpec(t, "nodes: 1, resources: {limits: {memory: 1Gi, ephemeral-storage: 120Mi}}")
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 1) })
+	n.meshed(t, 1)
 	n.mine(t, 0, 101)
 	kube.Eventually(t, "the status says so", func(ctx context.Context) error { return n.tells(ctx, 101) })
 	kube.Kubectl(t, "exec", "--namespace", n.Namespace, n.PodName(0), "--", "sh", "-c",
@@ -114,7 +112,7 @@ func TestWhatTheKubeletEvictsIsTold(t *testing.T) {
 	// "evicted", in the kubelet's words, unless the pod was deleted before the kubelet had reported them.
 	n.Event(t, "): the only pod was ")
 	n.Event(t, "Warning ChainShortened: chain shortened from height 101 (")
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 1) })
+	n.meshed(t, 1)
 }
 
 // tells is nil if the status says that height, and nothing of a chain from before.

@@ -20,9 +20,7 @@ const healsWithin = 15 * time.Second
 // Two empty bitcoinds that connect to each other first never ask the full one by themselves.
 func TestTwoPodsOfThreeThatAreDeletedAtOnceHaveTheChainSoon(t *testing.T) {
 	t.Parallel()
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n := meshedNetwork(t, 3)
 	n.mine(t, 0, 200)
 	kube.Eventually(t, "200 blocks on all nodes", func(ctx context.Context) error {
 		return all(3, func(i int) error { return n.hasHeight(ctx, i, 200) })

@@ -54,7 +54,7 @@ func createThree(t *testing.T, n network) {
 	kube.Eventually(t, "network ready", func(ctx context.Context) error { return n.IsReady(ctx, 3) })
 	t.Logf("measured: apply to pods ready %.1f s, to Ready (all nodes ready, all pairs connected) %.1f s",
 		podsReady.Seconds(), time.Since(applied).Seconds())
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	kube.Kubectl(t, "wait", "--namespace", n.Namespace, "btcnet/"+n.Name, "--for=condition=Ready",
 		"--timeout="+cluster.Patience.String())
 	t.Log("\n" + kube.Kubectl(t, "get", "--namespace", n.Namespace, "btcnet", "-o", "wide"))
@@ -112,7 +112,7 @@ func deletePod(t *testing.T, n network) {
 	kube.Eventually(t, "network ready", func(ctx context.Context) error { return n.IsReady(ctx, 3) })
 	t.Logf("measured: pod deleted to its replacement ready %.1f s, to healed %.1f s", podReady.Seconds(),
 		time.Since(deleted).Seconds())
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	kube.Eventually(t, "101 blocks on the replacement",
 		func(ctx context.Context) error { return n.hasHeight(ctx, 0, 101) })
 	after, err := n.Pod(t.Context(), 0)
@@ -145,7 +145,7 @@ func killBitcoind(t *testing.T, n network) {
 	podReady := time.Now()
 	kube.Eventually(t, "network ready", func(ctx context.Context) error { return n.IsReady(ctx, 3) })
 	t.Logf("measured: killed bitcoind ready again to healed %.1f s", time.Since(podReady).Seconds())
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	if after, err := n.Pod(t.Context(), 1); err != nil || after.UID != before.UID {
 		t.Errorf("the pod was to restart in place, but is another one (%v)", err)
 	}
@@ -153,14 +153,14 @@ func killBitcoind(t *testing.T, n network) {
 
 func scaleUp(t *testing.T, n network) {
 	kube.Kubectl(t, "scale", "--namespace", n.Namespace, "btcnet/"+n.Name, "--replicas=4")
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 4) })
+	n.meshed(t, 4)
 	kube.Eventually(t, "101 blocks on the new node",
 		func(ctx context.Context) error { return n.hasHeight(ctx, 3, 101) })
 }
 
 func scaleDown(t *testing.T, n network) {
 	n.apply(t, 2)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	n.meshed(t, 2)
 	for _, ordinal := range []int{2, 3} {
 		kube.Eventually(t, "leaver gone", func(ctx context.Context) error {
 			if _, err := n.Pod(ctx, ordinal); !apierrors.IsNotFound(err) {
@@ -185,7 +185,7 @@ func scaleStatefulSet(t *testing.T, n network) {
 		return nil
 	})
 	t.Logf("measured: replicas changed by hand to put back %.1f s", took.Seconds())
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	n.meshed(t, 2)
 }
 
 func deleteChildren(t *testing.T, n network) {
@@ -208,7 +208,7 @@ func deleteChildren(t *testing.T, n network) {
 		})
 		t.Logf("measured: %s deleted to back %.1f s", child, took.Seconds())
 	}
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	n.meshed(t, 2)
 }
 
 func addOwnPeer(t *testing.T, n network) {
@@ -269,7 +269,7 @@ func TestTwoNetworksDoNotTouchEachOther(t *testing.T) {
 	one.apply(t, 3)
 	other.apply(t, 3)
 	for _, n := range []network{one, other} {
-		kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+		n.meshed(t, 3)
 	}
 	one.mine(t, 1, 7)
 	kube.Eventually(t, "7 blocks in one network", func(ctx context.Context) error {

@@ -53,6 +53,21 @@ func networkIn(namespace, name string) network {
 	return network{cluster.Network{Cluster: kube, Namespace: namespace, Name: name}}
 }
 
+// meshedNetwork is a network in a namespace of its own, once all its nodes know each other.
+func meshedNetwork(t *testing.T, nodes int) network {
+	t.Helper()
+	n := networkIn(namespace(t), "my-network")
+	n.apply(t, nodes)
+	n.meshed(t, nodes)
+	return n
+}
+
+// meshed waits until the network isMeshed.
+func (n network) meshed(t *testing.T, nodes int) {
+	t.Helper()
+	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, nodes) })
+}
+
 func (n network) apply(t *testing.T, nodes int) {
 	t.Helper()
 	n.applySpec(t, fmt.Sprintf("nodes: %d", nodes))

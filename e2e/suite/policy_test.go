@@ -89,7 +89,7 @@ spec: {podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{protocol: TC
 // it may; and then tries once more, for whoever is kept out has to stay so.
 func (n network) admits(t *testing.T, nodes int, may map[dialler]access) {
 	t.Helper()
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, nodes) })
+	n.meshed(t, nodes)
 	try := func(ctx context.Context, wrong func(got, may access) bool) error {
 		pod, err := n.Pod(ctx, nodes-1)
 		if err != nil {

@@ -26,7 +26,7 @@ func TestANetworkTakesFewWritesAndARestartNone(t *testing.T) {
 	if most := 10 + int((took+2*time.Second)/(8*time.Second)); len(made) > most {
 		t.Errorf("%d writes from creation to Ready, want at most %d: %v", len(made), most, made)
 	}
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 
 	start := stopController(t)
 	before := len(writes(n.Namespace, auditLog(t, "bitcoin-controller")))
@@ -50,9 +50,9 @@ func TestInstalledInOneNamespace(t *testing.T) {
 	elsewhere.apply(t, 1)
 	kube.Kubectl(t, "apply", "--server-side", "-k", namespaced(t, n.Namespace))
 	n.apply(t, 2)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+	n.meshed(t, 2)
 	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n.meshed(t, 3)
 	if status := kube.Kubectl(t, "get", "--namespace", elsewhere.Namespace, "btcnet/"+elsewhere.Name, "-o",
 		"jsonpath={.status}"); status != "" {
 		t.Errorf("the network of another namespace got a status: %s", status)

@@ -40,7 +40,7 @@ func TestAWalletGoesWithItsPodUnlessThereIsStorage(t *testing.T) {
 			t.Parallel()
 			n := networkIn(ns, name)
 			n.applySpec(t, "nodes: 2"+storage)
-			kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+			n.meshed(t, 2)
 			n.call(t, 0, "generatetoaddress", "101", n.wallet(t, 0, "mine"))
 			kube.Eventually(t, "101 blocks on the other node",
 				func(ctx context.Context) error { return n.hasHeight(ctx, 1, 101) })
@@ -67,9 +67,7 @@ func TestAWalletGoesWithItsPodUnlessThereIsStorage(t *testing.T) {
 
 func TestATransactionReachesAllNodesAndIsMined(t *testing.T) {
 	t.Parallel()
-	n := networkIn(namespace(t), "my-network")
-	n.apply(t, 3)
-	kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 3) })
+	n := meshedNetwork(t, 3)
 	n.call(t, 0, "generatetoaddress", "101", n.wallet(t, 0, "payer"))
 	to := n.wallet(t, 2, "payee")
 	kube.Eventually(t, "101 blocks on all nodes", func(ctx context.Context) error {
@@ -113,7 +111,7 @@ func TestVolumesGoWithTheNetworkIfItSaysSo(t *testing.T) {
 	kept.applySpec(t, "nodes: 2, storage: {size: 1Gi, storageClassName: "+class+"}")
 	gone.applySpec(t, "nodes: 2, storage: {size: 1Gi, storageClassName: "+class+", whenDeleted: Delete}")
 	for _, n := range []network{kept, gone} {
-		kube.Eventually(t, "meshed", func(ctx context.Context) error { return n.isMeshed(ctx, 2) })
+		n.meshed(t, 2)
 	}
 	kube.Kubectl(t, "delete", "btcnet", "--all", "--namespace", ns)
 	for _, n := range []network{kept, gone} {

@@ -227,99 +227,108 @@ func compact(t testing.TB, raw json.RawMessage) []byte {
 	return buf.Bytes()
 }
 
+const (
+	countCall = `{"jsonrpc":"2.0","id":1,"method":"getblockcount","params":[]}`
+	peersCall = `{"jsonrpc":"2.0","id":1,"method":"getpeerinfo","params":[]}`
+)
+
 func conformHTTP(t *testing.T, w World) {
 	node := startClients(t, w, 1)[0]
-	const (
-		post  = http.MethodPost
-		count = `{"jsonrpc":"2.0","id":1,"method":"getblockcount","params":[]}`
-		peers = `{"jsonrpc":"2.0","id":1,"method":"getpeerinfo","params":[]}`
-	)
-	for name, tc := range map[string]struct {
-		method, path, user, password, body string
-		status                             int
-		has                                string
-	}{
-		"a call is answered":      {post, "/", fullUser, suitePassword, count, 200, `"result":0`},
-		"no credentials are 401":  {post, "/", "", "", count, 401, ""},
-		"a wrong password is 401": {post, "/", fullUser, "wrong", count, 401, ""},
-		"a wrong user is 401":     {post, "/", "nobody", suitePassword, count, 401, ""},
-		"what is whitelisted is allowed": {
-			post, "/", limitedUser, suitePassword, count, 200, `"result":0`,
-		},
-		"what is not whitelisted is 403": {post, "/", limitedUser, suitePassword, peers, 403, ""},
-		"one call not whitelisted makes a batch 403": {
-			post, "/", limitedUser, suitePassword, "[" + count + "," + peers + "]", 403, "",
-		},
-		"another path is 404": {post, "/nowhere", fullUser, suitePassword, count, 404, ""},
-		"another method is 405": {
-			http.MethodGet, "/", fullUser, suitePassword, "", 405, onlyPOST,
-		},
-		"an error is 200 in 2.0": {
-			post, "/", fullUser, suitePassword,
-			`{"jsonrpc":"2.0","id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, 200, `"code":-24`,
-		},
-		"an error is 500 in 1.x": {
-			post, "/", fullUser, suitePassword, `{"id":1,"method":"addnode","params":["` + stranger + `","remove"]}`,
-			500, `"code":-24`,
-		},
-		"a missing method is 400": {
-			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1}`, 400, `"code":-32600`,
-		},
-		"parameters that are a number are 400": {
-			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":7}`, 400,
-			`"code":-32600`,
-		},
-		"parameters may have names": {
-			post, "/", fullUser, suitePassword,
-			`{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"height":0}}`, 200, genesis.hash,
-		},
-		"an unknown parameter name is an error": {
-			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"depth":0}}`,
-			200, `"code":-8`,
-		},
-		"without an id 2.0 wants no answer": {
-			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","method":"getblockcount"}`, 204, "",
-		},
-		"a batch of 2.0 calls without ids wants no answer": {
-			post, "/", fullUser, suitePassword, `[{"jsonrpc":"2.0","method":"getblockcount"}]`, 204, "",
-		},
-		"without an id 1.x gets an answer": {
-			post, "/", fullUser, suitePassword, `{"method":"getblockcount"}`, 200, `{"result":0,"error":null}`,
-		},
-		"an id may be anything": {
-			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":{"a":[1]},"method":"getblockcount"}`, 200,
-			`"id":{"a":[1]}`,
-		},
-		"in a batch, what is no object is an error": {
-			post, "/", fullUser, suitePassword, "[7," + count + "]", 200, `"code":-32600`,
-		},
-		"JSON that is neither object nor array is 500": {post, "/", fullUser, suitePassword, "7", 500, `"code":-32700`},
-		"an unknown method is 200 in 2.0": {
-			post, "/", fullUser, suitePassword, `{"jsonrpc":"2.0","id":1,"method":"nosuchmethod"}`, 200,
-			`"code":-32601`,
-		},
-		"an unknown method is 404 in 1.x": {
-			post, "/", fullUser, suitePassword, `{"jsonrpc":"1.0","id":1,"method":"nosuchmethod"}`, 404,
-			`"code":-32601`,
-		},
-		"what is no JSON is 500": {
-			post, "/", fullUser, suitePassword, "{nonsense", 500, `"code":-32700`,
-		},
-		"an empty batch is an empty array": {post, "/", fullUser, suitePassword, "[]", 200, "[]"},
-		"a batch is 200 whatever becomes of a call": {
-			post, "/", fullUser, suitePassword, `[{"id":1,"method":"nosuchmethod"},` + count + `]`, 200,
-			`"code":-32601`,
-		},
-		"a 1.x answer has an error even if it is null": {
-			post, "/", fullUser, suitePassword, `{"id":1,"method":"getblockcount"}`, 200, `"error":null`,
-		},
-	} {
+	expect := func(name, method, path, user, password, body string, want httpAnswer) {
 		t.Run(name, func(t *testing.T) {
 			c := &rpcClient{Endpoint: node.Endpoint, t: t, http: node.http}
-			status, body := c.exchange(tc.method, tc.path, tc.user, tc.password, tc.body)
-			if status != tc.status || !strings.Contains(string(body), tc.has) || tc.has == "" && len(body) > 0 {
-				t.Errorf("status %d, body %q, want %d and %q", status, body, tc.status, tc.has)
+			status, got := c.exchange(method, path, user, password, body)
+			if status != want.status || !strings.Contains(string(got), want.has) || want.has == "" && len(got) > 0 {
+				t.Errorf("status %d, body %q, want %d and %q", status, got, want.status, want.has)
 			}
 		})
 	}
+	for name, tc := range map[string]struct {
+		user, password, body string
+		httpAnswer
+	}{
+		"a call is answered":             {fullUser, suitePassword, countCall, httpAnswer{200, `"result":0`}},
+		"no credentials are 401":         {"", "", countCall, httpAnswer{401, ""}},
+		"a wrong password is 401":        {fullUser, "wrong", countCall, httpAnswer{401, ""}},
+		"a wrong user is 401":            {"nobody", suitePassword, countCall, httpAnswer{401, ""}},
+		"what is whitelisted is allowed": {limitedUser, suitePassword, countCall, httpAnswer{200, `"result":0`}},
+		"what is not whitelisted is 403": {limitedUser, suitePassword, peersCall, httpAnswer{403, ""}},
+		"one call not whitelisted makes a batch 403": {
+			limitedUser, suitePassword, "[" + countCall + "," + peersCall + "]", httpAnswer{403, ""},
+		},
+	} {
+		expect(name, http.MethodPost, "/", tc.user, tc.password, tc.body, tc.httpAnswer)
+	}
+	expect("another path is 404", http.MethodPost, "/nowhere", fullUser, suitePassword, countCall, httpAnswer{404, ""})
+	expect("another method is 405", http.MethodGet, "/", fullUser, suitePassword, "", httpAnswer{405, onlyPOST})
+	for name, tc := range bodies {
+		expect(name, http.MethodPost, "/", fullUser, suitePassword, tc.body, tc.httpAnswer)
+	}
+}
+
+// httpAnswer is a status, and what the body has; there is none, if that is empty.
+type httpAnswer struct {
+	status int
+	has    string
+}
+
+// bodies are what may be posted, and what comes of it.
+var bodies = map[string]struct {
+	body string
+	httpAnswer
+}{
+	"an error is 200 in 2.0": {
+		`{"jsonrpc":"2.0","id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, httpAnswer{200, `"code":-24`},
+	},
+	"an error is 500 in 1.x": {
+		`{"id":1,"method":"addnode","params":["` + stranger + `","remove"]}`, httpAnswer{500, `"code":-24`},
+	},
+	"a missing method is 400": {
+		`{"jsonrpc":"2.0","id":1}`, httpAnswer{400, `"code":-32600`},
+	},
+	"parameters that are a number are 400": {
+		`{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":7}`, httpAnswer{400, `"code":-32600`},
+	},
+	"parameters may have names": {
+		`{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"height":0}}`, httpAnswer{200, genesis.hash},
+	},
+	"an unknown parameter name is an error": {
+		`{"jsonrpc":"2.0","id":1,"method":"getblockhash","params":{"depth":0}}`, httpAnswer{200, `"code":-8`},
+	},
+	"without an id 2.0 wants no answer": {
+		`{"jsonrpc":"2.0","method":"getblockcount"}`, httpAnswer{204, ""},
+	},
+	"a batch of 2.0 calls without ids wants no answer": {
+		`[{"jsonrpc":"2.0","method":"getblockcount"}]`, httpAnswer{204, ""},
+	},
+	"without an id 1.x gets an answer": {
+		`{"method":"getblockcount"}`, httpAnswer{200, `{"result":0,"error":null}`},
+	},
+	"an id may be anything": {
+		`{"jsonrpc":"2.0","id":{"a":[1]},"method":"getblockcount"}`, httpAnswer{200, `"id":{"a":[1]}`},
+	},
+	"in a batch, what is no object is an error": {
+		"[7," + countCall + "]", httpAnswer{200, `"code":-32600`},
+	},
+	"JSON that is neither object nor array is 500": {
+		"7", httpAnswer{500, `"code":-32700`},
+	},
+	"an unknown method is 200 in 2.0": {
+		`{"jsonrpc":"2.0","id":1,"method":"nosuchmethod"}`, httpAnswer{200, `"code":-32601`},
+	},
+	"an unknown method is 404 in 1.x": {
+		`{"jsonrpc":"1.0","id":1,"method":"nosuchmethod"}`, httpAnswer{404, `"code":-32601`},
+	},
+	"what is no JSON is 500": {
+		"{nonsense", httpAnswer{500, `"code":-32700`},
+	},
+	"an empty batch is an empty array": {
+		"[]", httpAnswer{200, "[]"},
+	},
+	"a batch is 200 whatever becomes of a call": {
+		`[{"id":1,"method":"nosuchmethod"},` + countCall + `]`, httpAnswer{200, `"code":-32601`},
+	},
+	"a 1.x answer has an error even if it is null": {
+		`{"id":1,"method":"getblockcount"}`, httpAnswer{200, `"error":null`},
+	},
 }
