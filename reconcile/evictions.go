@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"go.uber.org/zap"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -61,17 +60,4 @@ func (o *observation) hasChain(before api.NetworkStatus) bool {
 	had := slices.ContainsFunc(before.Nodes, func(n api.NodeStatus) bool { return n.Height > 0 })
 	had = had || before.Height > 0 || before.LastChain != nil
 	return had || slices.ContainsFunc(o.nodes, func(n node) bool { return n.view.Height > 0 })
-}
-
-// warnOfLoss tells what the pods of a roll take with them, before the first one goes. On volumes it all stays.
-func (c *Controller) warnOfLoss(n *api.Network, o *observation) {
-	if n.Spec.Storage != nil {
-		return
-	}
-	lost := "the wallets of all nodes, but not the chain, which each gets from the others"
-	if n.Spec.Nodes == 1 {
-		lost = fmt.Sprintf("the only node's chain of height %d, and its wallets", max(o.chain.Height, n.Status.Height))
-	}
-	c.event(n, nil, corev1.EventTypeWarning, EventRollLosesData, "Roll",
-		"pods are replaced, and without spec.storage lose %s", lost)
 }

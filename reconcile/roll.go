@@ -282,3 +282,16 @@ func (r rollout) waitsFor(n node, o *observation) string {
 func (n node) broken(now time.Time) bool {
 	return n.reason == api.ReasonAddressRefused || !n.downSince.IsZero() && now.Sub(n.downSince) >= brokenAfter
 }
+
+// warnOfLoss tells what the pods of a roll take with them, before the first one goes. On volumes it all stays.
+func (c *Controller) warnOfLoss(n *api.Network, o *observation) {
+	if n.Spec.Storage != nil {
+		return
+	}
+	lost := "the wallets of all nodes, but not the chain, which each gets from the others"
+	if n.Spec.Nodes == 1 {
+		lost = fmt.Sprintf("the only node's chain of height %d, and its wallets", max(o.chain.Height, n.Status.Height))
+	}
+	c.event(n, nil, corev1.EventTypeWarning, EventRollLosesData, "Roll",
+		"pods are replaced, and without spec.storage lose %s", lost)
+}

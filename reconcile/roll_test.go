@@ -3,6 +3,7 @@ package reconcile
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -398,6 +399,60 @@ func TestWhereARollStands(t *testing.T) {
 			if got, updated := at.progress(nodes, ""), at.updatedNodes(nodes); got != row.want ||
 				updated != row.updated {
 				t.Errorf("%q, %d updated; want %q, %d", got, updated, row.want, row.updated)
+			}
+		})
+	}
+}
+
+func TestARollSaysWhatIsLostBeforeItsFirstPod(t *testing.T) {
+	for name, row := range map[string]struct {
+		nodes   int32
+		storage *api.Storage
+		want    string // no event if it is empty
+	}{
+		"one node":           {nodes: 1, want: "lose the only node's chain of height 101, and its wallets"},
+		"several":            {nodes: 3, want: "lose the wallets of all nodes, but not the chain"},
+		"one with a volume":  {nodes: 1, storage: &api.Storage{}},
+		"several on volumes": {nodes: 3, storage: &api.Storage{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorder := events.NewFakeRecorder(1)
+			c, n := &Controller{events: recorder}, network(row.nodes)
+			n.Spec.Storage = row.storage
+			c.warnOfLoss(n, &observation{chain: synced})
+			close(recorder.Events)
+			if got := <-recorder.Events; !strings.Contains(got, row.want) || (got == "") != (row.want == "") {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+func TestWhichStepBeginsARoll(t *testing.T) {
+	nodes := meshed(3)
+	for i := range nodes {
+		nodes[i].revision = "old"
+	}
+	for name, row := range map[string]struct {
+		revision        string
+		partition, next int32
+		want            bool
+	}{
+		"the first":                           {"new", 3, 2, true},
+		"the first of a roll by hand":         {"new", -2, 2, true},
+		"one of a node that is to be scaled":  {"new", 5, 2, true},
+		"the second":                          {"new", 2, 1, false},
+		"only missing pods are made":          {"new", 3, -1, false},
+		"after these the first one":           {"new", -1, 2, true},
+		"after these all are held back again": {"new", -1, 3, false},
+		"a roll is over":                      {"old", 0, -2, false},
+		"partitions are to rest":              {"old", 3, -2, false},
+		"no pod is outdated, as all are gone": {"old", 3, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := rollout{observed: true, revision: row.revision, partition: row.partition}
+			if got := at.begins(row.next, nodes); got != row.want {
+				t.Errorf("%v", got)
 			}
 		})
 	}
