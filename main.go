@@ -7,43 +7,30 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/metrics"
 )
 
 // version is set by the linker for releases; otherwise the Go toolchain knows the commit.
 var version string
 
-// lease is what Kubernetes' own components have: a leader that died without a word is replaced after that time.
-const lease = 15 * time.Second
-
-type settings struct {
-	kubeconfig    string
-	healthAddress string
-	logLevel      zapcore.Level
-	reconcile.Options
-}
-
 func main() {
-	settings, err := parse(os.Args[1:])
+	settings, err := parse(os.Args[1:], os.Getenv)
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
@@ -62,72 +49,6 @@ func main() {
 		log.Error("controller failed", zap.Error(err))
 		os.Exit(1)
 	}
-}
-
-func parse(args []string) (settings, error) {
-	s := settings{logLevel: zapcore.InfoLevel}
-	flags := flag.NewFlagSet("bitcoin-controller", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "bitcoin-controller keeps private networks of bitcoind as BitcoinNetworks "+
-			"declare them.\n\nUsage: bitcoin-controller [flags]\n\n")
-		flags.PrintDefaults()
-	}
-	flags.StringVar(&s.kubeconfig, "kubeconfig", "",
-		"kubeconfig `file` of the cluster to work on, its current context; without it, the cluster in whose pod "+
-			"this runs")
-	flags.StringVar(&s.NodeImage, "node-image", "docker.io/bitcoin/bitcoin:31.0",
-		"`image` of the nodes, with bitcoind and bitcoin-cli on PATH")
-	flags.IntVar(&s.Workers, "workers", 4, "`number` of networks worked on at the same time")
-	flags.DurationVar(&s.Resync, "resync", 30*time.Second,
-		"how often to audit a network when nothing happens, and the longest `time` between retries")
-	flags.StringVar(&s.SystemNamespace, "system-namespace", ownNamespace(),
-		"`namespace` of what belongs to the controller itself; by default the one it runs in")
-	flags.StringVar(&s.Namespace, "namespace", "",
-		"the only `namespace` to work in, for which Roles are enough; without it all, which takes ClusterRoles")
-	leaderElect := flags.Bool("leader-elect", true,
-		"stand by while another controller is at work, as the Lease in --system-namespace says; turn it off "+
-			"(=false) only for one that is certain to be the only one")
-	flags.StringVar(&s.healthAddress, "health-address", ":8081", "`address` of /healthz and /readyz; empty for none")
-	flags.TextVar(&s.logLevel, "log-level", s.logLevel, "`level` of the log: debug, info, warn or error")
-	showVersion := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(args); err != nil {
-		return s, err
-	}
-	if *showVersion {
-		fmt.Println("bitcoin-controller", buildVersion())
-		return s, flag.ErrHelp
-	}
-	if *leaderElect {
-		s.Lease, s.PodUID = lease, os.Getenv("POD_UID")
-	}
-	return s, s.check(flags.Args())
-}
-
-// ownNamespace is that of the pod in which this runs, or the one that manifests/ has. Kubernetes: rest.InClusterConfig.
-func ownNamespace() string {
-	namespace, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-	if err != nil || len(namespace) == 0 { // outside of a cluster
-		return "bitcoin-controller"
-	}
-	return string(namespace)
-}
-
-func (s settings) check(arguments []string) error {
-	switch {
-	case len(arguments) > 0:
-		return fmt.Errorf("unknown argument %q: there are only flags, see --help", arguments[0])
-	case s.NodeImage == "":
-		return errors.New("--node-image must not be empty")
-	case len(validation.IsDNS1123Label(s.SystemNamespace)) > 0:
-		return fmt.Errorf("--system-namespace must be the name of a namespace, not %q", s.SystemNamespace)
-	case s.Namespace != "" && len(validation.IsDNS1123Label(s.Namespace)) > 0:
-		return fmt.Errorf("--namespace must be the name of one namespace, not %q", s.Namespace)
-	case s.Workers < 1:
-		return fmt.Errorf("--workers must be at least 1, not %d", s.Workers)
-	case s.Resync < time.Second:
-		return fmt.Errorf("--resync must be at least 1s, not %s", s.Resync)
-	}
-	return nil
 }
 
 func buildVersion() string {
@@ -163,6 +84,7 @@ func run(ctx context.Context, s settings, log *zap.Logger) error {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
 	s.APIServer = addressIn(config.Host)
+	s.Instruments = metrics.New(buildVersion())
 	controller, err := reconcile.New(client, log, s.Options)
 	if err != nil {
 		return err
@@ -171,7 +93,15 @@ func run(ctx context.Context, s settings, log *zap.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return controller.Run(ctx) })
 	if s.healthAddress != "" {
-		group.Go(func() error { return serveHealth(ctx, s.healthAddress, controller.Ready) })
+		group.Go(func() error {
+			return serve(ctx, "health checks (--health-address)", s.healthAddress, health(controller.Live, controller.Ready))
+		})
+	}
+	if s.metricsAddress != "" {
+		group.Go(func() error {
+			return serve(ctx, "metrics (--metrics-address)", s.metricsAddress,
+				telemetry(s.Instruments.Handler(), s.profiling))
+		})
 	}
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
 		return err
@@ -206,28 +136,4 @@ func addressIn(host string) netip.Addr {
 	}
 	address, _ := netip.ParseAddr(location.Hostname())
 	return address.Unmap()
-}
-
-// serveHealth answers /healthz as long as the process lives, /readyz once the controller works or stands by.
-func serveHealth(ctx context.Context, address string, ready func() bool) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !ready() {
-			http.Error(w, "caches are still being filled", http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("serve health checks (--health-address): %w", err)
-	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stopped := context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for the answer to a health check
-	defer stopped()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve health checks: %w", err)
-	}
-	return nil
 }

@@ -25,11 +25,21 @@ import (
 func TestParse(t *testing.T) {
 	for name, row := range map[string]struct {
 		args []string
+		env  map[string]string
 		want string // part of the error; empty: none
 	}{
 		"the defaults are usable": {},
 		"every flag": {args: []string{"--kubeconfig=k", "--node-image=i", "--workers=1",
-			"--resync=1s", "--health-address=", "--log-level=debug", "--system-namespace=s", "--namespace=n", "--leader-elect=false"}},
+			"--resync=1s", "--health-address=", "--log-level=debug", "--system-namespace=s", "--namespace=n", "--leader-elect=false",
+			"--metrics-address=:1", "--node-metrics=false", "--profiling"}},
+		"a variable that is no number": {env: map[string]string{"BITCOIN_CONTROLLER_WORKERS": "many"},
+			want: `invalid value "many" for BITCOIN_CONTROLLER_WORKERS`},
+		"a variable that can't work": {env: map[string]string{"BITCOIN_CONTROLLER_WORKERS": "0"},
+			want: "--workers must be at least 1, not 0"},
+		"a flag wins over its variable": {args: []string{"--workers=1"},
+			env: map[string]string{"BITCOIN_CONTROLLER_WORKERS": "0"}},
+		"profiles that are served nowhere": {args: []string{"--profiling", "--metrics-address="},
+			want: "--profiling needs a --metrics-address"},
 		"an argument that is no flag": {args: []string{"serve"}, want: `unknown argument "serve"`},
 		"an unknown flag":             {args: []string{"--nodes=3"}, want: "flag provided but not defined"},
 		"no image": {args: []string{"--node-image="},
@@ -47,14 +57,14 @@ func TestParse(t *testing.T) {
 		"help is no failure, but ends it all": {args: []string{"--help"}, want: flag.ErrHelp.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := parse(row.args)
+			s, err := parse(row.args, func(variable string) string { return row.env[variable] })
 			switch {
 			case row.want == "" && err != nil:
-				t.Errorf("parse(%q): %v", row.args, err)
+				t.Errorf("parse(%q), %v: %v", row.args, row.env, err)
 			case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
-				t.Errorf("parse(%q): %v, want %q", row.args, err, row.want)
+				t.Errorf("parse(%q), %v: %v, want %q", row.args, row.env, err, row.want)
 			}
-			if len(row.args) == 0 && s.Resync != 30*time.Second {
+			if len(row.args)+len(row.env) == 0 && s.Resync != 30*time.Second {
 				t.Errorf("resync is %s by default", s.Resync)
 			}
 		})
@@ -94,7 +104,7 @@ func TestToBeStoppedWhileTheClusterIsOutOfReachIsNoFailure(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, []byte(nobody), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := parse([]string{"--kubeconfig=" + kubeconfig, "--health-address="})
+	s, err := parse([]string{"--kubeconfig=" + kubeconfig, "--health-address=", "--metrics-address="}, os.Getenv)
 	if err != nil {
 		t.Fatal(err)
 	}

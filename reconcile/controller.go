@@ -27,10 +27,12 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/metrics"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Options are the settings of a Controller. All are required but Namespace, Lease, PodUID, APIServer and AllowLoopback.
+// Options are the settings of a Controller. All are required but Namespace, Lease, PodUID, APIServer, NodeMetrics and
+// AllowLoopback.
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string
@@ -52,6 +54,10 @@ type Options struct {
 	Resync time.Duration
 	// APIServer is the address that the apiserver is reached at, which no node can have; zero if that is a name.
 	APIServer netip.Addr
+	// Instruments are told what the controller does.
+	Instruments *metrics.Instruments
+	// NodeMetrics has the metrics tell of each node, for which nodes are asked more at audits.
+	NodeMetrics bool
 	// AllowLoopback makes nodes on loopback addresses acceptable, as tests have them.
 	AllowLoopback bool
 }
@@ -78,7 +84,9 @@ type Controller struct {
 	broadcaster   events.EventBroadcaster
 	events        events.EventRecorder
 	queue         workqueue.TypedRateLimitingInterface[cache.ObjectName]
-	ready         atomic.Bool
+	health        health
+	// ready: the caches are filled. leading: this is the controller that works.
+	ready, leading atomic.Bool
 }
 
 // New returns a Controller that is yet to be Run.
@@ -101,11 +109,15 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		caches:        caches,
 		applier: unstructuredx.Applier{
 			Client: client, FieldManager: children.Manager, HashAnnotation: children.AnnotationIntentHash, Policies: policies(),
+			Applied: func(kind string, action unstructuredx.Action) { options.Instruments.Applied(kind, string(action)) },
 		},
-		queue: workqueue.NewTypedRateLimitingQueue(backoff),
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(backoff,
+			workqueue.TypedRateLimitingQueueConfig[cache.ObjectName]{Name: metrics.ControllerName}),
+		health: newHealth(),
 	}
-	c.prober = mesh.NewProber(mesh.Config{Connect: mesh.Connect, Clock: c.clock, Log: log, Wake: c.wake,
-		MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
+	c.prober = mesh.NewProber(mesh.Config{Connect: c.connect, Clock: c.clock, Log: log, Wake: c.wake,
+		Healed: options.Instruments.Healed, MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
+	options.Instruments.Show(c.exported)
 	return c, nil
 }
 
@@ -150,6 +162,9 @@ func (c *Controller) workAll(ctx context.Context) {
 	}
 	var workers sync.WaitGroup
 	workers.Go(func() { c.prober.Run(ctx) })
+	c.options.Instruments.Workers(c.options.Workers)
+	c.leading.Store(true)
+	defer c.leading.Store(false)
 	for range c.options.Workers {
 		workers.Go(func() {
 			for c.work(ctx) {
@@ -230,7 +245,11 @@ func (c *Controller) work(ctx context.Context) bool {
 		return false
 	}
 	defer c.queue.Done(key)
+	ended := c.health.began(key, c.clock.Now())
+	counted := c.options.Instruments.Pass()
 	again, err := c.reconcile(ctx, key)
+	counted(again, err)
+	ended()
 	if ctx.Err() != nil {
 		return true // what comes back then says nothing about the network
 	}

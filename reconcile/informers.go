@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -242,6 +243,16 @@ func (c *caches) get(resource schema.GroupVersionResource, key cache.ObjectName)
 		return nil, err
 	}
 	return object.(*unstructured.Unstructured), nil
+}
+
+// networks are the names of all networks that are known.
+func (c *caches) networks() []cache.ObjectName {
+	var names []cache.ObjectName
+	for _, key := range c.informers[api.Resource].GetStore().ListKeys() {
+		namespace, name, _ := cache.SplitMetaNamespaceKey(key) // which made it
+		names = append(names, cache.NewObjectName(namespace, name))
+	}
+	return names
 }
 
 // wrote remembers the answer to a write of ours.

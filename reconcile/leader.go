@@ -76,6 +76,7 @@ func (c *Controller) elector(lock *unstructuredx.LeaseLock,
 		LeaseDuration: c.options.Lease,
 		RenewDeadline: c.renewDeadline(),
 		RetryPeriod:   c.options.Lease * 2 / 15,
+		WatchDog:      c.health.election,
 		// Not ReleaseOnCancel, which would release before the work has stopped: see lead.
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(term context.Context) { terms <- term },

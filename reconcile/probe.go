@@ -35,6 +35,9 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	state.nudges.aim(o, targets, now)
 	for ordinal, target := range targets {
 		target.FlushAfter, target.Disk = state.audited, diskOf(n)
+		if c.options.NodeMetrics {
+			target.MeasureAfter = state.audited
+		}
 		targets[ordinal] = target
 	}
 	state.prune(o, targets, now)

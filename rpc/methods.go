@@ -44,6 +44,17 @@ func GetBlockchainInfoCall(into *BlockchainInfo) *Call {
 	return &Call{Method: "getblockchaininfo", Result: into}
 }
 
+// GetMempoolInfoCall is getmempoolinfo for a batch.
+func GetMempoolInfoCall(into *MempoolInfo) *Call {
+	return &Call{Method: "getmempoolinfo", Result: into}
+}
+
+// GetChainTipsCall is getchaintips for a batch. The list has every fork that the node has ever heard of (bitcoind:
+// rpc/blockchain.cpp getchaintips).
+func GetChainTipsCall(into *[]ChainTip) *Call {
+	return &Call{Method: "getchaintips", Result: into}
+}
+
 // FlushCall is gettxoutsetinfo for a batch, which has the node write its chain to disk before it counts all unspent
 // outputs; "none" is for no hash of them. A node whose disk has less than 50 MB left aborts (bitcoind:
 // rpc/blockchain.cpp gettxoutsetinfo, validation.cpp FlushStateToDisk).

@@ -51,6 +51,20 @@ type BlockchainInfo struct {
 	Warnings             Warnings `json:"warnings"`
 }
 
+// MempoolInfo is what is used of getmempoolinfo.
+type MempoolInfo struct {
+	Size  int64 `json:"size"`  // transactions
+	Bytes int64 `json:"bytes"` // virtual bytes (BIP 141) of all of them
+}
+
+// ChainTip is an end of the node's block tree, the active chain's or a fork's.
+type ChainTip struct {
+	Height       int64  `json:"height"`
+	Hash         string `json:"hash"`      // hex, 64 characters
+	BranchLength int64  `json:"branchlen"` // blocks that are not in the active chain; 0 for its own tip
+	Status       string `json:"status"`    // "active", "valid-fork", "valid-headers", "headers-only" or "invalid"
+}
+
 // TxOutSetInfo is what is used of gettxoutsetinfo.
 type TxOutSetInfo struct {
 	Height    int64  `json:"height"`

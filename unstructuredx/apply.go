@@ -24,6 +24,8 @@ type Applier struct {
 	FieldManager string
 	// HashAnnotation is the key under which an object carries the hash of the intent it was last applied from.
 	HashAnnotation string
+	// Applied, unless nil, is called for each object that was written, or whose status was.
+	Applied func(kind string, action Action)
 	// Policies say, by kind, what others may not add. A kind without one is open to all additions.
 	Policies map[schema.GroupKind]Policy
 }
@@ -40,6 +42,8 @@ const (
 	Updated Action = "Updated"
 	// Reverted: the same intent, but another writer had changed the object.
 	Reverted Action = "Reverted"
+	// StatusUpdated: the status, and nothing else, is to be another.
+	StatusUpdated Action = "StatusUpdated"
 )
 
 // Change is what an object needs to become what is intended.
@@ -105,7 +109,14 @@ func (a Applier) Apply(
 	if err != nil {
 		return nil, nil, fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
 	}
+	a.tell(body, change.Action)
 	return applied, change.policy.Differences(applied.Object, body.Object), nil
+}
+
+func (a Applier) tell(written *unstructured.Unstructured, action Action) {
+	if a.Applied != nil {
+		a.Applied(written.GetKind(), action)
+	}
 }
 
 // needsOverwrite says whether an apply would leave something where nothing is intended, or an overwrite was begun.

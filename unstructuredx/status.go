@@ -45,6 +45,7 @@ func (a Applier) ApplyStatus(
 		return nil, fmt.Errorf("apply status of %s %s/%s: %w", intent.GetKind(), intent.GetNamespace(), intent.GetName(),
 			err)
 	}
+	a.tell(intent, StatusUpdated)
 	return written, nil
 }
 

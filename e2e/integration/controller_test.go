@@ -22,6 +22,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/metrics"
 )
 
 // controller is one that runs, with what can be seen of it from outside.
@@ -30,6 +31,8 @@ type controller struct {
 	logs *observer.ObservedLogs
 	// ready is what /readyz says.
 	ready func() bool
+	// metrics is what it serves at /metrics.
+	metrics http.Handler
 	// stop ends it and waits until it has ended, which has to be in peace unless mayFail.
 	stop    func()
 	mayFail bool
@@ -86,6 +89,8 @@ func newController(t *testing.T, token string, changes ...func(*reconcile.Option
 		Workers:         4,
 		Resync:          resync,
 		AllowLoopback:   true,
+		Instruments:     metrics.New("v0.0.0"),
+		NodeMetrics:     true,
 	}
 	for _, change := range changes {
 		change(&options)
@@ -107,7 +112,7 @@ func newController(t *testing.T, token string, changes ...func(*reconcile.Option
 	if err != nil {
 		t.Fatal(err)
 	}
-	running.ready = c.Ready
+	running.ready, running.metrics = c.Ready, options.Instruments.Handler()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

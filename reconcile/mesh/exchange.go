@@ -92,6 +92,7 @@ func (q *query) report() (Report, error) {
 	}
 	r := Report{Release: q.network.Release(), Height: q.chain.Blocks, Tip: q.chain.BestBlockHash,
 		Headers: q.chain.Headers, NetworkOff: !q.network.NetworkActive,
+		PeersIn: q.network.ConnectionsIn, PeersOut: q.network.ConnectionsOut,
 		Downloading: q.chain.InitialBlockDownload, SizeOnDisk: q.chain.SizeOnDisk,
 		DiskLow: diskLow(q.chain.Warnings, q.network.Warnings), Hashes: map[int64]string{}}
 	if q.chain.Time > 0 {
@@ -151,13 +152,21 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 	own, hashes := q.calls()
 	var batch []*rpc.Call
 	batch = append(append(append(batch, changes...), own...), hashes...)
+	measuring := newMeasuring()
+	if action.Measure {
+		batch = append(batch, measuring.calls...)
+	}
 	if err := node.Batch(ctx, batch...); err != nil {
-		return Report{}, err
+		return unmeasured(ctx, node, action, err)
 	}
 	if err := errors.Join(callErrors(changes, harmless), callErrors(own, nil)); err != nil {
 		return Report{}, err
 	}
-	return q.report()
+	said, err := q.report()
+	if action.Measure {
+		said.Measures = measuring.measures()
+	}
+	return said, err
 }
 
 // callErrors joins the errors of calls that are not excused, of many only the first.

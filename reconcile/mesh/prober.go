@@ -32,6 +32,7 @@ type Prober struct {
 	clock      clock.PassiveClock
 	log        *zap.Logger
 	wake       func(network cache.ObjectName)
+	healed     func(took time.Duration)
 	maxBackoff time.Duration
 	polling    Polling
 	// livelyPolls and idlePolls bound the polls of all networks together; nil for no bound.
@@ -58,8 +59,10 @@ type nodeKey struct {
 }
 
 type probedNetwork struct {
-	nodes map[int32]*probed
-	tally Tally
+	nodes   map[int32]*probed
+	tally   Tally
+	counts  Counts
+	healing healing
 	// lively is until when the network is polled as one in which something happens.
 	lively time.Time
 }
@@ -78,6 +81,8 @@ type probed struct {
 	alive time.Time
 	// postponed is until when it isn't polled, since too many nodes are.
 	postponed time.Time
+	// lacking: a connection that it should have dialled is known to be missing.
+	lacking bool
 	// flushes are beside the exchanges.
 	flushes flushes
 }
@@ -115,13 +120,16 @@ type Progress struct {
 	Flushing bool
 }
 
-// Config are the parts of a Prober that callers choose. All but Polling are required.
+// Config are the parts of a Prober that callers choose. All but Healed and Polling are required.
 type Config struct {
 	Connect func(netip.Addr, Login) (Node, error)
 	Clock   clock.PassiveClock
 	Log     *zap.Logger
 	// Wake is called when a node of a network has said something new. It must not block.
 	Wake func(network cache.ObjectName)
+	// Healed, unless nil, is called when a network has all wanted connections again, with the time since its last node
+	// became ready or the first connection was lost. It must not block.
+	Healed func(took time.Duration)
 	// MaxBackoff bounds the time between two tries.
 	MaxBackoff time.Duration
 	Polling    Polling
@@ -130,7 +138,7 @@ type Config struct {
 // NewProber returns a Prober that exchanges nothing before it is Run.
 func NewProber(c Config) *Prober {
 	p := &Prober{
-		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, maxBackoff: c.MaxBackoff, polling: c.Polling,
+		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, healed: c.Healed, maxBackoff: c.MaxBackoff, polling: c.Polling,
 		parallel: maxExchanges, networks: map[cache.ObjectName]*probedNetwork{},
 		livelyPolls: limiter(c.Polling.MaxLively, c.Clock), idlePolls: limiter(c.Polling.MaxIdle, c.Clock),
 	}
@@ -188,10 +196,15 @@ func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target) {
 			changed = true
 		}
 		n.target = target
+		n.lacking = n.lacks()
 		if n.began.IsZero() {
 			p.schedule(nodeKey{network, ordinal, target.Self}, n)
 		}
 	}
+	if changed {
+		of.healing.since = now
+	}
+	p.observeHealing(of, now)
 	if changed && !first {
 		p.stir(nodeKey{network: network}, of, now)
 	}
@@ -319,6 +332,7 @@ func (p *Prober) begin(key nodeKey, which int) (began started, ok bool) {
 		return started{}, false
 	}
 	n.began = now
+	action.Measure = n.view.Measures.At.Before(n.target.MeasureAfter)
 	return started{of: n, target: n.target, view: n.view, action: action, at: now}, true
 }
 
@@ -339,6 +353,11 @@ func (s started) report(said Report, err error) Report {
 		return said
 	}
 	said.SaidAt = s.at
+	if s.action.Measure {
+		said.Measures.At = s.at
+	} else {
+		said.Measures = s.view.Measures
+	}
 	for height, hash := range s.view.Hashes {
 		if _, asked := said.Hashes[height]; !asked && hash != "" && said.Tip == s.view.Tip {
 			said.Hashes[height] = hash
@@ -362,6 +381,7 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 	if said.Err == nil {
 		after.links = n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)
 		of.tally.count(key.ordinal, began.action.Changes, after)
+		of.counts.dialled(began.action.Changes, after)
 	} else {
 		p.logFailure(key.network, began.target.Name, n.view.Report, said)
 		if !said.SaidAt.IsZero() {
@@ -373,6 +393,8 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 		n.news = now
 	}
 	n.view, n.pending = after, time.Time{}
+	n.lacking = n.lacks()
+	p.observeHealing(of, now)
 	if before.stirs(after) {
 		p.stir(key, of, now)
 	}

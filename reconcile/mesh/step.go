@@ -20,6 +20,8 @@ type Action struct {
 	Query bool
 	// Hashes are the heights to ask the block hash of.
 	Hashes []int64
+	// Measure: the node is asked for its Measures, too.
+	Measure bool
 	Changes
 }
 

@@ -55,6 +55,9 @@ type Target struct {
 	FlushAfter time.Time
 	// Disk is where the node keeps its chain.
 	Disk Disk
+	// MeasureAfter has the node tell its Measures, too, when it is asked next, if those that are known are older; zero
+	// for not at all.
+	MeasureAfter time.Time
 	// Prune lets go of what the topology no longer wants. The caller has found every wanted edge confirmed.
 	Prune bool
 }
@@ -87,6 +90,9 @@ type Report struct {
 	Tip     string
 	// TipTime is what the tip says of when it was made; zero if the node doesn't tell.
 	TipTime time.Time
+	// PeersIn and PeersOut are all connections of the node, whoever is at the other end, by who dialled.
+	PeersIn, PeersOut int
+	Measures          Measures
 	// Downloading: the node takes its chain for an old one, and is yet to get the rest.
 	Downloading bool
 	// SizeOnDisk are the bytes of its blocks. DiskLow: it says itself that its disk has too little room.

@@ -198,6 +198,7 @@ func conformCalls(t *testing.T, w World) {
 		"the only tip of a new chain is active": {
 			"getchaintips", nil, 0, `[{"height":0,"hash":"` + genesis.hash + `","branchlen":0,"status":"active"}]`,
 		},
+		"getmempoolinfo answers":                  {"getmempoolinfo", nil, 0, ""},
 		"a height that is no number is no height": {"getblockhash", []any{"zero"}, codeType, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,6 +26,7 @@ var methods = map[string]*method{
 	"getblockhash":       {params: []string{"height"}, required: 1, run: getBlockHash},
 	"getchaintips":       {run: getChainTips},
 	"getconnectioncount": {run: func(p *process, _ arguments) (any, *rpcError) { return len(p.conns), nil }},
+	"getmempoolinfo":     {run: func(*process, arguments) (any, *rpcError) { return emptyMempool, nil }},
 	"getnetworkinfo":     {run: getNetworkInfo},
 	"getpeerinfo":        {run: getPeerInfo},
 	"gettxoutsetinfo":    {params: []string{"hash_type"}, run: getTxOutSetInfo},

@@ -153,6 +153,16 @@ func getTxOutSetInfo(p *process, _ arguments) (any, *rpcError) {
 		BogoSize: 52 * tip.height, TotalAmount: "0.00000000"}, nil
 }
 
+type mempoolInfo struct {
+	Loaded   bool        `json:"loaded"`
+	Size     int64       `json:"size"`
+	Bytes    int64       `json:"bytes"`
+	TotalFee json.Number `json:"total_fee"`
+}
+
+// emptyMempool is all that there is: the fake has no transactions.
+var emptyMempool = mempoolInfo{Loaded: true, TotalFee: "0.00000000"}
+
 type chainTip struct {
 	Height    int64  `json:"height"`
 	Hash      string `json:"hash"`
