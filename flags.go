@@ -54,7 +54,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	flags.StringVar(&s.healthAddress, "health-address", ":8081", "`address` of /livez and /readyz; empty for none")
 	flags.StringVar(&s.metricsAddress, "metrics-address", ":8080", "`address` of /metrics; empty for none")
 	flags.BoolVar(&s.NodeMetrics, "node-metrics", true,
-		"have the metrics tell of each node; turn it off (=false) for networks of a thousand nodes, of which each makes some 14 "+
+		"have the metrics tell of each node; turn it off (=false) for networks of a thousand nodes, of which each makes 13 "+
 			"series")
 	flags.BoolVar(&s.profiling, "profiling", false,
 		"serve Go's profiles at /debug/pprof/ of --metrics-address; who reaches it can slow the controller down")

@@ -15,10 +15,12 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -207,6 +209,29 @@ func (r *recording) readLog(ctx context.Context, source, address string, begun f
 			return err
 		}
 	}
+}
+
+// metrics records what the controllers export at the moment.
+func (r *recording) metrics(ctx context.Context) error {
+	pods, err := kube.Resource(cluster.Pods).Namespace(cluster.SystemNamespace).List(ctx,
+		metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=bitcoin-controller"})
+	if err != nil {
+		return fmt.Errorf("list controllers: %w", err)
+	}
+	for _, pod := range pods.Items {
+		if pod.GetDeletionTimestamp() != nil {
+			continue
+		}
+		page, err := kube.Run(ctx, "", "get", "--raw",
+			"/api/v1/namespaces/"+pod.GetNamespace()+"/pods/"+pod.GetName()+":8080/proxy/metrics")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(page) {
+			r.write("metrics", []byte(line))
+		}
+	}
+	return nil
 }
 
 // miss notes why something was not recorded, or that it was after all: that nothing was found in the rest says nothing.

@@ -80,6 +80,12 @@ func (n network) plant(t *testing.T) {
 	n.atBitcoind(t, 0, "(head -c 2000000 /dev/zero | tr '\\0' x; echo -n "+n.Name+" | base64) >$process/fd/1")
 	event := kube.Kubectl(t, "get", "events", "--namespace", n.Namespace,
 		"--field-selector=involvedObject.kind=BitcoinNetwork", "-o", "jsonpath={.items[0].metadata.name}")
+	kube.Eventually(t, "the metrics tell of "+n.Name, func(ctx context.Context) error {
+		if err := recorded.metrics(ctx); err != nil {
+			return err
+		}
+		return recorded.has(n.Name, "metrics")
+	})
 	for _, source := range []string{
 		"events " + n.Namespace + "/" + event,
 		"bitcoinnetworks " + n.Namespace + "/" + n.Name,
@@ -107,7 +113,7 @@ func (r *recording) has(text, source string) error {
 // nothingShown looks for the passwords of all networks that there were while the suite ran, and for what they are
 // derived from.
 func nothingShown(ctx context.Context) error {
-	missed := recorded.whole(ctx)
+	missed := errors.Join(recorded.whole(ctx), recorded.metrics(ctx))
 	key := masterKey(ctx)
 	if key == nil {
 		return errors.New("look for passwords: the master key can't be read")

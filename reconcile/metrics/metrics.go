@@ -8,11 +8,16 @@ import (
 	"errors"
 	"net/http"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 	"k8s.io/component-base/metrics/legacyregistry"
+
 	// They count client-go's requests, queues and elections, under the names that dashboards of Kubernetes know.
 	_ "k8s.io/component-base/metrics/prometheus/clientgo/leaderelection"
 	_ "k8s.io/component-base/metrics/prometheus/restclient"
@@ -73,14 +78,28 @@ func New(version string) *Instruments {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	build.Set(1)
 	i.registry.MustRegister(i.reconciles, i.reconcileError, i.reconcileTime, i.workers, i.maxWorkers, i.applies, i.heals,
-		i.rpcRequests, i.rpcDuration, build)
+		i.rpcRequests, i.rpcDuration, build, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return i
 }
 
 // Handler answers with all that is counted, and with how networks are.
 func (i *Instruments) Handler() http.Handler {
-	all := prometheus.Gatherers{i.registry, legacyregistry.DefaultGatherer}
-	return promhttp.HandlerFor(all, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(i.all(), promhttp.HandlerOpts{})
+}
+
+func (i *Instruments) all() prometheus.Gatherer {
+	return prometheus.Gatherers{i.registry, prometheus.GathererFunc(clientGo)}
+}
+
+// clientGo is what client-go counts and operators look at. The registry of Kubernetes' components has much more: some 200
+// figures of Go's runtime, and what it counts of itself.
+func clientGo() ([]*dto.MetricFamily, error) {
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	return slices.DeleteFunc(families, func(family *dto.MetricFamily) bool {
+		return !slices.ContainsFunc([]string{"workqueue_", "rest_client_requests_", "rest_client_request_duration_",
+			"leader_election_"}, func(prefix string) bool { return strings.HasPrefix(family.GetName(), prefix) })
+	}), err
 }
 
 // Show adds how networks are to what is exported.

@@ -90,6 +90,9 @@ func TestSeriesAreBounded(t *testing.T) {
 		}))
 	}
 	one := count(1)
+	if one != 10+13+10+1 {
+		t.Errorf("%d series of a network of which one node tells all, one not all, and one nothing", one)
+	}
 	for _, networks := range []int{10, 100} {
 		if got := count(networks); got != networks*one {
 			t.Errorf("%d series of %d networks, %d of one", got, networks, one)
