@@ -73,6 +73,7 @@ func (c *Controller) elector(lock *unstructuredx.LeaseLock,
 	terms chan<- context.Context) (*leaderelection.LeaderElector, error) {
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock:          lock,
+		Name:          lock.Name, // in the metrics
 		LeaseDuration: c.options.Lease,
 		RenewDeadline: c.renewDeadline(),
 		RetryPeriod:   c.options.Lease * 2 / 15,

@@ -98,7 +98,7 @@ func clientGo() ([]*dto.MetricFamily, error) {
 	families, err := legacyregistry.DefaultGatherer.Gather()
 	return slices.DeleteFunc(families, func(family *dto.MetricFamily) bool {
 		return !slices.ContainsFunc([]string{"workqueue_", "rest_client_requests_", "rest_client_request_duration_",
-			"leader_election_"}, func(prefix string) bool { return strings.HasPrefix(family.GetName(), prefix) })
+			"leader_election_master_"}, func(prefix string) bool { return strings.HasPrefix(family.GetName(), prefix) })
 	}), err
 }
 
