@@ -68,8 +68,8 @@ install.yaml: ## all of manifests/ in one file, dist/install.yaml (IMAGE=name:ta
 #
 #   make release VERSION=v1.2.3 IMAGE=registry.example.com/you/bitcoin-controller:v1.2.3
 #
-# Nothing is published by that. Whoever does so loads and pushes the two images, puts both into one list of that name
-# (docker manifest create), and uploads the rest of dist/. Anybody can build it again, and compare SHA256SUMS.
+# Nothing is published by that. Whoever does so pushes the two images as IMAGE-amd64 and IMAGE-arm64, makes one list IMAGE
+# of both (docker manifest create), and uploads dist/. Anybody can make it again, and compare SHA256SUMS.
 release: ## what users download, in dist/: binaries, images, install.yaml, checksums (VERSION, IMAGE)
 	@.ci/release '$(VERSION)' '$(if $(filter file,$(origin IMAGE)),bitcoin-controller:$(VERSION),$(IMAGE))'
 

@@ -76,7 +76,8 @@ func TestOneFileIsTheManifests(t *testing.T) {
 	}
 	got, order := objectsIn(t, text)
 	want, _ := objectsIn(t, kube.Kubectl(t, "kustomize", "../../manifests"))
-	if len(order) < 2 || !strings.HasPrefix(order[0], "Namespace ") || !strings.HasPrefix(order[1], "CustomResourceDefinition ") {
+	if len(order) < 2 || !strings.HasPrefix(order[0], "Namespace ") ||
+		!strings.HasPrefix(order[1], "CustomResourceDefinition ") {
 		t.Errorf("what others need comes first, not %q", order)
 	}
 	runs := container(t, got)
