@@ -27,7 +27,7 @@ func parsed(t *testing.T, path string) map[string]any {
 	return content
 }
 
-// rows are the lines of a table of values: each value by its path, with its default. What is as in a container is one value.
+// rows are the lines of a table of values: each value by its path, with its default. What is as in a container is one.
 func rows(path string, value any) []string {
 	branch, ok := value.(map[string]any)
 	if !ok || len(branch) == 0 || path == "resources" {
@@ -191,7 +191,9 @@ func TestAChartsVersionIsASemVer(t *testing.T) {
 			t.Errorf("version %s makes %s (%v), want %s", version, name, err, want)
 		}
 	}
-	for _, wrong := range [][2]string{{"", "name:v1"}, {"v1 2", "name:v1"}, {"v1", "name"}, {"v1", "name:v1 2"}, {"v1", ""}} {
+	for _, wrong := range [][2]string{
+		{"", "name:v1"}, {"v1 2", "name:v1"}, {"v1", "name"}, {"v1", "name:v1 2"}, {"v1", ""},
+	} {
 		if name, err := makeChart(t, checkout, wrong[0], wrong[1]); err == nil ||
 			!strings.Contains(err.Error(), "it must be") {
 			t.Errorf("version %q, image %q: made %s, %v; want a refusal", wrong[0], wrong[1], name, err)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# helm.sh ARGUMENTS: runs the helm that the tests are made for. The first run builds it into the cache's bin, where kind is,
-# which takes a minute.
+# helm.sh ARGUMENTS: runs the helm that the tests are made for. The first run builds it into the cache's bin, where kind
+# is, which takes a minute.
 set -euo pipefail
 cache=${BTC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bitcoin-controller}
 helm_version=v4.3.1

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -227,6 +228,7 @@ func TestTheChartsValues(t *testing.T) {
 	}
 	rendered := objects(t, renderChart(t, chart, "mine", "--values="+file))
 	deployment := deploymentOf(t, rendered, "mine")
+	crd := rendered["CustomResourceDefinition  "+api.Resource.GroupResource().String()]
 	pod := deployment.Spec.Template.Spec
 	got := map[string]any{
 		"replicas": *deployment.Spec.Replicas, "image": pod.Containers[0].Image,
@@ -234,12 +236,13 @@ func TestTheChartsValues(t *testing.T) {
 		"arguments": strings.Join(pod.Containers[0].Args, " "), "nodes": pod.NodeSelector,
 		"tolerations": pod.Tolerations, "affinity": pod.Affinity != nil && pod.Affinity.NodeAffinity != nil,
 		"spread": pod.TopologySpreadConstraints[0].TopologyKey, "priority": pod.PriorityClassName,
-		"memory":      variable(pod.Containers[0], "GOMEMLIMIT") + " of " + pod.Containers[0].Resources.Limits.Memory().String(),
-		"environment": variable(pod.Containers[0], "EXTRA"), "annotations": deployment.Spec.Template.Annotations,
+		"memory limit": pod.Containers[0].Resources.Limits.Memory().String(),
+		"Go's limit":   variable(pod.Containers[0], "GOMEMLIMIT"),
+		"environment":  variable(pod.Containers[0], "EXTRA"), "annotations": deployment.Spec.Template.Annotations,
 		"labels": deployment.Spec.Template.Labels, "selector": deployment.Spec.Selector.MatchLabels,
 		"account":    rendered["ServiceAccount mine bitcoin-controller"].GetAnnotations(),
 		"monitoring": rendered["PodMonitor mine bitcoin-controller"].GetLabels()["release"],
-		"CRD":        rendered["CustomResourceDefinition  bitcoinnetworks.bitcoincontroller.christianb93.github.com"].GetAnnotations(),
+		"CRD":        crd.GetAnnotations(),
 	}
 	own := map[string]string{"app.kubernetes.io/name": "bitcoin-controller"}
 	want := map[string]any{
@@ -248,7 +251,7 @@ func TestTheChartsValues(t *testing.T) {
 		"arguments": "--node-image=registry.example.com/bitcoind:1 --log-level=debug --node-metrics=false " +
 			"--profiling=true --resync=1m30s --workers=16 --leader-elect=true",
 		"nodes": map[string]string{"zone": "a"}, "tolerations": []corev1.Toleration{{Operator: "Exists"}},
-		"affinity": true, "spread": "zone", "priority": "system-cluster-critical", "memory": "1843MiB of 2Gi",
+		"affinity": true, "spread": "zone", "priority": "system-cluster-critical", "memory limit": "2Gi", "Go's limit": "1843MiB",
 		"environment": "1", "annotations": map[string]string{"example.com/note": "mine"},
 		"labels":   map[string]string{"app.kubernetes.io/name": "bitcoin-controller", "team": "a"},
 		"selector": own, "account": map[string]string{"example.com/role": "mine"}, "monitoring": "prometheus",

@@ -6,7 +6,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* bitcoin-controller.args are the arguments of manifests/, with the node image of the values, and then those that they add. */}}
+{{/* bitcoin-controller.args are the arguments of manifests/ with the node image of the values, and what these add. */}}
 {{- define "bitcoin-controller.args" -}}
 {{- $values := .root.Values -}}
 {{- $args := list -}}
@@ -17,7 +17,10 @@
 {{-   $args = append $args "--namespace=$(NAMESPACE)" -}}
 {{- end -}}
 {{- range $flag, $value := $values.flags -}}
-{{-   $args = append $args (printf "--%s=%v" (kebabcase $flag) (kindIs "float64" $value | ternary (int64 $value) $value)) -}}
+{{-   if kindIs "float64" $value -}}
+{{-     $value = int64 $value -}}{{/* a float64 is printed as 1e+06 */}}
+{{-   end -}}
+{{-   $args = append $args (printf "--%s=%v" (kebabcase $flag) $value) -}}
 {{- end -}}
 {{- concat $args $values.extraArgs | toYaml -}}
 {{- end -}}
