@@ -48,16 +48,16 @@ sbom: build ## what is linked into the controller, as CycloneDX: bin/bitcoin-con
 	go build -C .ci/tools -o "$$PWD/bin/sbom" ./sbom
 	bin/sbom bin/bitcoin-controller $(VERSION) >bin/bitcoin-controller.cdx.json
 
-chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
-	@.ci/chart '$(VERSION)' '$(IMAGE)'
-
 vulnerabilities: ## whether code with a known vulnerability is called
 	@.ci/vulnerabilities
 
 lint: ## gofmt, vet, staticcheck, shellcheck
 	@.ci/lint
 
+chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
+	@.ci/chart '$(VERSION)' '$(IMAGE)'
+
 clean: ## delete what was built in this checkout
 	rm -rf bin dist
 
-.PHONY: help demo down test fuzz test-unit test-integration test-e2e bench build image sbom chart vulnerabilities lint clean
+.PHONY: help demo down test fuzz test-unit test-integration test-e2e bench build image sbom vulnerabilities lint chart clean
