@@ -122,6 +122,8 @@ verb_test() {
   up
   step "holding the fake bitcoind of the tests to $bitcoind_image (about 3 minutes)" \
     "$here/conformance.sh" "$bitcoind_image"
+  PROMETHEUS=$("$here/prometheus.sh") || fail "Prometheus can't be built"
+  export PROMETHEUS
   say "running the suite on $bitcoind_image"
   suite test -tags e2e ./e2e/suite/...
   # After the suite, and only if all was green: what a test did not get to do would be missing.
