@@ -73,7 +73,7 @@ install.yaml: ## all of manifests/ in one file, dist/install.yaml (IMAGE=name:ta
 #
 # Nothing is published by that. Whoever does so pushes the two images as IMAGE-amd64 and IMAGE-arm64, makes one list IMAGE
 # of both (docker manifest create), and uploads dist/. Anybody can make it again, and compare SHA256SUMS.
-release: ## what users download, in dist/: binaries, images, install.yaml, checksums (VERSION, IMAGE)
+release: ## what users download, in dist/: binaries, images, install.yaml, chart, checksums (VERSION, IMAGE)
 	@.ci/release '$(VERSION)' '$(if $(filter file,$(origin IMAGE)),bitcoin-controller:$(VERSION),$(IMAGE))'
 
 vulnerabilities: ## whether code with a known vulnerability is called
@@ -82,8 +82,11 @@ vulnerabilities: ## whether code with a known vulnerability is called
 lint: ## gofmt, vet, staticcheck, shellcheck
 	@.ci/lint
 
+chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
+	@.ci/chart '$(VERSION)' '$(IMAGE)'
+
 clean: ## delete what was built in this checkout
 	rm -rf bin dist
 
 .PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench build image image-archive sbom install.yaml \
-  release vulnerabilities lint clean
+  release vulnerabilities lint chart clean

@@ -41,8 +41,8 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
   load    build and load the images again, and run the new controller
   test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
           whether the controller's RBAC rules are what all of it needed, no more and no less. At last machines are
-          drained and lost, and the controller is removed and installed again. A cluster created for it is deleted
-          after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
+          drained and lost, and the controller is removed and installed again, by Helm too. A cluster created for it is
+          deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
   bench   up, then measures: tables of how long a network takes to get ready and to heal. A cluster created for it is
           deleted after, unless --keep
   status  engine, clusters, nodes, controller, networks
