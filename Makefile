@@ -17,12 +17,15 @@ demo: ## boot a cluster on this machine, run a network of 3 nodes in it, mine a 
 down: ## stop what `make demo` left running
 	@CLUSTER=btc-demo e2e/kind.sh down
 
-test: test-unit fuzz test-integration test-e2e ## all tests
+test: test-unit test-alerts fuzz test-integration test-e2e ## all tests
 
 test-unit: ## tests that need nothing but Go and a C compiler
 	@.ci/need gcc:build-essential  # the race detector needs a C compiler
 	go test -race ./...
 	go -C e2e/admission/inprocess test -count=1 ./...  # the cache would not see a changed CRD
+
+test-alerts: ## unit tests of the alerts, by Prometheus' promtool
+	@PROMETHEUS=$$(e2e/prometheus.sh) && export PROMETHEUS && go test -tags promtool -run '^TestEachAlertFiresWhenItHasTo$$' -count=1 ./e2e/monitoring
 
 test-integration: ## tests against a real apiserver and its controllers, with simulated pods; Linux
 	@e2e/integration.sh
@@ -54,7 +57,10 @@ vulnerabilities: ## whether code with a known vulnerability is called
 lint: ## gofmt, vet, staticcheck, shellcheck
 	@.ci/lint
 
-clean: ## delete what was built in this checkout
-	rm -rf bin
+chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
+	@.ci/chart '$(VERSION)' '$(IMAGE)'
 
-.PHONY: help demo down test fuzz test-unit test-integration test-e2e bench build image sbom vulnerabilities lint clean
+clean: ## delete what was built in this checkout
+	rm -rf bin dist
+
+.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench build image sbom vulnerabilities lint chart clean

@@ -41,8 +41,8 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
   load    build and load the images again, and run the new controller
   test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
           whether the controller's RBAC rules are what all of it needed, no more and no less. At last machines are
-          drained and lost, and the controller is removed and installed again. A cluster created for it is deleted
-          after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
+          drained and lost, and the controller is removed and installed again, by Helm too. A cluster created for it is
+          deleted after, unless --keep. Where no engine can be had it is skipped, loudly; with CI set that is a failure
   bench   up, then measures: tables of how long a network takes to get ready and to heal. A cluster created for it is
           deleted after, unless --keep
   status  engine, clusters, nodes, controller, networks
@@ -122,6 +122,8 @@ verb_test() {
   up
   step "holding the fake bitcoind of the tests to $bitcoind_image (about 3 minutes)" \
     "$here/conformance.sh" "$bitcoind_image"
+  PROMETHEUS=$("$here/prometheus.sh") || fail "Prometheus can't be built"
+  export PROMETHEUS
   say "running the suite on $bitcoind_image"
   suite test -tags e2e ./e2e/suite/...
   # After the suite, and only if all was green: what a test did not get to do would be missing.

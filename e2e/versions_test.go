@@ -117,6 +117,7 @@ func TestKindIsOneVersion(t *testing.T) {
 func TestTheImageOfBitcoindIsOne(t *testing.T) {
 	image := named(t, "manifests/controller/deployment.yaml", `--node-image=(\S+)$`)
 	paths := append(files(t, "e2e", "*.sh"), files(t, "manifests", "*.yaml")...)
+	paths = append(append(paths, files(t, "charts", "*.yaml")...), files(t, "charts", "*.md")...)
 	paths = append(paths, files(t, "docs", "*.md")...)
 	paths = slices.DeleteFunc(paths, func(path string) bool {
 		return !strings.Contains(read(t, path), "bitcoin/bitcoin:")
