@@ -1,4 +1,5 @@
-// Package e2e holds to each other the versions that scripts, modules, manifests and README name.
+// Package e2e holds to each other the versions that scripts, modules, manifests and documents name, and links to what they
+// lead to.
 package e2e
 
 import (
@@ -123,6 +124,7 @@ func TestTheImageOfBitcoindIsOne(t *testing.T) {
 	image := named(t, "manifests/controller/deployment.yaml", `--node-image=(\S+)$`)
 	paths := append(files(t, "e2e", "*.sh"), files(t, "manifests", "*.yaml")...)
 	paths = append(append(paths, files(t, "charts", "*.yaml")...), files(t, "charts", "*.md")...)
+	paths = append(paths, files(t, "docs", "*.md")...)
 	paths = slices.DeleteFunc(paths, func(path string) bool {
 		return !strings.Contains(read(t, path), "bitcoin/bitcoin:")
 	})

@@ -25,7 +25,7 @@ func TestDisruptive(t *testing.T) {
 	}{
 		{"each machine is drained, the controller's first, and the chain is kept", drainMachines},
 		{"a machine that is lost for good is said, and its nodes come back elsewhere", loseMachine},
-		{"all is removed as README says, and installed again over the volumes", removeAndInstall},
+		{"all is removed as docs/operating.md says, and installed again over the volumes", removeAndInstall},
 		{"the chart takes over from the manifests, is upgraded and removed, and no bitcoind notices", moveToTheChart},
 	} {
 		if !t.Run(step.name, step.do) {
