@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
 )
@@ -127,7 +128,9 @@ func TestToBeStoppedWhileTheClusterIsOutOfReachIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestGarbageIsCollectedBeforeTheMemoryLimitIsReached(t *testing.T) {
+// deployedContainer is that of the controller in manifests/.
+func deployedContainer(t *testing.T) corev1.Container {
+	t.Helper()
 	text, err := os.ReadFile("manifests/controller/deployment.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +139,11 @@ func TestGarbageIsCollectedBeforeTheMemoryLimitIsReached(t *testing.T) {
 	if err := yaml.UnmarshalStrict(text, &deployment); err != nil {
 		t.Fatal(err)
 	}
-	controller := deployment.Spec.Template.Spec.Containers[0]
+	return deployment.Spec.Template.Spec.Containers[0]
+}
+
+func TestGarbageIsCollectedBeforeTheMemoryLimitIsReached(t *testing.T) {
+	controller := deployedContainer(t)
 	limit := controller.Resources.Limits.Memory().Value()
 	for _, variable := range controller.Env {
 		if variable.Name != "GOMEMLIMIT" {

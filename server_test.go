@@ -4,14 +4,11 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 )
 
 // answer is the status and the text of what a server says to GET.
@@ -70,15 +67,7 @@ func TestProfilesAreServedOnlyIfTheyAreWanted(t *testing.T) {
 
 // TestTheDeploymentFitsTheCommand holds its flags to those that there are, its ports and probes to the servers.
 func TestTheDeploymentFitsTheCommand(t *testing.T) {
-	text, err := os.ReadFile("manifests/controller/deployment.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var deployment appsv1.Deployment
-	if err := yaml.UnmarshalStrict(text, &deployment); err != nil {
-		t.Fatal(err)
-	}
-	container := deployment.Spec.Template.Spec.Containers[0]
+	container := deployedContainer(t)
 	s, err := parse(container.Args, func(string) string { return "" }, t.Output())
 	if err != nil {
 		t.Fatal(err)
