@@ -1,15 +1,19 @@
 # `make help` lists the targets.
 IMAGE    ?= bitcoin-controller:dev
+# What the binary and the image are for, amd64 or arm64: this machine's own, unless it is named.
+GOARCH   ?= $(shell go env GOARCH)
 # A count, as Go up to 1.26 may fail a target whose *time* is up: go.dev/issue/75804.
 FUZZTIME ?= 50000x
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Go for tools, which run here, whatever the GOARCH is that the controller is built for.
+TOOL     := env -u GOOS -u GOARCH go
 # A shell of its own for every line, which stops at the first error.
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## boot a cluster on this machine, run a network of 3 nodes in it, mine a block
 	@e2e/demo.sh
@@ -40,16 +44,37 @@ fuzz: ## look for replies that the RPC client can't bear, FUZZTIME for each of t
 	go test -run xxx -fuzz '^FuzzReply$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
 	go test -run xxx -fuzz '^FuzzBatch$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./rpc
 
-# The same sources and VERSION are the same bytes, wherever they are built: .ci/reproducible.
-build: ## the controller as a static binary for Linux, bin/bitcoin-controller
-	CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bitcoin-controller .
+# The same sources, VERSION and IMAGE are the same bytes, wherever they are built: .ci/reproducible.
+build: ## the controller as a static binary for Linux, bin/bitcoin-controller (GOARCH=amd64|arm64)
+	@case '$(GOARCH)' in amd64 | arm64) ;; \
+	*) echo "GOARCH is '$(GOARCH)': the controller is built for amd64 and for arm64" >&2; exit 2 ;; esac
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false \
+	  -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bitcoin-controller .
 
-image: build ## the image of the controller, into the Docker engine (IMAGE=name:tag)
-	docker build --quiet --tag $(IMAGE) --file Dockerfile bin
+image: image-archive ## the image of the controller, into the Docker engine (IMAGE=name:tag, GOARCH=amd64|arm64)
+	docker load --quiet --input bin/image.tar
+
+image-archive: build ## the image as a file, bin/image.tar; no engine is needed (IMAGE=name:tag, GOARCH=amd64|arm64)
+	$(TOOL) build -C .ci/tools -o "$$PWD/bin/image" ./image
+	bin/image bin/bitcoin-controller '$(IMAGE)' '$(VERSION)' bin/image.tar
 
 sbom: build ## what is linked into the controller, as CycloneDX: bin/bitcoin-controller.cdx.json
-	go build -C .ci/tools -o "$$PWD/bin/sbom" ./sbom
+	$(TOOL) build -C .ci/tools -o "$$PWD/bin/sbom" ./sbom
 	bin/sbom bin/bitcoin-controller $(VERSION) >bin/bitcoin-controller.cdx.json
+
+install.yaml: ## all of manifests/ in one file, dist/install.yaml (IMAGE=name:tag, BITCOIND_IMAGE=name:tag)
+	@mkdir -p dist
+	.ci/install-yaml '$(IMAGE)' '$(BITCOIND_IMAGE)' >dist/install.yaml.new
+	@mv dist/install.yaml.new dist/install.yaml
+
+# How a release is made: write its section of CHANGELOG.md, commit, `git tag v1.2.3`, and on that commit
+#
+#   make release VERSION=v1.2.3 IMAGE=registry.example.com/you/bitcoin-controller:v1.2.3
+#
+# Nothing is published by that. Whoever does so pushes the two images as IMAGE-amd64 and IMAGE-arm64, makes one list IMAGE
+# of both (docker manifest create), and uploads dist/. Anybody can make it again, and compare SHA256SUMS.
+release: ## what users download, in dist/: binaries, images, install.yaml, chart, checksums (VERSION, IMAGE)
+	@.ci/release '$(VERSION)' '$(if $(filter file,$(origin IMAGE)),bitcoin-controller:$(VERSION),$(IMAGE))'
 
 vulnerabilities: ## whether code with a known vulnerability is called
 	@.ci/vulnerabilities
@@ -63,4 +88,5 @@ chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
 clean: ## delete what was built in this checkout
 	rm -rf bin dist
 
-.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench build image sbom vulnerabilities lint chart clean
+.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench build image image-archive sbom install.yaml \
+  release vulnerabilities lint chart clean

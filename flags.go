@@ -4,7 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -22,23 +25,19 @@ type settings struct {
 	healthAddress  string
 	metricsAddress string
 	profiling      bool
+	leaderElect    bool
+	showVersion    bool
 	logLevel       zapcore.Level
 	reconcile.Options
 }
 
-// parse reads flags, and variables of the environment for those that are not given.
-func parse(args []string, getenv func(string) string) (settings, error) {
-	s := settings{logLevel: zapcore.InfoLevel}
+// flags are those of the command, by which it is set. What they may be is said by checks.
+func (s *settings) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("bitcoin-controller", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "bitcoin-controller keeps private networks of bitcoind as BitcoinNetworks "+
-			"declare them.\n\nUsage: bitcoin-controller [flags]\n\n"+
-			"Each flag is also a variable of the environment, such as %s; the flag wins.\n\n", variable("node-image"))
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard) // main tells what is wrong, and usage what there is
 	flags.StringVar(&s.kubeconfig, "kubeconfig", "",
-		"kubeconfig `file` of the cluster to work on, its current context; without it, the cluster in whose pod "+
-			"this runs")
+		"kubeconfig `file` of the cluster to work on, its current context; without it, the cluster in whose pod this "+
+			"runs")
 	flags.StringVar(&s.NodeImage, "node-image", "docker.io/bitcoin/bitcoin:31.0",
 		"`image` of the nodes, with bitcoind and bitcoin-cli on PATH")
 	flags.IntVar(&s.Workers, "workers", 4, "`number` of networks worked on at the same time")
@@ -48,7 +47,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 		"`namespace` of what belongs to the controller itself; by default the one it runs in")
 	flags.StringVar(&s.Namespace, "namespace", "",
 		"the only `namespace` to work in, for which Roles are enough; without it all, which takes ClusterRoles")
-	leaderElect := flags.Bool("leader-elect", true,
+	flags.BoolVar(&s.leaderElect, "leader-elect", true,
 		"stand by while another controller is at work, as the Lease in --system-namespace says; turn it off "+
 			"(=false) only for one that is certain to be the only one")
 	flags.StringVar(&s.healthAddress, "health-address", ":8081", "`address` of /livez and /readyz; empty for none")
@@ -58,22 +57,108 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 			"series")
 	flags.BoolVar(&s.profiling, "profiling", false,
 		"serve Go's profiles at /debug/pprof/ of --metrics-address; who reaches it can slow the controller down")
+	s.logLevel = zapcore.InfoLevel
 	flags.TextVar(&s.logLevel, "log-level", s.logLevel, "`level` of the log: debug, info, warn or error")
-	showVersion := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(args); err != nil {
-		return s, err
+	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
+	checks := s.checks()
+	flags.VisitAll(func(f *flag.Flag) { f.Value = checked{f.Value, checks[f.Name]} })
+	return flags
+}
+
+// check is what a flag's value has to be: in words, and whether the setting that it was just made to is that.
+type check struct {
+	allowed string
+	passed  func() bool
+}
+
+// checks has one for each flag.
+func (s *settings) checks() map[string]check {
+	whatever := func() bool { return true } // that can be parsed
+	const address = "host:port, or :port for all addresses, or empty for none"
+	return map[string]check{
+		"kubeconfig": {"the name of a file", whatever},
+		"node-image": {"the name of an image, such as docker.io/bitcoin/bitcoin:31.0",
+			func() bool { return imageName.MatchString(s.NodeImage) }},
+		"workers": {"a number from 1 to 1000", func() bool { return s.Workers >= 1 && s.Workers <= 1000 }},
+		"resync":  {"a time with its unit, such as 30s, and at least 1s", func() bool { return s.Resync >= time.Second }},
+		"system-namespace": {"the name of a namespace",
+			func() bool { return len(validation.IsDNS1123Label(s.SystemNamespace)) == 0 }},
+		"namespace": {"the name of one namespace, or empty for all",
+			func() bool { return s.Namespace == "" || len(validation.IsDNS1123Label(s.Namespace)) == 0 }},
+		"health-address":  {address, func() bool { return isAddress(s.healthAddress) }},
+		"metrics-address": {address, func() bool { return isAddress(s.metricsAddress) }},
+		"leader-elect":    {"true or false", whatever},
+		"node-metrics":    {"true or false", whatever},
+		"profiling":       {"true or false", whatever},
+		"version":         {"true or false", whatever},
+		"log-level":       {"debug, info, warn or error", func() bool { return s.logLevel <= zapcore.ErrorLevel }},
 	}
-	if *showVersion {
-		fmt.Println("bitcoin-controller", buildVersion())
-		return s, flag.ErrHelp
+}
+
+// imageName is what the CRD has for spec.image. A name that the apiserver refuses would be one that no pod is made of.
+var imageName = regexp.MustCompile(`^[a-zA-Z0-9\[][-a-zA-Z0-9._:/@+\[\]]*$`)
+
+// isAddress is whether a server can be told to listen there; nothing is looked up in the DNS.
+func isAddress(address string) bool {
+	if address == "" {
+		return true
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
+		return false
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err == nil
+}
+
+// checked is the value of a flag that is refused in words unless it passes its check.
+type checked struct {
+	flag.Value
+	check
+}
+
+func (c checked) Set(text string) error {
+	if c.Value.Set(text) != nil || !c.passed() {
+		return errors.New("it must be " + c.allowed)
+	}
+	return nil
+}
+
+// IsBoolFlag is for package flag: --profiling is --profiling=true.
+func (c checked) IsBoolFlag() bool {
+	value, ok := c.Value.(interface{ IsBoolFlag() bool })
+	return ok && value.IsBoolFlag()
+}
+
+// parse reads flags, and variables of the environment for those that are not given. What users ask for instead is
+// written to out, and ends it with flag.ErrHelp.
+func parse(args []string, getenv func(string) string, out io.Writer) (settings, error) {
+	var s settings
+	flags := s.flags()
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return s, help(out, usage(flags))
+	case err != nil:
+		return s, err
+	case s.showVersion:
+		return s, help(out, "bitcoin-controller "+buildVersion()+"\n")
 	}
 	if err := setFromEnvironment(flags, getenv); err != nil {
 		return s, err
 	}
-	if *leaderElect {
+	if s.leaderElect {
 		s.Lease, s.PodUID = lease, os.Getenv("POD_UID")
 	}
-	return s, s.check(flags.Args())
+	return s, s.fit(flags.Args())
+}
+
+// help is the end of a command that was asked for no more than a text.
+func help(out io.Writer, text string) error {
+	if _, err := io.WriteString(out, text); err != nil {
+		return fmt.Errorf("write help: %w", err)
+	}
+	return flag.ErrHelp
 }
 
 // variable is that of the environment which does for a flag.
@@ -107,22 +192,15 @@ func ownNamespace() string {
 	return string(namespace)
 }
 
-func (s settings) check(arguments []string) error {
+// fit is about flags that are right by themselves, but not together.
+func (s settings) fit(arguments []string) error {
 	switch {
 	case len(arguments) > 0:
-		return fmt.Errorf("unknown argument %q: there are only flags, see --help", arguments[0])
-	case s.NodeImage == "":
-		return errors.New("--node-image must not be empty")
-	case len(validation.IsDNS1123Label(s.SystemNamespace)) > 0:
-		return fmt.Errorf("--system-namespace must be the name of a namespace, not %q", s.SystemNamespace)
-	case s.Namespace != "" && len(validation.IsDNS1123Label(s.Namespace)) > 0:
-		return fmt.Errorf("--namespace must be the name of one namespace, not %q", s.Namespace)
-	case s.Workers < 1:
-		return fmt.Errorf("--workers must be at least 1, not %d", s.Workers)
-	case s.Resync < time.Second:
-		return fmt.Errorf("--resync must be at least 1s, not %s", s.Resync)
+		return fmt.Errorf("unknown argument %q: there are only flags", arguments[0])
 	case s.profiling && s.metricsAddress == "":
 		return errors.New("--profiling needs a --metrics-address to be served at")
+	case s.metricsAddress != "" && s.metricsAddress == s.healthAddress && !strings.HasSuffix(s.metricsAddress, ":0"):
+		return fmt.Errorf("--health-address and --metrics-address must differ: both are %s", s.metricsAddress)
 	}
 	return nil
 }

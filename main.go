@@ -30,13 +30,16 @@ import (
 var version string
 
 func main() {
-	settings, err := parse(os.Args[1:], os.Getenv)
+	settings, err := parse(os.Args[1:], os.Getenv, os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bitcoin-controller:", err)
-		os.Exit(2)
+		refuse(err)
+	}
+	config, err := restConfig(settings.kubeconfig)
+	if err != nil {
+		refuse(err)
 	}
 	log, err := newLogger(settings.logLevel)
 	if err != nil {
@@ -45,10 +48,16 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, settings, log); err != nil {
+	if err := run(ctx, settings, config, log); err != nil {
 		log.Error("controller failed", zap.Error(err))
 		os.Exit(1)
 	}
+}
+
+// refuse ends a controller that can't be started like this, however often that is tried.
+func refuse(err error) {
+	fmt.Fprintf(os.Stderr, "bitcoin-controller: %s\nbitcoin-controller --help lists the flags.\n", err)
+	os.Exit(2)
 }
 
 func buildVersion() string {
@@ -74,11 +83,7 @@ func newLogger(level zapcore.Level) (*zap.Logger, error) {
 	return log, nil
 }
 
-func run(ctx context.Context, s settings, log *zap.Logger) error {
-	config, err := restConfig(s.kubeconfig)
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, s settings, config *rest.Config, log *zap.Logger) error {
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
@@ -89,19 +94,19 @@ func run(ctx context.Context, s settings, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
+	servers, err := listenAt(ctx,
+		server{what: "health checks (--health-address)", address: s.healthAddress,
+			handler: health(controller.Live, controller.Ready)},
+		server{what: "metrics (--metrics-address)", address: s.metricsAddress,
+			handler: telemetry(s.Instruments.Handler(), s.profiling)})
+	if err != nil {
+		return err
+	}
 	log.Info("starting", zap.String("version", buildVersion()), zap.String("cluster", config.Host))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return controller.Run(ctx) })
-	if s.healthAddress != "" {
-		group.Go(func() error {
-			return serve(ctx, "health checks (--health-address)", s.healthAddress, health(controller.Live, controller.Ready))
-		})
-	}
-	if s.metricsAddress != "" {
-		group.Go(func() error {
-			return serve(ctx, "metrics (--metrics-address)", s.metricsAddress,
-				telemetry(s.Instruments.Handler(), s.profiling))
-		})
+	for _, server := range servers {
+		group.Go(func() error { return server.serve(ctx) })
 	}
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
 		return err
@@ -119,6 +124,12 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	}
 	if errors.Is(err, rest.ErrNotInCluster) {
 		return nil, errors.New("find the cluster: this is no pod of one, so --kubeconfig is needed")
+	}
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("find the cluster: the --kubeconfig %s names none", kubeconfig)
+	}
+	if err != nil && kubeconfig != "" {
+		return nil, fmt.Errorf("find the cluster by --kubeconfig: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster: %w", err)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func TestParse(t *testing.T) {
 		"a variable that is no number": {env: map[string]string{"BITCOIN_CONTROLLER_WORKERS": "many"},
 			want: `invalid value "many" for BITCOIN_CONTROLLER_WORKERS`},
 		"a variable that can't work": {env: map[string]string{"BITCOIN_CONTROLLER_WORKERS": "0"},
-			want: "--workers must be at least 1, not 0"},
+			want: `invalid value "0" for BITCOIN_CONTROLLER_WORKERS: it must be a number from 1 to 1000`},
 		"a flag wins over its variable": {args: []string{"--workers=1"},
 			env: map[string]string{"BITCOIN_CONTROLLER_WORKERS": "0"}},
 		"profiles that are served nowhere": {args: []string{"--profiling", "--metrics-address="},
@@ -43,21 +44,22 @@ func TestParse(t *testing.T) {
 		"an argument that is no flag": {args: []string{"serve"}, want: `unknown argument "serve"`},
 		"an unknown flag":             {args: []string{"--nodes=3"}, want: "flag provided but not defined"},
 		"no image": {args: []string{"--node-image="},
-			want: "--node-image must not be empty"},
+			want: `invalid value "" for flag -node-image: it must be the name of an image`},
 		"two namespaces": {args: []string{"--namespace=a,b"},
-			want: `--namespace must be the name of one namespace, not "a,b"`},
+			want: `invalid value "a,b" for flag -namespace: it must be the name of one namespace`},
 		"no namespace of its own": {args: []string{"--system-namespace="},
-			want: "--system-namespace must be the name of a namespace"},
+			want: `invalid value "" for flag -system-namespace: it must be the name of a namespace`},
 		"nobody to do the work": {args: []string{"--workers=0"},
-			want: "--workers must be at least 1, not 0"},
+			want: `invalid value "0" for flag -workers: it must be a number from 1 to 1000`},
 		"an audit without a pause": {args: []string{"--resync=0s"},
-			want: "--resync must be at least 1s, not 0s"},
-		"a level that doesn't exist":          {args: []string{"--log-level=loud"}, want: `invalid value "loud"`},
-		"a duration without a unit":           {args: []string{"--resync=30"}, want: `invalid value "30"`},
+			want: `invalid value "0s" for flag -resync: it must be a time with its unit, such as 30s, and at least 1s`},
+		"a level that doesn't exist":          {args: []string{"--log-level=loud"}, want: `"loud" for flag -log-level`},
+		"a level at which nothing is logged":  {args: []string{"--log-level=fatal"}, want: "it must be debug, info"},
+		"a duration without a unit":           {args: []string{"--resync=30"}, want: `"30" for flag -resync`},
 		"help is no failure, but ends it all": {args: []string{"--help"}, want: flag.ErrHelp.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := parse(row.args, func(variable string) string { return row.env[variable] })
+			s, err := parse(row.args, func(variable string) string { return row.env[variable] }, io.Discard)
 			switch {
 			case row.want == "" && err != nil:
 				t.Errorf("parse(%q), %v: %v", row.args, row.env, err)
@@ -104,7 +106,12 @@ func TestToBeStoppedWhileTheClusterIsOutOfReachIsNoFailure(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, []byte(nobody), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := parse([]string{"--kubeconfig=" + kubeconfig, "--health-address=", "--metrics-address="}, os.Getenv)
+	args := []string{"--kubeconfig=" + kubeconfig, "--health-address=", "--metrics-address="}
+	s, err := parse(args, os.Getenv, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := restConfig(s.kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +122,7 @@ func TestToBeStoppedWhileTheClusterIsOutOfReachIsNoFailure(t *testing.T) {
 		stop()
 		return nil
 	})))
-	if err := run(ctx, s, log); err != nil {
+	if err := run(ctx, s, config, log); err != nil {
 		t.Error(err)
 	}
 }

@@ -10,17 +10,38 @@ import (
 	"time"
 )
 
-// serve answers requests at an address until ctx ends; what names the server and its flag in errors.
-func serve(ctx context.Context, what, address string, handler http.Handler) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("serve %s: %w", what, err)
+// server answers requests at an address; what names it and its flag in errors.
+type server struct {
+	what, address string
+	handler       http.Handler
+	listener      net.Listener
+}
+
+// listenAt returns the servers that have an address, each of which has to serve. Nothing else is done before, so that an
+// address that is taken is all that is complained of.
+func listenAt(ctx context.Context, wanted ...server) (listening []server, err error) {
+	for _, s := range wanted {
+		if s.address == "" {
+			continue
+		}
+		if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.address); err != nil {
+			for _, opened := range listening {
+				_ = opened.listener.Close() // nobody has connected
+			}
+			return nil, fmt.Errorf("serve %s: %w", s.what, err)
+		}
+		listening = append(listening, s)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	return listening, nil
+}
+
+// serve answers until ctx ends.
+func (s server) serve(ctx context.Context) error {
+	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 5 * time.Second}
 	stopped := context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for the answer
 	defer stopped()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", what, err)
+	if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", s.what, err)
 	}
 	return nil
 }

@@ -114,6 +114,12 @@ func TestKindIsOneVersion(t *testing.T) {
 		named(t, "e2e/kind.sh", `^kind_node=kindest/node:([^@]+)@sha256:[0-9a-f]{64}$`))
 }
 
+// What install.yaml is made by is in kubectl too, for `kubectl apply -k manifests`.
+func TestKustomizeIsThatOfKubectl(t *testing.T) {
+	agree(t, []string{".ci/install-yaml"}, `^kustomize=sigs\.k8s\.io/kustomize/kustomize/v5@(\S+)$`,
+		named(t, "e2e/kube/go.mod", `^\tsigs\.k8s\.io/kustomize/kustomize/v5 (\S+)`))
+}
+
 func TestTheImageOfBitcoindIsOne(t *testing.T) {
 	image := named(t, "manifests/controller/deployment.yaml", `--node-image=(\S+)$`)
 	paths := append(files(t, "e2e", "*.sh"), files(t, "manifests", "*.yaml")...)

@@ -71,13 +71,12 @@ func (c *Controller) lead(ctx context.Context, work func(context.Context)) error
 // elector sends to terms when this process becomes the leader: a context that ends when it is no longer.
 func (c *Controller) elector(lock *unstructuredx.LeaseLock,
 	terms chan<- context.Context) (*leaderelection.LeaderElector, error) {
-	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock:          lock,
 		Name:          lock.Name, // in the metrics
 		LeaseDuration: c.options.Lease,
 		RenewDeadline: c.renewDeadline(),
 		RetryPeriod:   c.options.Lease * 2 / 15,
-		WatchDog:      c.health.election,
 		// Not ReleaseOnCancel, which would release before the work has stopped: see lead.
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(term context.Context) { terms <- term },
@@ -90,6 +89,12 @@ func (c *Controller) elector(lock *unstructuredx.LeaseLock,
 			},
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	// What client-go calls WatchDog is only heard of by its RunOrDie.
+	c.health.election.SetLeaderElection(elector)
+	return elector, nil
 }
 
 // renewDeadline is when a leader stops that can't renew its Lease: well before others may take it.

@@ -19,12 +19,16 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// install applies manifests/ as users do, CRD and RBAC rules among them. Nothing here runs the Deployment.
+// install applies manifests/ in one file as users do, CRD and RBAC rules among them. Nothing here runs the Deployment.
 func install(ctx context.Context) error {
-	if err := applyKustomization(ctx, "../../manifests"); err != nil {
+	manifests, err := oneFile(ctx, "bitcoin-controller:dev", "")
+	if err != nil {
 		return err
 	}
-	err := kube.Poll(ctx, func(ctx context.Context) error {
+	if _, err := kube.Run(ctx, manifests, "apply", "--server-side", "-f", "-"); err != nil {
+		return err
+	}
+	err = kube.Poll(ctx, func(ctx context.Context) error {
 		_, err := kube.Resource(api.Resource).List(ctx, metav1.ListOptions{})
 		return err
 	})
