@@ -79,7 +79,7 @@ release: ## what users download, in dist/: binaries, images, install.yaml, chart
 vulnerabilities: ## whether code with a known vulnerability is called
 	@.ci/vulnerabilities
 
-lint: ## gofmt, vet, staticcheck, shellcheck
+lint: ## gofmt, vet, staticcheck, shellcheck, helm lint
 	@.ci/lint
 
 chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)

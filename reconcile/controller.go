@@ -84,7 +84,7 @@ type Controller struct {
 	broadcaster   events.EventBroadcaster
 	events        events.EventRecorder
 	queue         workqueue.TypedRateLimitingInterface[cache.ObjectName]
-	health        health
+	health        *health
 	// ready: the caches are filled. leading: this is the controller that works.
 	ready, leading atomic.Bool
 }

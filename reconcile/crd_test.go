@@ -162,26 +162,36 @@ func TestTheCRDTellsAllReasons(t *testing.T) {
 // reasons are those that api/network.go defines.
 func reasons(t *testing.T) (ofNodes, ofConditions map[string]bool) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "api/network.go", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ofNodes, ofConditions = map[string]bool{}, map[string]bool{}
-	ast.Inspect(file, func(at ast.Node) bool {
-		spec, ok := at.(*ast.ValueSpec)
-		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Reason") {
-			return true
-		}
-		reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if spec.Type != nil {
+	for reason, typed := range constants(t, "api/network.go", "Reason") {
+		if typed {
 			ofNodes[reason] = true
 		} else {
 			ofConditions[reason] = true
 		}
+	}
+	return ofNodes, ofConditions
+}
+
+// constants are the texts of the constants in a file whose names begin so, and whether they have a type of their own.
+func constants(t *testing.T, path, prefix string) map[string]bool {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	typed := map[string]bool{}
+	ast.Inspect(file, func(at ast.Node) bool {
+		spec, ok := at.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(spec.Names[0].Name, prefix) {
+			return true
+		}
+		text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		typed[text] = spec.Type != nil
 		return true
 	})
-	return ofNodes, ofConditions
+	return typed
 }

@@ -8,33 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
-
-// eventReasons are those that event.go defines; an event can have a condition's, too.
-func eventReasons(t *testing.T) map[string]bool {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "event.go", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]bool{}
-	ast.Inspect(file, func(at ast.Node) bool {
-		spec, ok := at.(*ast.ValueSpec)
-		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Event") {
-			return true
-		}
-		reason, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found[reason] = true
-		return true
-	})
-	return found
-}
 
 // TestEachReasonIsExplained holds the tables of docs/troubleshooting.md to the reasons that there are.
 func TestEachReasonIsExplained(t *testing.T) {
@@ -49,7 +25,7 @@ func TestEachReasonIsExplained(t *testing.T) {
 			explained[reason]++
 		}
 	}
-	there := eventReasons(t)
+	there := constants(t, "event.go", "Event")
 	ofNodes, ofConditions := reasons(t)
 	maps.Copy(there, ofNodes)
 	maps.Copy(there, ofConditions)

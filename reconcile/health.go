@@ -19,18 +19,19 @@ const (
 
 // health knows what a controller is at that could hang.
 type health struct {
-	mutex  *sync.Mutex
+	mutex  sync.Mutex
 	passes map[cache.ObjectName]time.Time
 	// election fails if this controller still works though its Lease has expired.
 	election *leaderelection.HealthzAdaptor
 }
 
-func newHealth() health {
-	return health{&sync.Mutex{}, map[cache.ObjectName]time.Time{}, leaderelection.NewLeaderHealthzAdaptor(electionGrace)}
+func newHealth() *health {
+	return &health{passes: map[cache.ObjectName]time.Time{},
+		election: leaderelection.NewLeaderHealthzAdaptor(electionGrace)}
 }
 
 // began takes down a pass, until it has ended.
-func (h health) began(network cache.ObjectName, now time.Time) (ended func()) {
+func (h *health) began(network cache.ObjectName, now time.Time) (ended func()) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.passes[network] = now

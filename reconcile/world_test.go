@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 
@@ -180,11 +181,12 @@ const none = -1
 // settled waits until no node but that one is asked.
 func (c *watcher) settled(t testing.TB, w *world, but int32, deadline time.Time) {
 	t.Helper()
-	for c.busy(but) {
-		if time.Now().After(deadline) {
-			t.Fatalf("nodes are asked without end: %+v, %d round trips", c.prober.Progress(c.key), w.Trips())
-		}
-		time.Sleep(50 * time.Microsecond)
+	ctx, cancel := context.WithDeadline(t.Context(), deadline)
+	defer cancel()
+	const often = 50 * time.Microsecond // many tests wait for this thousands of times
+	err := wait.PollUntilContextCancel(ctx, often, true, func(context.Context) (bool, error) { return !c.busy(but), nil })
+	if err != nil {
+		t.Fatalf("nodes are asked without end: %+v, %d round trips: %v", c.prober.Progress(c.key), w.Trips(), err)
 	}
 }
 

@@ -10,12 +10,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -25,6 +23,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/subprocess"
 )
 
 const (
@@ -55,7 +54,7 @@ type process struct {
 // Start runs the control plane with the given binary, which is Kubernetes and etcd in one (e2e/kube), and keeps all of
 // its files in dir. What was started is stopped if it fails.
 func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
-	ports, err := freePorts(4)
+	ports, err := subprocess.FreePorts(4)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +120,7 @@ func (cp *ControlPlane) run(binary, component string, flags ...string) error {
 	defer log.Close() // the child has its own descriptor
 	cmd := exec.Command(binary, append([]string{component}, flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = dieWithParent()
+	cmd.SysProcAttr = subprocess.DieWithParent()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", component, err)
 	}
@@ -229,18 +228,4 @@ func (p *process) stop() error {
 	}
 	<-p.exited
 	return nil
-}
-
-// freePorts returns ports of 127.0.0.1 that were free a moment ago.
-func freePorts(count int) ([]string, error) {
-	ports := make([]string, count)
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer listener.Close() // at the end, so that all are different
-		ports[i] = strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }

@@ -16,7 +16,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -43,27 +42,6 @@ func renderChart(t *testing.T, chart, namespace string, args ...string) string {
 		t.Fatal(err)
 	}
 	return out
-}
-
-// objects are those of a text, by kind, namespace and name.
-func objects(t *testing.T, text string) map[string]*unstructured.Unstructured {
-	t.Helper()
-	found := map[string]*unstructured.Unstructured{}
-	for _, document := range strings.Split("\n"+text, "\n---\n") {
-		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(document), &u.Object); err != nil {
-			t.Fatalf("%v in\n%s", err, document)
-		}
-		if len(u.Object) == 0 {
-			continue
-		}
-		name := strings.Join([]string{u.GetKind(), u.GetNamespace(), u.GetName()}, " ")
-		if found[name] != nil {
-			t.Errorf("%s is there twice", name)
-		}
-		found[name] = u
-	}
-	return found
 }
 
 // withoutHelms takes away what a release adds to an object: labels that the object of manifests/ doesn't have, and the
@@ -95,16 +73,17 @@ func withoutHelms(u, manifest *unstructured.Unstructured) {
 func TestTheChartInstallsTheManifests(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ kustomization, args string }{
-		"for the cluster": {"resources: [%s]", ""},
-		"for a namespace": {"resources: [%s/namespaced]",
+		"for the cluster": {"resources: [MANIFESTS]", ""},
+		"for a namespace": {"resources: [MANIFESTS/namespaced]",
 			"--set=scope=namespace,crds.install=false,userRoles.install=false"},
-		"with what Prometheus and Grafana need": {"resources: [%s]\ncomponents: [%[1]s/monitoring]",
+		"with what Prometheus and Grafana need": {"resources: [MANIFESTS]\ncomponents: [MANIFESTS/monitoring]",
 			"--set=monitoring.enabled=true"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := objects(t, kustomize(t, "namespace: bitcoin-controller\n"+test.kustomization))
+			want, _ := objectsIn(t, kube.Kubectl(t, "kustomize",
+				cluster.Kustomization(t, "namespace: bitcoin-controller\n"+test.kustomization)))
 			delete(want, "Namespace  bitcoin-controller")
-			got := objects(t, renderChart(t, chart, "bitcoin-controller", strings.Fields(test.args)...))
+			got, _ := objectsIn(t, renderChart(t, chart, "bitcoin-controller", strings.Fields(test.args)...))
 			for object, u := range got {
 				if want[object] != nil {
 					withoutHelms(u, want[object])
@@ -115,25 +94,6 @@ func TestTheChartInstallsTheManifests(t *testing.T) {
 			}
 		})
 	}
-}
-
-// kustomize is what a kustomization.yaml renders in which %s is manifests/.
-func kustomize(t *testing.T, kustomization string) string {
-	t.Helper()
-	dir := t.TempDir()
-	manifests, err := filepath.Abs("../../manifests")
-	if err != nil {
-		t.Fatal(err)
-	}
-	relative, err := filepath.Rel(dir, manifests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := fmt.Sprintf(kustomization, relative)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return kube.Kubectl(t, "kustomize", dir)
 }
 
 // TestTheChartsArchive is what users get: it installs the image that it was made for, and else what the checkout does.
@@ -226,7 +186,7 @@ func TestTheChartsValues(t *testing.T) {
 	if err := os.WriteFile(file, []byte(everyValue), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rendered := objects(t, renderChart(t, chart, "mine", "--values="+file))
+	rendered, _ := objectsIn(t, renderChart(t, chart, "mine", "--values="+file))
 	deployment := deploymentOf(t, rendered, "mine")
 	crd := rendered["CustomResourceDefinition  "+api.Resource.GroupResource().String()]
 	pod := deployment.Spec.Template.Spec
@@ -262,8 +222,9 @@ func TestTheChartsValues(t *testing.T) {
 	}
 
 	digest := "sha256:" + strings.Repeat("a", 64)
-	pod = deploymentOf(t, objects(t, renderChart(t, chart, "mine", "--set=scope=namespace,resources.limits=null",
-		"--set=image.digest="+digest)), "mine").Spec.Template.Spec
+	rendered, _ = objectsIn(t, renderChart(t, chart, "mine", "--set=scope=namespace,resources.limits=null",
+		"--set=image.digest="+digest))
+	pod = deploymentOf(t, rendered, "mine").Spec.Template.Spec
 	if got := pod.Containers[0].Image; got != "bitcoin-controller@"+digest {
 		t.Errorf("with a digest the image is %s", got)
 	}

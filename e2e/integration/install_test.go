@@ -5,8 +5,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,11 +36,6 @@ func install(ctx context.Context) error {
 	return granted(ctx, cluster.SystemNamespace)
 }
 
-func applyKustomization(ctx context.Context, dir string) error {
-	_, err := kube.Run(ctx, "", "apply", "--server-side", "-k", dir)
-	return err
-}
-
 var accessReviews = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1",
 	Resource: "subjectaccessreviews"}
 
@@ -57,22 +50,8 @@ func installNamespaced(t *testing.T) string {
 // installIn is installNamespaced for a namespace that there is.
 func installIn(t *testing.T, namespace string) {
 	t.Helper()
-	dir := t.TempDir()
-	manifests, err := filepath.Abs("../../manifests/namespaced")
-	if err != nil {
-		t.Fatal(err)
-	}
-	relative, err := filepath.Rel(dir, manifests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := "namespace: " + namespace + "\nresources: [" + relative + "]\n"
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := applyKustomization(t.Context(), dir); err != nil {
-		t.Fatal(err)
-	}
+	kube.Kubectl(t, "apply", "--server-side", "-k",
+		cluster.Kustomization(t, "namespace: "+namespace+"\nresources: [MANIFESTS/namespaced]\n"))
 	if err := granted(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}

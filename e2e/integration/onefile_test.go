@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -28,7 +30,7 @@ func oneFile(ctx context.Context, image, bitcoindImage string) (string, error) {
 	return stdout.String(), nil
 }
 
-// objectsIn are those of a file, by kind and name.
+// objectsIn are those of a file, by kind, namespace and name; and these in their order.
 func objectsIn(t *testing.T, text string) (objects map[string]*unstructured.Unstructured, order []string) {
 	t.Helper()
 	objects = map[string]*unstructured.Unstructured{}
@@ -40,27 +42,16 @@ func objectsIn(t *testing.T, text string) (objects map[string]*unstructured.Unst
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		name := object.GetKind() + " " + object.GetName()
+		if len(object.Object) == 0 {
+			continue
+		}
+		name := strings.Join([]string{object.GetKind(), object.GetNamespace(), object.GetName()}, " ")
 		if objects[name] != nil {
 			t.Errorf("%s is there twice", name)
 		}
 		objects[name] = object
 		order = append(order, name)
 	}
-}
-
-// container is what the Deployment among them runs.
-func container(t *testing.T, objects map[string]*unstructured.Unstructured) map[string]any {
-	t.Helper()
-	deployment := objects["Deployment bitcoin-controller"]
-	if deployment == nil {
-		t.Fatal("there is no Deployment")
-	}
-	containers, _, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
-	if err != nil || len(containers) != 1 {
-		t.Fatalf("%d containers: %v", len(containers), err)
-	}
-	return containers[0].(map[string]any)
 }
 
 // TestOneFileIsTheManifests: but for the images that it was made with. That one `kubectl apply` of it does on a cluster
@@ -80,16 +71,22 @@ func TestOneFileIsTheManifests(t *testing.T) {
 		!strings.HasPrefix(order[1], "CustomResourceDefinition ") {
 		t.Errorf("what others need comes first, not %q", order)
 	}
-	runs := container(t, got)
-	args, _, err := unstructured.NestedStringSlice(runs, "args")
-	if err != nil || runs["image"] != image || !cmp.Equal(args, []string{"--node-image=" + bitcoind}) {
-		t.Errorf("it runs %s %q (%v)", runs["image"], args, err)
+	runs := deploymentOf(t, got, cluster.SystemNamespace).Spec.Template.Spec.Containers[0]
+	if args := []string{"--node-image=" + bitcoind}; runs.Image != image || !cmp.Equal(runs.Args, args) {
+		t.Errorf("it runs %s %q", runs.Image, runs.Args)
 	}
-	declared := container(t, want)
-	runs["image"], runs["args"] = declared["image"], declared["args"]
-	if err := unstructured.SetNestedSlice(got["Deployment bitcoin-controller"].Object, []any{runs},
-		"spec", "template", "spec", "containers"); err != nil {
-		t.Fatal(err)
+	for _, objects := range []map[string]*unstructured.Unstructured{got, want} {
+		deployment := objects["Deployment "+cluster.SystemNamespace+" bitcoin-controller"].Object
+		containers, _, err := unstructured.NestedSlice(deployment, "spec", "template", "spec", "containers")
+		if err != nil || len(containers) != 1 {
+			t.Fatalf("%d containers: %v", len(containers), err)
+		}
+		maps.DeleteFunc(containers[0].(map[string]any), func(field string, _ any) bool {
+			return field == "image" || field == "args"
+		})
+		if err := unstructured.SetNestedSlice(deployment, containers, "spec", "template", "spec", "containers"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("besides it differs from manifests/ (-want +got):\n%s", diff)
@@ -115,7 +112,7 @@ func TestOneFileIsMadeForImagesWithTagOrDigest(t *testing.T) {
 			t.Errorf("%q: %v", image, err)
 		case want == "":
 			objects, _ := objectsIn(t, text)
-			if got := container(t, objects)["image"]; got != image {
+			if got := deploymentOf(t, objects, cluster.SystemNamespace).Spec.Template.Spec.Containers[0].Image; got != image {
 				t.Errorf("%q: the image is %s", image, got)
 			}
 		}

@@ -3,18 +3,21 @@ package monitoring
 import (
 	"context"
 	"fmt"
-	"net"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/subprocess"
 	"github.com/prometheus/client_golang/api"
 	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 )
 
@@ -23,32 +26,36 @@ type Prometheus struct{ v1.API }
 
 // Start runs the Prometheus in the directory that PROMETHEUS names, on loopback, until the test ends. It reaches pods as
 // kubectl does, by the apiserver. namespace is that of the controllers.
-func Start(t *testing.T, cluster *rest.Config, kubeconfig, namespace, manifests string) Prometheus {
+func Start(t *testing.T, kubeconfig, namespace, manifests string) Prometheus {
 	t.Helper()
 	dir := t.TempDir()
 	rules, _, err := Rules(manifests)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := yaml.Marshal(scrape(cluster, kubeconfig, namespace))
+	config, err := yaml.Marshal(scrape(apiserver(t, kubeconfig), kubeconfig, namespace))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string][]byte{"rules.yaml": rules, "prometheus.yaml": config,
-		"ca.crt": cluster.CAData, "client.crt": cluster.CertData, "client.key": cluster.KeyData} {
+	for name, text := range map[string][]byte{"rules.yaml": rules, "prometheus.yaml": config} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	address := freeAddress(t)
+	ports, err := subprocess.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1:" + ports[0]
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer log.Close() // the child has its own descriptor
 	command := exec.Command(filepath.Join(os.Getenv("PROMETHEUS"), "prometheus"), "--config.file=prometheus.yaml",
 		"--storage.tsdb.path=data", "--web.listen-address="+address)
 	command.Dir, command.Stdout, command.Stderr = dir, log, log
-	dieWithParent(command)
+	command.SysProcAttr = subprocess.DieWithParent()
 	if err := command.Start(); err != nil {
 		t.Fatalf("start Prometheus, which PROMETHEUS=$(e2e/prometheus.sh) builds: %v", err)
 	}
@@ -66,40 +73,46 @@ func Start(t *testing.T, cluster *rest.Config, kubeconfig, namespace, manifests 
 	return Prometheus{v1.NewAPI(client)}
 }
 
-// freeAddress is one of loopback that nobody listens on.
-func freeAddress(t *testing.T) string {
+// apiserver is where the cluster's apiserver can be reached on loopback without credentials until the test ends, as by
+// kubectl proxy: a kubeconfig has them in more forms than a scrape of Prometheus.
+func apiserver(t *testing.T, kubeconfig string) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }})
+	t.Cleanup(proxy.Close)
+	return proxy.Listener.Addr().String()
 }
 
 // scrape is a configuration of Prometheus with what the PodMonitor says, but for the interval.
-func scrape(cluster *rest.Config, kubeconfig, namespace string) map[string]any {
-	relabel := func(source, regex, target, replacement string) map[string]any {
-		return map[string]any{"source_labels": []string{source}, "regex": regex, "target_label": target,
+func scrape(apiserver, kubeconfig, namespace string) map[string]any {
+	relabel := func(target, replacement string) map[string]any {
+		return map[string]any{"source_labels": []string{"__meta_kubernetes_pod_name"}, "target_label": target,
 			"replacement": replacement}
 	}
-	host := strings.TrimPrefix(cluster.Host, "https://")
 	return map[string]any{
 		"global":     map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
 		"rule_files": []string{"rules.yaml"},
 		"scrape_configs": []any{map[string]any{
-			"job_name": "bitcoin-controller", "scheme": "https", "honor_labels": true,
-			"tls_config": map[string]any{"ca_file": "ca.crt", "cert_file": "client.crt", "key_file": "client.key"},
+			"job_name": "bitcoin-controller", "honor_labels": true,
 			"kubernetes_sd_configs": []any{map[string]any{"role": "pod", "kubeconfig_file": kubeconfig,
 				"namespaces": map[string]any{"names": []string{namespace}}}},
 			"relabel_configs": []any{
 				map[string]any{"source_labels": []string{"__meta_kubernetes_pod_container_port_name"}, "regex": "metrics",
 					"action": "keep"},
-				relabel("__meta_kubernetes_pod_name", "(.+)", "pod", "$1"),
-				relabel("__meta_kubernetes_pod_name", "(.+)", "instance", "$1"),
-				relabel("__meta_kubernetes_pod_name", "(.+)", "__metrics_path__",
-					"/api/v1/namespaces/"+namespace+"/pods/$1:8080/proxy/metrics"),
-				map[string]any{"target_label": "__address__", "replacement": host},
+				relabel("pod", "$1"), relabel("instance", "$1"), relabel("__address__", apiserver),
+				relabel("__metrics_path__", "/api/v1/namespaces/"+namespace+"/pods/$1:8080/proxy/metrics"),
 			},
 		}},
 	}

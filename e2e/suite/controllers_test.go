@@ -166,25 +166,12 @@ func writes(namespace string, requests []audit.Request) []audit.Request {
 // says.
 func namespaced(t *testing.T, namespace string) string {
 	t.Helper()
-	dir := t.TempDir()
-	manifests, err := filepath.Abs("../../manifests/namespaced")
-	if err != nil {
-		t.Fatal(err)
-	}
-	relative, err := filepath.Rel(dir, manifests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := fmt.Sprintf(`
+	return cluster.Kustomization(t, fmt.Sprintf(`
 namespace: %s
-resources: [%s]
+resources: [MANIFESTS/namespaced]
 patches:
 - target: {kind: Deployment, name: bitcoin-controller}
   patch: |
     - {op: replace, path: /spec/template/spec/containers/0/args/0, value: "--node-image=%s"}
-`, namespace, relative, nodeImage(t))
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+`, namespace, nodeImage(t)))
 }

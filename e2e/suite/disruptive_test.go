@@ -144,17 +144,12 @@ func removeAndInstall(t *testing.T) {
 	n.meshed(t, 2)
 	n.mine(t, 0, 7)
 	n.Chain(t, 1, 7, api.ReasonOneTip)
-	manifests := strings.ReplaceAll(kube.Kubectl(t, "kustomize", "../../manifests"),
-		"docker.io/bitcoin/bitcoin:31.0", nodeImage(t))
+	image := nodeImage(t)
 	// What was shown can't be found later, for the key of all passwords goes.
 	if err := nothingShown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	t.Cleanup(func() {
-		if _, err := kube.Run(context.Background(), manifests, "apply", "--server-side", "-f", "-"); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { installManifests(t, image) })
 	kube.Kubectl(t, "delete", "btcnet", "--all", "--all-namespaces")
 	kube.Kubectl(t, "delete", "-k", "../../manifests")
 	left := kube.Kubectl(t, "get", "crds,namespaces,clusterroles,clusterrolebindings", "-o", "name")
@@ -174,7 +169,7 @@ func removeAndInstall(t *testing.T) {
 		return err
 	})
 
-	kube.KubectlStdin(t, manifests, "apply", "--server-side", "-f", "-")
+	installManifests(t, image)
 	controllerRollsOut(t)
 	n.applySpec(t, spec)
 	n.keeps(t, 2, 7)

@@ -3,7 +3,7 @@
 // Package suite is what a user relies on, tried on a real cluster: real kubelet, real bitcoind, the controller in its
 // pod under its own rules. It runs against whatever cluster KUBECONFIG names, where manifests/ are installed:
 //
-//	KUBECONFIG=... go test -tags e2e -v ./e2e/suite
+//	PROMETHEUS=$(e2e/prometheus.sh) KUBECONFIG=... go test -tags e2e -v ./e2e/suite
 //
 // It makes namespaces of its own and deletes them; while some of the tests run, the cluster's controller is stopped.
 //

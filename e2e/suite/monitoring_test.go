@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/client-go/tools/clientcmd"
-
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/monitoring"
 )
@@ -23,11 +21,7 @@ const monitoringManifests = "../../manifests/monitoring"
 // lives, and when the network is split the alert fires, for as long as that lasts.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
-	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	prometheus := monitoring.Start(t, config, os.Getenv("KUBECONFIG"), cluster.SystemNamespace, monitoringManifests)
+	prometheus := monitoring.Start(t, os.Getenv("KUBECONFIG"), cluster.SystemNamespace, monitoringManifests)
 	n := meshedNetwork(t, 3)
 	n.mine(t, 0, 3)
 	kube.Eventually(t, "scraped", func(ctx context.Context) error {
