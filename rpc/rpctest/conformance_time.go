@@ -28,7 +28,10 @@ func conformFuture(t *testing.T, w World) {
 		t.Error("the other one has to refuse a block that is three hours ahead of its clock")
 	}
 	nodes[1].must("setmocktime", ends.Time+int64(90*time.Minute/time.Second))
-	nodes[1].must("setnetworkactive", false) // so that the blocks are offered again
+	// So that the blocks are offered again. bitcoind cuts connections in the next round of a thread, and not at all if the
+	// network is active again by then (bitcoind: net.cpp DisconnectNodes).
+	nodes[1].must("setnetworkactive", false)
+	eventuallyIn(t, w, shortly, "the node has no connection", func() bool { return nodes[1].count() == 0 })
 	nodes[1].must("setnetworkactive", true)
 	eventuallyIn(t, w, 4*shortly, "a tip that is 90 minutes ahead is accepted from whoever connects", func() bool {
 		connect()
