@@ -35,7 +35,7 @@ const (
 
 // Config says which node to call, with which credentials, and within which bounds.
 type Config struct {
-	URL      string // "http://10.244.0.7:18443"; holds no credentials
+	URL      string // "http://10.244.0.7:18443", for calls about a wallet with its path, /wallet/NAME; holds no credentials
 	User     string // no colon: HTTP basic authentication can't carry one
 	Password string `json:"-"`
 

@@ -17,6 +17,7 @@ const (
 	CodeMisc             = -1     // an exception, or the help text of a call made wrongly
 	CodeInvalidAddress   = -5     // an address or key that doesn't parse, an unknown block
 	CodeInvalidParameter = -8     // a parameter out of range, for instance a height
+	CodeWalletNotFound   = -18    // no wallet of that name, or none that is loaded
 	CodeAlreadyAdded     = -23    // addnode add: in the list already; setban add: banned already
 	CodeNotAdded         = -24    // addnode remove: not in the list
 	CodeWarmingUp        = -28    // every method, while bitcoind starts
@@ -24,6 +25,7 @@ const (
 	CodeInvalidSubnet    = -30    // setban: neither an address nor a subnet
 	CodeP2PDisabled      = -31    // no connection manager
 	CodeAtCapacity       = -34    // no connection slot left
+	CodeWalletLoaded     = -35    // loadwallet: it is
 	CodeInvalidRequest   = -32600 // the request is no JSON-RPC
 	CodeMethodNotFound   = -32601 // no such method
 	CodeInvalidParams    = -32602 // wrong parameters
@@ -42,6 +44,7 @@ var (
 	ErrNotConnected   error = &Error{Code: CodeNotConnected, Message: "node not connected"}
 	ErrInvalidParam   error = &Error{Code: CodeInvalidParameter, Message: "parameter out of range"}
 	ErrP2PDisabled    error = &Error{Code: CodeP2PDisabled, Message: "P2P disabled"}
+	ErrWalletNotFound error = &Error{Code: CodeWalletNotFound, Message: "wallet not found"}
 	ErrMethodNotFound error = &Error{Code: CodeMethodNotFound, Message: "method not found"}
 )
 

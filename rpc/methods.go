@@ -62,6 +62,62 @@ func FlushCall(into *TxOutSetInfo) *Call {
 	return &Call{Method: "gettxoutsetinfo", Params: []any{"none"}, Result: into}
 }
 
+// GenerateToDescriptorCall is generatetodescriptor for a batch: so many blocks on top of the node's tip, whose rewards go to
+// an output descriptor, with or without its checksum. The call fails with ErrInvalidParam or ErrInvalidAddress for what is
+// none (bitcoind: rpc/mining.cpp generatetodescriptor).
+func GenerateToDescriptorCall(blocks int, descriptor string) *Call {
+	return &Call{Method: "generatetodescriptor", Params: []any{blocks, descriptor}}
+}
+
+// ListWalletsCall is listwallets for a batch: the names of those that are loaded.
+func ListWalletsCall(into *[]string) *Call {
+	return &Call{Method: "listwallets", Result: into}
+}
+
+// LoadWalletCall is loadwallet for a batch; onStartup has bitcoind load it whenever it starts. The call fails with
+// ErrWalletNotFound if there is none of that name, and with CodeWalletLoaded if it is loaded (bitcoind: wallet/rpc/wallet.cpp
+// loadwallet).
+func LoadWalletCall(name string, onStartup bool) *Call {
+	return &Call{Method: "loadwallet", Params: []any{name, onStartup}}
+}
+
+// CreateWalletCall is createwallet for a batch: a wallet with keys of its own, without a passphrase (bitcoind:
+// wallet/rpc/wallet.cpp createwallet).
+func CreateWalletCall(name string, onStartup bool) *Call {
+	const disablePrivateKeys, blank, avoidReuse, descriptors = false, false, false, true
+	return &Call{Method: "createwallet",
+		Params: []any{name, disablePrivateKeys, blank, nil, avoidReuse, descriptors, onStartup}}
+}
+
+// GetNewAddressCall is getnewaddress for a batch of a client of one wallet: see Config.URL.
+func GetNewAddressCall(into *string) *Call {
+	return &Call{Method: "getnewaddress", Params: []any{"", "bech32"}, Result: into}
+}
+
+// ListUnspentCall is listunspent for a batch of a client of one wallet: outputs of at least so many BTC together, if the wallet
+// has as many; coinbases are among them once they can be spent (bitcoind: wallet/rpc/coins.cpp listunspent).
+func ListUnspentCall(sum string, into *[]Unspent) *Call {
+	const minConfirmations, maxConfirmations, includeUnsafe = 1, 9999999, false
+	return &Call{Method: "listunspent", Params: []any{minConfirmations, maxConfirmations, []string{}, includeUnsafe,
+		map[string]any{"minimumSumAmount": sum}}, Result: into}
+}
+
+// SendCall is send for a batch of a client of one wallet. Unless it is to be broadcast, nothing remains of it but its
+// transaction ID (bitcoind: wallet/rpc/spend.cpp send).
+func SendCall(p Payment, broadcast bool, into *Sent) *Call {
+	return &Call{Method: "send", Params: []any{
+		[]any{map[string]string{p.Address: p.Amount}}, nil, "unset", p.FeeRate,
+		map[string]any{"inputs": p.Inputs, "add_inputs": false, "change_address": p.ChangeAddress, "change_position": 1,
+			"locktime": 0, "add_to_wallet": broadcast},
+	}, Result: into}
+}
+
+// GetTransactionCall is gettransaction for a batch of a client of one wallet. The call fails with ErrInvalidAddress for one that
+// the wallet doesn't have.
+func GetTransactionCall(txid string, into *WalletTransaction) *Call {
+	return &Call{Method: "gettransaction", Params: []any{txid}, Result: into}
+}
+
 // GetBlockHashCall is getblockhash for a batch: the hash of the block at that height of the node's active chain. The
 // call fails with ErrInvalidParam above the tip (bitcoind: rpc/blockchain.cpp getblockhash).
 func GetBlockHashCall(height int64, into *string) *Call {

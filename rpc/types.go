@@ -71,6 +71,42 @@ type TxOutSetInfo struct {
 	BestBlock string `json:"bestblock"` // hex, 64 characters
 }
 
+// Unspent is an output that a wallet can spend: what is used of an item of listunspent.
+type Unspent struct {
+	TxID   string      `json:"txid"` // hex, 64 characters
+	Vout   uint32      `json:"vout"`
+	Amount json.Number `json:"amount"` // in BTC
+}
+
+// Outpoint names an output, as send takes it for an input.
+type Outpoint struct {
+	TxID string `json:"txid"`
+	Vout uint32 `json:"vout"`
+}
+
+// Payment is what is used of send's parameters. Two of the same inputs are never both in a chain, and two that are equal
+// have the same transaction ID as long as all inputs are segwit: that doesn't depend on signatures.
+type Payment struct {
+	Address string
+	Amount  string // in BTC, a decimal number
+	// Inputs are all that is spent, ChangeAddress gets what is left.
+	Inputs        []Outpoint
+	ChangeAddress string
+	FeeRate       float64 // in sat/vB
+}
+
+// Sent is what is used of send's answer.
+type Sent struct {
+	Complete bool   `json:"complete"`
+	TxID     string `json:"txid"` // hex, 64 characters
+}
+
+// WalletTransaction is what is used of gettransaction.
+type WalletTransaction struct {
+	TxID          string `json:"txid"`
+	Confirmations int64  `json:"confirmations"` // negative if it conflicts with the chain
+}
+
 // Warnings are a node's warnings: a list since v28, one string before.
 type Warnings []string
 

@@ -87,7 +87,19 @@ func (c *chain) branchLen(tip *block) int64 {
 
 // mineOn makes a block; nonce makes it differ from every other of its parent.
 func mineOn(prev *block, nonce, unix int64) *block {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", prev.hash, nonce))
+	unix = max(unix, prev.medianTime()+1)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", prev.hash, nonce, unix))
 	sum[0] &= 0x7f // regtest's target
-	return &block{hash: hex.EncodeToString(sum[:]), height: prev.height + 1, prev: prev, time: max(unix, prev.time+1)}
+	return &block{hash: hex.EncodeToString(sum[:]), height: prev.height + 1, prev: prev, time: unix}
+}
+
+// medianTime is the median of the times of the last 11 blocks, which that of the next has to exceed (bitcoind: chain.h
+// GetMedianTimePast).
+func (b *block) medianTime() int64 {
+	var times []int64
+	for ; b != nil && len(times) < 11; b = b.prev {
+		times = append(times, b.time)
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
 }

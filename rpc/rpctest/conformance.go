@@ -56,6 +56,8 @@ func Conformance(t *testing.T, w World) {
 		{"a kill loses the blocks that gettxoutsetinfo has not put on disk", conformFlush},
 		{"no network activity is no connection", conformInactive},
 		{"blocks spread along connections", conformBlocks},
+		{"blocks that are mined at once get ahead of the clock", conformBlockTimes},
+		{"a wallet outlives its node's restart", conformWallet},
 		{"an empty node takes headers from one peer only", conformHeaders},
 		{"a block of the future is refused until it no longer is", conformFuture},
 		{"two branches of equal work both stay until one grows", conformBranches},

@@ -9,18 +9,22 @@ import (
 
 // bitcoind: rpc/protocol.h. A copy of what package rpc has, since that package is tested with this one.
 const (
-	codeMisc             = -1
-	codeType             = -3
-	codeInvalidAddress   = -5
-	codeInvalidParameter = -8
-	codeAlreadyAdded     = -23
-	codeNotAdded         = -24
-	codeWarmingUp        = -28
-	codeNotConnected     = -29
-	codeInvalidRequest   = -32600
-	codeMethodNotFound   = -32601
-	codeInvalidParams    = -32602
-	codeParse            = -32700
+	codeMisc               = -1
+	codeType               = -3
+	codeInvalidAddress     = -5
+	codeInvalidParameter   = -8
+	codeAlreadyAdded       = -23
+	codeNotAdded           = -24
+	codeWarmingUp          = -28
+	codeNotConnected       = -29
+	codeWallet             = -4
+	codeWalletNotFound     = -18
+	codeWalletNotSpecified = -19
+	codeWalletLoaded       = -35
+	codeInvalidRequest     = -32600
+	codeMethodNotFound     = -32601
+	codeInvalidParams      = -32602
+	codeParse              = -32700
 )
 
 type rpcError struct {

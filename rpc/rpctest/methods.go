@@ -16,8 +16,12 @@ type method struct {
 }
 
 var methods = map[string]*method{
-	"addnode":            {params: []string{"node", "command", "v2transport"}, required: 2, waits: addNode},
-	"disconnectnode":     {params: []string{"address", "nodeid"}, run: disconnectNode},
+	"addnode": {params: []string{"node", "command", "v2transport"}, required: 2, waits: addNode},
+	"createwallet": {params: []string{"wallet_name", "disable_private_keys", "blank", "passphrase", "avoid_reuse",
+		"descriptors", "load_on_startup", "external_signer"}, required: 1, run: createWallet},
+	"disconnectnode": {params: []string{"address", "nodeid"}, run: disconnectNode},
+	"generatetodescriptor": {params: []string{"num_blocks", "descriptor", "maxtries"}, required: 2,
+		run: generateToDescriptor},
 	"generatetoaddress":  {params: []string{"nblocks", "address", "maxtries"}, required: 2, run: generateToAddress},
 	"getaddednodeinfo":   {params: []string{"node"}, run: getAddedNodeInfo},
 	"getbestblockhash":   {run: func(p *process, _ arguments) (any, *rpcError) { return p.node.chain.tip.hash, nil }},
@@ -27,9 +31,13 @@ var methods = map[string]*method{
 	"getchaintips":       {run: getChainTips},
 	"getconnectioncount": {run: func(p *process, _ arguments) (any, *rpcError) { return len(p.conns), nil }},
 	"getmempoolinfo":     {run: func(*process, arguments) (any, *rpcError) { return emptyMempool, nil }},
+	"getnewaddress":      {params: []string{"label", "address_type"}, waits: ofWallet(getNewAddress)},
 	"getnetworkinfo":     {run: getNetworkInfo},
 	"getpeerinfo":        {run: getPeerInfo},
 	"gettxoutsetinfo":    {params: []string{"hash_type"}, run: getTxOutSetInfo},
+	"listwallets":        {run: listWallets},
+	"loadwallet":         {params: []string{"filename", "load_on_startup"}, required: 1, run: loadWallet},
+	"unloadwallet":       {params: []string{"wallet_name", "load_on_startup"}, waits: ofWallet(unloadWallet)},
 	"setmocktime":        {params: []string{"timestamp"}, required: 1, run: setMockTime},
 	"setnetworkactive":   {params: []string{"state"}, required: 1, run: setNetworkActive},
 	"stop": {
@@ -112,6 +120,28 @@ func generateToAddress(p *process, args arguments) (any, *rpcError) {
 	}
 	if !regtestAddress.MatchString(address) {
 		return nil, &rpcError{codeInvalidAddress, "Error: Invalid address"}
+	}
+	return p.node.mine(blocks), nil
+}
+
+// outputDescriptor matches the descriptors that tests mine to; checksums are not verified.
+var outputDescriptor = regexp.MustCompile(`^(raw\(([0-9a-f]{2})+\)|addr\((.*)\))(#[02-9ac-hj-np-z]{8})?$`)
+
+func generateToDescriptor(p *process, args arguments) (any, *rpcError) {
+	blocks, failure := argument[int](args, 0)
+	if failure != nil {
+		return nil, failure
+	}
+	descriptor, failure := argument[string](args, 1)
+	if failure != nil {
+		return nil, failure
+	}
+	found := outputDescriptor.FindStringSubmatch(descriptor)
+	switch {
+	case found == nil:
+		return nil, &rpcError{codeInvalidAddress, "'" + descriptor + "' is not a valid descriptor function"}
+	case found[3] != "" && !regtestAddress.MatchString(found[3]):
+		return nil, &rpcError{codeInvalidAddress, "Address is not valid"}
 	}
 	return p.node.mine(blocks), nil
 }

@@ -35,14 +35,15 @@ type Node struct {
 	options Options
 
 	// The rest is guarded by net.mu.
-	conf   string // read at the next start
-	chain  chain
-	saved  chain    // what is on disk, and outlives a kill
-	proc   *process // nil while down
-	fault  Fault
-	warmup string
-	stats  Stats
-	closed bool
+	conf    string // read at the next start
+	chain   chain
+	saved   chain // what is on disk, and outlives a kill
+	wallets map[string]*wallet
+	proc    *process // nil while down
+	fault   Fault
+	warmup  string
+	stats   Stats
+	closed  bool
 }
 
 // NewNode starts a node. Its error is what would keep bitcoind from starting: an address in use, a broken rpcauth line.
@@ -50,7 +51,8 @@ func (net *Network) NewNode(o Options) (*Node, error) {
 	if o.Flavour == (Flavour{}) {
 		o.Flavour = Core31
 	}
-	n := &Node{net: net, flavour: o.Flavour, options: o, conf: o.Conf, chain: chain{tip: genesis}, saved: chain{tip: genesis}}
+	n := &Node{net: net, flavour: o.Flavour, options: o, conf: o.Conf, chain: chain{tip: genesis}, saved: chain{tip: genesis},
+		wallets: map[string]*wallet{}}
 	p, err := n.launch(o.Listen)
 	if err != nil {
 		return nil, err

@@ -34,9 +34,10 @@ type process struct {
 	nextPort uint16
 	// headersFrom is the connection to the peer that this node asks for headers while it has no recent one.
 	headersFrom *conn
-	mockTime    time.Time     // setmocktime; zero if the clock is the network's
-	synced      bool          // has left initial block download
-	tipChanged  chan struct{} // closed, and replaced, when the tip changes
+	mockTime    time.Time       // setmocktime; zero if the clock is the network's
+	wallets     map[string]bool // loaded
+	synced      bool            // has left initial block download
+	tipChanged  chan struct{}   // closed, and replaced, when the tip changes
 }
 
 // idleTimeout is bitcoind's -rpcservertimeout.
@@ -67,6 +68,7 @@ func newProcess(n *Node, listen string) (*process, error) {
 		active:     true,
 		nextPort:   firstEphemeralPort,
 		tipChanged: make(chan struct{}),
+		wallets:    map[string]bool{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.server = http.Server{Handler: p, IdleTimeout: idleTimeout, ErrorLog: discard}
@@ -82,6 +84,11 @@ func (p *process) start() {
 	p.thread.next = p.node.net.clock.Now()
 	for _, addr := range p.conf.addNode {
 		p.add(addr)
+	}
+	for name, w := range p.node.wallets {
+		if w.onStartup {
+			p.wallets[name] = true
+		}
 	}
 	p.leaveInitialDownload()
 }

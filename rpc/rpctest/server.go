@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -28,7 +29,7 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.ctx.Err() != nil || p.misbehave(fault, w, r) {
 		return
 	}
-	if r.URL.Path != "/" {
+	if r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, walletPath) {
 		replyText(w, http.StatusNotFound, "")
 		return
 	}
@@ -49,7 +50,7 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	reply := p.respond(p.ctx, user, body)
+	reply := p.respond(withWallet(p.ctx, r.URL.Path), user, body)
 	if fault == LoseReply {
 		abandon(w, "")
 	} else {

@@ -128,7 +128,7 @@ func getBlockchainInfo(p *process, _ arguments) (any, *rpcError) {
 	return blockchainInfo{
 		Chain: "regtest", Blocks: tip.height, Headers: tip.height, BestBlockHash: tip.hash,
 		Bits: "207fffff", Target: "7fffff0000000000000000000000000000000000000000000000000000000000",
-		Difficulty: "4.656542373906925e-10", Time: tip.time, MedianTime: tip.time,
+		Difficulty: "4.656542373906925e-10", Time: tip.time, MedianTime: tip.medianTime(),
 		VerificationProgress: 1, InitialBlockDownload: !p.synced,
 		ChainWork:  fmt.Sprintf("%064x", 2*(tip.height+1)),
 		SizeOnDisk: 293 + 297*tip.height, Warnings: p.node.flavour.warnings(),
