@@ -15,6 +15,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
@@ -43,6 +44,19 @@ func TestChildrenOfANetworkThatLeavesNothingOut(t *testing.T) {
 			goldenIntent(t, "full-", child)
 		}
 	}
+}
+
+func TestChildrenOfANetworkThatPublishes(t *testing.T) {
+	n := network(3)
+	n.Spec.ZMQ = true
+	for _, child := range desired(n, inputs{image: "example.com/bitcoind:1", auth: authConfigOf(network(3)),
+		systemNamespace: "bitcoin-controller"}) {
+		switch child.resource {
+		case configMaps, statefulSets, services:
+			goldenIntent(t, "zmq-", child)
+		}
+	}
+	goldenIntent(t, "zmq-", child{resource: secrets, object: children.RPCSecret(n, credentials.ApplicationUser, "hush")})
 }
 
 // goldenIntent compares what would be applied with the golden file called prefix and the kind.

@@ -31,6 +31,7 @@ func Test(t *testing.T, judge Judge) {
 	t.Run("refused lines of config", func(t *testing.T) { testRefusedConfig(t, judge) })
 	t.Run("malformed lines of config", func(t *testing.T) { testMalformedConfig(t, judge) })
 	t.Run("accepted of pods", func(t *testing.T) { testAcceptedPod(t, judge) })
+	t.Run("zmq", func(t *testing.T) { testZMQ(t, judge) })
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, judge) })
 	t.Run("changed", func(t *testing.T) { testChanged(t, judge) })
 	t.Run("status", func(t *testing.T) { testStatus(t, judge) })

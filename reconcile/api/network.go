@@ -28,6 +28,15 @@ const (
 	RPCPort = 18443
 )
 
+// ZMQTopic is what nodes publish at a port by ZeroMQ. bitcoind: doc/zmq.md.
+type ZMQTopic struct {
+	Name string
+	Port int32
+}
+
+// ZMQTopics are published by every node of a network with spec.zmq.
+var ZMQTopics = []ZMQTopic{{"rawblock", 28332}, {"rawtx", 28333}, {"hashblock", 28334}, {"sequence", 28335}}
+
 // Network is a BitcoinNetwork: a private network of bitcoind nodes that all know each other. The CRD in manifests/
 // describes each field to users.
 type Network struct {
@@ -64,6 +73,8 @@ type NetworkSpec struct {
 	Pod PodSpec `json:"pod,omitzero"`
 	// DisruptionBudget says whether evictions wait until no chain is lost by them.
 	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
+	// ZMQ has all nodes publish ZMQTopics.
+	ZMQ bool `json:"zmq,omitempty"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.

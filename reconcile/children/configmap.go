@@ -3,6 +3,7 @@ package children
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -100,6 +101,11 @@ func BitcoinConf(n *api.Network, auth Auth) string {
 		"rpcallowip=0.0.0.0/0",
 		"rpcallowip=::/0",
 	)
+	if n.Spec.ZMQ {
+		for _, topic := range api.ZMQTopics {
+			lines = append(lines, fmt.Sprintf("zmqpub%s=tcp://0.0.0.0:%d", topic.Name, topic.Port))
+		}
+	}
 	// What else counts as a space elsewhere is part of a name to bitcoind, and to admission, which has judged the
 	// lines.
 	if config := strings.Trim(n.Spec.Config, " \t\n"); config != "" {

@@ -3,7 +3,6 @@ package children
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -28,10 +27,7 @@ func HeadlessService(n *api.Network) *corev1.Service {
 			// A node that warms up has a name already; names that come and go with readiness would be cached as
 			// missing.
 			PublishNotReadyAddresses: true,
-			Ports: []corev1.ServicePort{
-				{Name: "p2p", Port: api.P2PPort, TargetPort: intstr.FromString("p2p"), Protocol: corev1.ProtocolTCP},
-				{Name: "rpc", Port: api.RPCPort, TargetPort: intstr.FromString("rpc"), Protocol: corev1.ProtocolTCP},
-			},
+			Ports:                    servicePorts(n),
 		},
 	}
 }

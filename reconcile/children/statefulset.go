@@ -256,10 +256,7 @@ func BitcoindContainer(n *api.Network, image string) corev1.Container {
 				FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "status.podIP"},
 			}},
 		},
-		Ports: []corev1.ContainerPort{
-			{Name: "p2p", ContainerPort: api.P2PPort, Protocol: corev1.ProtocolTCP},
-			{Name: "rpc", ContainerPort: api.RPCPort, Protocol: corev1.ProtocolTCP},
-		},
+		Ports: containerPorts(n),
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false),
 			ReadOnlyRootFilesystem:   new(true),
