@@ -28,7 +28,7 @@ type verdict struct {
 func setConditions(status *api.NetworkStatus, n *api.Network, o observation, synced verdict, now time.Time) {
 	meshed := o.meshedVerdict(*status)
 	stalled := stalledVerdict(o.applyErr)
-	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, synced), stalled)
+	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, o.initialVerdict(*status, synced)), stalled)
 	if ready.status == metav1.ConditionTrue {
 		ready.message = joinClauses(ready.message, o.hint(n))
 	}
@@ -48,13 +48,19 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
 		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
+	if o.mining.stalled != (verdict{}) {
+		verdicts[api.ConditionMiningStalled] = o.mining.stalled
+	}
+	if o.mining.lost != (verdict{}) {
+		verdicts[api.ConditionWalletLost] = o.mining.lost
+	}
 	// None is left that somebody else has put there.
 	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool {
 		_, ours := verdicts[c.Type]
 		return !ours
 	})
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced,
-		api.ConditionReconciling, api.ConditionStalled} {
+		api.ConditionReconciling, api.ConditionStalled, api.ConditionMiningStalled, api.ConditionWalletLost} {
 		v, there := verdicts[kind]
 		if !there {
 			meta.RemoveStatusCondition(&status.Conditions, kind)
@@ -101,6 +107,15 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 	default:
 		return verdict{metav1.ConditionFalse, synced.reason, synced.message + nodeProblems(status.Nodes)}
 	}
+}
+
+// initialVerdict is that of the chains, which are not as declared before they have the initial blocks.
+func (o *observation) initialVerdict(status api.NetworkStatus, synced verdict) verdict {
+	if synced.status != metav1.ConditionTrue || status.Height >= o.mining.initial {
+		return synced
+	}
+	return verdict{metav1.ConditionFalse, api.ReasonInitialBlocksMissing,
+		joinClauses(fmt.Sprintf("height %d of initial %d", status.Height, o.mining.initial), o.mining.status.Message)}
 }
 
 // declaredVerdict is Ready's where the pods may not be as the spec declares them: a network that is whole isn't ready

@@ -87,6 +87,8 @@ type Controller struct {
 	health        *health
 	// ready: the caches are filled. leading: this is the controller that works.
 	ready, leading atomic.Bool
+	// renewed is when this controller began to ask for the last renewal of its Lease that it got; nil if it never led.
+	renewed atomic.Pointer[time.Time]
 }
 
 // New returns a Controller that is yet to be Run.
@@ -115,8 +117,9 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 			workqueue.TypedRateLimitingQueueConfig[cache.ObjectName]{Name: metrics.ControllerName}),
 		health: newHealth(),
 	}
-	c.prober = mesh.NewProber(mesh.Config{Connect: c.connect, Clock: c.clock, Log: log, Wake: c.wake,
-		Healed: options.Instruments.Healed, MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
+	c.prober = mesh.NewProber(mesh.Config{
+		Connect: c.connect, ConnectWallet: c.connectWallet, Clock: c.clock, Log: log, Wake: c.wake,
+		Healed: options.Instruments.Healed, MayMine: c.mayMine, MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
 	options.Instruments.Show(c.exported)
 	return c, nil
 }

@@ -21,6 +21,15 @@ func (c *Controller) connect(ip netip.Addr, login mesh.Login) (mesh.Node, error)
 	return c.options.Instruments.Counted(node), nil
 }
 
+// connectWallet is connect for calls about a wallet.
+func (c *Controller) connectWallet(ip netip.Addr, login mesh.Login, wallet string) (mesh.Node, error) {
+	node, err := mesh.ConnectWallet(ip, login, wallet)
+	if err != nil {
+		return nil, err
+	}
+	return c.options.Instruments.Counted(node), nil
+}
+
 // exported are the networks as the metrics tell of them: of each what its status says, and what its nodes said last. A
 // controller that stands by tells of none, so that nothing is counted twice.
 func (c *Controller) exported() []metrics.Network {
@@ -50,6 +59,10 @@ func (c *Controller) exportedNetwork(key cache.ObjectName, n *api.Network) metri
 		EdgesWanted: n.Status.Edges.Wanted, EdgesConnected: n.Status.Edges.Connected,
 		Height: n.Status.Height, Tips: n.Status.Tips,
 		DialsConnected: counts.Connected, DialsFailed: counts.Failed, Heals: counts.Heals,
+	}
+	if of.Mines = n.Spec.Mining != nil; of.Mines {
+		mined := c.prober.Mined(key)
+		of.BlocksMined, of.MiningLag = uint64(mined.Blocks), mined.Lag.Seconds()
 	}
 	if !c.options.NodeMetrics {
 		return of

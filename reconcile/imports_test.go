@@ -20,14 +20,15 @@ func TestImportsAreAsDrawn(t *testing.T) {
 		".": {"reconcile", "reconcile/metrics"},
 		"reconcile": {
 			"reconcile/api", "reconcile/chain", "reconcile/children", "reconcile/credentials", "reconcile/mesh",
-			"reconcile/metrics", "unstructuredx",
+			"reconcile/metrics", "reconcile/mining", "unstructuredx",
 		},
 		"reconcile/api":   nil,
 		"reconcile/chain": nil,
 		// unstructuredx for the policies of what others may add
 		"reconcile/children":      {"reconcile/api", "unstructuredx"},
 		"reconcile/credentials":   {"reconcile/api"},
-		"reconcile/mesh":          {"reconcile/api", "rpc"},
+		"reconcile/mesh":          {"reconcile/api", "reconcile/mining", "rpc"},
+		"reconcile/mining":        nil,
 		"reconcile/metrics":       {"rpc"},
 		"rpc":                     nil,
 		"rpc/rpctest":             {"rpc", "rpc/internal/transcript"},

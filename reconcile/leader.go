@@ -28,7 +28,7 @@ func (c *Controller) lead(ctx context.Context, work func(context.Context)) error
 		return nil
 	}
 	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: children.Manager,
-		Holder: c.options.identity()}
+		Holder: c.options.identity(), Renewed: func(at time.Time) { c.renewed.Store(&at) }}
 	if err := c.makeLease(ctx, lock); err != nil {
 		return err
 	}
@@ -95,6 +95,16 @@ func (c *Controller) elector(lock *unstructuredx.LeaseLock,
 	// What client-go calls WatchDog is only heard of by its RunOrDie.
 	c.health.election.SetLeaderElection(elector)
 	return elector, nil
+}
+
+// mayMine says whether no other controller can have taken over: this one has renewed its Lease lately. A process that was
+// halted goes on with what it was about to do before it notices that its term has ended; a block can't be taken back.
+func (c *Controller) mayMine() bool {
+	if c.options.Lease == 0 {
+		return true
+	}
+	renewed := c.renewed.Load()
+	return renewed != nil && time.Since(*renewed) < c.renewDeadline()
 }
 
 // renewDeadline is when a leader stops that can't renew its Lease: well before others may take it.

@@ -85,7 +85,7 @@ func (c *watcher) settle(t *testing.T, w *world) {
 	targets := o.targets(state.freshAfter)
 	_, lacking := chain.Compare(chainsOf(o.nodes))
 	ask(targets, lacking)
-	c.prober.Publish(c.key, targets) // as they are: it looks at the clock
+	c.prober.Publish(c.key, targets, nil) // as they are: it looks at the clock
 	c.settled(t, w, none, time.Now().Add(time.Minute))
 }
 

@@ -23,6 +23,8 @@ import (
 const (
 	minWriteInterval = 2 * time.Second
 	maxWriteInterval = 8 * time.Second
+	// blockInterval is the least time between two writes of a chain that grows by blocks that were declared.
+	blockInterval = time.Second
 )
 
 // write is when the status of a network was last written.
@@ -34,6 +36,9 @@ type write struct {
 
 // wait returns how long to wait with a write that isn't urgent.
 func (w write) wait(now time.Time) time.Duration { return w.at.Add(w.minWriteInterval).Sub(now) }
+
+// ofBlock is that write as one after which the next block is told of sooner.
+func (w write) ofBlock() write { return write{at: w.at, minWriteInterval: blockInterval} }
 
 // next is a write after this one.
 func (w write) next(now time.Time, urgent bool) write {
@@ -51,6 +56,11 @@ func urgent(before, after api.NetworkStatus) bool {
 		before.ObservedGeneration != after.ObservedGeneration
 }
 
+// newBlock says whether blocks have come that the network declares.
+func newBlock(before, after api.NetworkStatus) bool {
+	return after.Mining != nil && after.Height > before.Height
+}
+
 // report writes the status of the network if it is not what the network says already. A write that can wait is put off:
 // then it returns for how long.
 func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
@@ -65,8 +75,11 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 	if wait := state.hold(status, o.answersUntil, now); wait > 0 {
 		return wait, nil
 	}
-	urgent := urgent(n.Status, status)
-	if later := state.status.wait(now); later > 0 && !urgent {
+	urgent, last := urgent(n.Status, status), state.status
+	if newBlock(n.Status, status) {
+		last = last.ofBlock()
+	}
+	if later := last.wait(now); later > 0 && !urgent {
 		return later, nil
 	}
 	switch err := c.writeStatus(ctx, n, status); {
@@ -77,7 +90,7 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 	}
 	c.reportShortened(n, before, o, state)
 	state.remember(status, o.nodes)
-	state.status = state.status.next(now, urgent)
+	state.status = last.next(now, urgent)
 	return 0, nil
 }
 

@@ -42,6 +42,7 @@ type networkState struct {
 	marking   marking
 	// userSecret is what spec.secret held.
 	userSecret userSecret
+	mining     miningState
 	// losses are connections that went, nudges nodes that stay behind.
 	losses losses
 	nudges nudges
@@ -74,7 +75,7 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 func (state *networkState) next() time.Time {
 	missing := sooner(state.refused.next, state.refused.retry.at)
 	next := sooner(sooner(state.audit, missing), sooner(state.revertLimiter.next, state.unanswering))
-	return sooner(next, state.marking.next)
+	return sooner(sooner(next, state.marking.next), state.mining.next)
 }
 
 // networkStates are the states of all networks.

@@ -29,6 +29,7 @@ type observation struct {
 	// of pods that are of the template as declared now.
 	roll    string
 	updated int32
+	mining  miningReport
 	// applyErr is why the children are not as wanted, nil if they are.
 	applyErr error
 }
@@ -49,6 +50,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 		Peers:              fmt.Sprintf("%d/%d", total.Connected, total.Wanted),
 		Height:             told.height,
 		Tips:               told.tips,
+		Mining:             o.mining.status,
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
 	for i, node := range o.nodes {

@@ -124,8 +124,9 @@ func (w *world) controller(t testing.TB) *watcher {
 		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
 		events:        &events.FakeRecorder{},
 		prober: mesh.NewProber(mesh.Config{
-			Connect: func(ip netip.Addr, login mesh.Login) (mesh.Node, error) { return (*c.connect.Load())(ip, login) },
-			Clock:   w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second, Polling: w.polling,
+			Connect:       func(ip netip.Addr, login mesh.Login) (mesh.Node, error) { return (*c.connect.Load())(ip, login) },
+			ConnectWallet: mesh.ConnectWallet,
+			Clock:         w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second, Polling: w.polling,
 			Wake: func(cache.ObjectName) {
 				select {
 				case c.woken <- struct{}{}:

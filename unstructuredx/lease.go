@@ -27,6 +27,9 @@ type LeaseLock struct {
 	Name      string
 	// Holder names whoever holds the Lease by this lock, and nobody else ever.
 	Holder string
+	// Renewed, unless nil, is told when the holder has taken or renewed the Lease, by the time at which it began to ask for
+	// that.
+	Renewed func(at time.Time)
 
 	lease *coordinationv1.Lease // as last seen: an update of any other version fails
 }
@@ -75,12 +78,16 @@ func (l *LeaseLock) Update(ctx context.Context, record resourcelock.LeaderElecti
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	err = l.exchange(ctx, func(ctx context.Context, leases dynamic.ResourceInterface) (*unstructured.Unstructured,
 		error) {
 		return leases.Update(ctx, body, metav1.UpdateOptions{})
 	})
 	if err != nil {
 		return fmt.Errorf("update Lease %s: %w", l.Describe(), err)
+	}
+	if l.Renewed != nil && record.HolderIdentity == l.Holder {
+		l.Renewed(began)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ var sampleTests = map[string]func(t *testing.T, namespace string){
 	"secret-role.yaml":          nil, // with own-user.yaml
 	"topologies.yaml":           testSampleTopologies,
 	"storage.yaml":              testSampleStorage,
+	"mining.yaml":               testSampleMining,
 	"pod.yaml":                  testSamplePod,
 	"access.yaml":               testSampleAccess,
 	"application.yaml":          testSampleApplication,

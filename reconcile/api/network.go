@@ -75,6 +75,8 @@ type NetworkSpec struct {
 	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
 	// ZMQ has all nodes publish ZMQTopics.
 	ZMQ bool `json:"zmq,omitempty"`
+	// Mining is nil where nobody but users mines.
+	Mining *Mining `json:"mining,omitempty"`
 }
 
 // CredentialsSpec is about the credentials that the controller derives: its own and those for applications.
@@ -162,6 +164,8 @@ type NetworkStatus struct {
 	Tips int32 `json:"tips"`
 	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
 	Nodes []NodeStatus `json:"nodes,omitempty"`
+	// Mining is nil where the spec has none.
+	Mining *MiningStatus `json:"mining,omitempty"`
 	// Credentials is the record of where the credentials stand. It is written before any child follows it.
 	Credentials CredentialsStatus  `json:"credentials,omitzero"`
 	Conditions  []metav1.Condition `json:"conditions,omitempty"`
@@ -300,6 +304,11 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when a user has to act first.
 	ConditionStalled = "Stalled"
+	// ConditionMiningStalled is True when blocks are due and nobody mines them; it is there only then.
+	ConditionMiningStalled = "MiningStalled"
+	// ConditionWalletLost is True where a miner's wallet had to be made anew, in a pod without the volume of the one
+	// before; it is there only then. Mining goes on to the new one.
+	ConditionWalletLost = "WalletLost"
 )
 
 // The reasons of the conditions. Ready has the reason of what is missing first, in this order.
@@ -330,6 +339,8 @@ const (
 	ReasonTipsDiverged = "TipsDiverged"
 	// ReasonNodesBehind: some nodes lack blocks that others have had for a second.
 	ReasonNodesBehind = "NodesBehind"
+	// ReasonInitialBlocksMissing: the chain is yet to reach spec.mining.initialHeight.
+	ReasonInitialBlocksMissing = "InitialBlocksMissing"
 	// ReasonNodesNotAnswering: some nodes are ready, but don't tell the controller their chain, or how it relates to
 	// the others'; their own messages say why.
 	ReasonNodesNotAnswering = "NodesNotAnswering"
@@ -347,6 +358,14 @@ const (
 	ReasonSecretInvalid = "SecretInvalid"
 	// ReasonRPCSecretFailed: the apiserver refused the Secret for applications; the message has its words.
 	ReasonRPCSecretFailed = "RPCSecretFailed"
+
+	// ReasonNoMinerReady: none of the miners is up and has the chain. ReasonMinerRefused: bitcoind refuses to mine, say to
+	// what is no descriptor; the message has its words. Both are reasons of MiningStalled alone.
+	ReasonNoMinerReady = "NoMinerReady"
+	ReasonMinerRefused = "MinerRefused"
+
+	// ReasonWalletMadeAnew is the reason of WalletLost.
+	ReasonWalletMadeAnew = "WalletMadeAnew"
 
 	// ReasonReady: nothing is missing.
 	ReasonReady = "Ready"

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,9 +39,16 @@ type Node interface {
 }
 
 // Connect returns a client of the bitcoind at a pod's address, bounded in memory; each exchange bounds its time.
-func Connect(ip netip.Addr, login Login) (Node, error) {
+func Connect(ip netip.Addr, login Login) (Node, error) { return connect(ip, login, "") }
+
+// ConnectWallet returns a client for calls about one of its wallets.
+func ConnectWallet(ip netip.Addr, login Login, wallet string) (Node, error) {
+	return connect(ip, login, "/wallet/"+url.PathEscape(wallet))
+}
+
+func connect(ip netip.Addr, login Login, path string) (Node, error) {
 	return rpc.NewClient(rpc.Config{
-		URL:      "http://" + netip.AddrPortFrom(ip, api.RPCPort).String(),
+		URL:      "http://" + netip.AddrPortFrom(ip, api.RPCPort).String() + path,
 		User:     login.User,
 		Password: login.Password,
 		Timeout:  max(queryTimeout+maxChanges*dialTimeout, flushTimeout),
@@ -112,6 +121,13 @@ func isHash(text string) bool {
 	return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == ""
 }
 
+// isAddress says whether a text looks like an address of regtest: bitcoind itself judges it.
+func isAddress(text string) bool {
+	return len(text) > 26 && len(text) < 100 && strings.Trim(text, alphanumeric) == ""
+}
+
+const alphanumeric = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 // listedPeers tells of each address in a node's list of added nodes whether it is connected, and which of them are in
 // entries of the users' own: those with a port, or that we would spell in another way. These are not touched, but
 // bitcoind adds no entry of ours beside one for the same port. What has a zone, a host name or another port is no
@@ -144,14 +160,12 @@ func listedPeers(added []rpc.AddedNode) (listed map[netip.Addr]bool, foreign map
 
 // exchange sends one batch: the changes, and then the query what they led to.
 func exchange(ctx context.Context, node Node, action Action) (Report, error) {
-	dials := time.Duration(len(action.Dial) + len(action.Redial))
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout+dials*dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, action.timeout())
 	defer cancel()
 	q := newQuery(action.Hashes)
-	changes := action.calls()
+	changes, mines := action.calls(), action.Mine.calls()
 	own, hashes := q.calls()
-	var batch []*rpc.Call
-	batch = append(append(append(batch, changes...), own...), hashes...)
+	batch := slices.Concat(changes, mines, own, hashes)
 	measuring := newMeasuring()
 	if action.Measure {
 		batch = append(batch, measuring.calls...)
@@ -163,10 +177,20 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 		return Report{}, err
 	}
 	said, err := q.report()
+	said.Refused = callErrors(mines, nil)
 	if action.Measure {
 		said.Measures = measuring.measures()
 	}
 	return said, err
+}
+
+// timeout bounds the exchange.
+func (a Action) timeout() time.Duration {
+	timeout := queryTimeout + time.Duration(len(a.Dial)+len(a.Redial))*dialTimeout
+	if a.Mine.Count > 0 {
+		timeout += mineTimeout
+	}
+	return timeout
 }
 
 // callErrors joins the errors of calls that are not excused, of many only the first.

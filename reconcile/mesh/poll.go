@@ -37,10 +37,10 @@ func limiter(perSecond int, clock clock.PassiveClock) flowcontrol.PassiveRateLim
 	return flowcontrol.NewTokenBucketPassiveRateLimiterWithClock(float32(perSecond), perSecond, clock)
 }
 
-// admits says whether an exchange that is due is to be made now. What targets want always is; a poll beyond the bound
-// of all networks is put off. The lock is held.
-func (p *Prober) admits(of *probedNetwork, n *probed, now time.Time) bool {
-	if wanted, _ := Step(n.target, n.view.Report, n.view.links, now, p.maxBackoff); wanted.Query {
+// admits says whether an exchange that is due is to be made now. What is wanted always is; a poll beyond the bound of
+// all networks is put off. The lock is held.
+func (p *Prober) admits(of *probedNetwork, n *probed, action Action, now time.Time) bool {
+	if !action.poll {
 		return true
 	}
 	bound, every := p.idlePolls, p.polling.Idle
@@ -88,20 +88,25 @@ func (p Polling) due(last Report, nodes int, lively, alive time.Time) time.Time 
 	return idle
 }
 
-// step is the next exchange with a node, for what is wanted of it or as it is polled. The lock is held.
+// step is the next exchange with a node, for what is wanted of it, to mine, or as it is polled. The lock is held.
 func (p *Prober) step(of *probedNetwork, n *probed, now time.Time) (Action, time.Time) {
 	action, next := Step(n.target, n.view.Report, n.view.links, now, p.maxBackoff)
 	if action.Query || n.target.Login == (Login{}) {
 		return action, next
+	}
+	blocks, mines, ask := of.mine(n, now)
+	if blocks.Count > 0 || ask {
+		// The hash of the tip before is what a comparison with nodes that are yet to get the block lacks.
+		return Action{Query: true, Hashes: append(missingHashes(n.target, n.view.Report), n.view.Height), Mine: blocks}, time.Time{}
 	}
 	poll := p.polling.due(n.view.Report, len(of.nodes), of.lively, n.alive)
 	if !poll.IsZero() && poll.Before(n.postponed) {
 		poll = n.postponed
 	}
 	if !poll.IsZero() && !now.Before(poll) {
-		return Action{Query: true, Hashes: missingHashes(n.target, n.view.Report)}, time.Time{}
+		return Action{Query: true, Hashes: missingHashes(n.target, n.view.Report), poll: true}, time.Time{}
 	}
-	return Action{}, sooner(next, poll)
+	return Action{}, sooner(sooner(next, poll), mines)
 }
 
 // stir takes down that something happened in a network. If it was idle, its nodes' next polls are sooner now.

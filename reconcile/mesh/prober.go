@@ -28,13 +28,15 @@ const (
 // Prober has the exchanges with all nodes of all networks, and keeps what they said. One exchange at a time is under
 // way with a node. What was planned for an earlier target is never sent: each batch is decided by the latest.
 type Prober struct {
-	connect    func(netip.Addr, Login) (Node, error)
-	clock      clock.PassiveClock
-	log        *zap.Logger
-	wake       func(network cache.ObjectName)
-	healed     func(took time.Duration)
-	maxBackoff time.Duration
-	polling    Polling
+	connect       func(netip.Addr, Login) (Node, error)
+	connectWallet func(ip netip.Addr, login Login, wallet string) (Node, error)
+	clock         clock.PassiveClock
+	log           *zap.Logger
+	wake          func(network cache.ObjectName)
+	healed        func(took time.Duration)
+	mayMine       func() bool
+	maxBackoff    time.Duration
+	polling       Polling
 	// livelyPolls and idlePolls bound the polls of all networks together; nil for no bound.
 	livelyPolls, idlePolls flowcontrol.PassiveRateLimiter
 	// parallel is the number of workers of a lane.
@@ -47,6 +49,8 @@ type Prober struct {
 	lanes [2]lane
 	// flushing are the nodes that are to write their chain to disk, or are at it.
 	flushing workqueue.TypedInterface[nodeKey]
+	// opening are the miners whose wallets are to be opened.
+	opening workqueue.TypedInterface[nodeKey]
 }
 
 type lane = workqueue.TypedDelayingInterface[nodeKey]
@@ -63,14 +67,19 @@ type probedNetwork struct {
 	tally   Tally
 	counts  Counts
 	healing healing
+	mining  *Mining
+	blocks  Mined
+	// mineAfter is when somebody may mine again: nobody does while it isn't known what became of the last block.
+	mineAfter time.Time
 	// lively is until when the network is polled as one in which something happens.
 	lively time.Time
 }
 
 // probed is one node: what is wanted of it, what it said, and what is going on.
 type probed struct {
-	target Target
-	view   View
+	ordinal int32
+	target  Target
+	view    View
 	// pending is since when an exchange is due or under way, began since when it is under way; zero if none is.
 	pending, began time.Time
 	// next is when the node is due, as far as it is in a lane.
@@ -83,6 +92,8 @@ type probed struct {
 	postponed time.Time
 	// lacking: a connection that it should have dialled is known to be missing.
 	lacking bool
+	refusal refusal
+	wallet  wallet
 	// flushes are beside the exchanges.
 	flushes flushes
 }
@@ -116,20 +127,25 @@ type Progress struct {
 	Pending, Began time.Time
 	// Next is when the node is asked again if nothing happens; zero for never.
 	Next time.Time
-	// Flushing: its chain is being written to disk, or is about to.
+	// Flushing: its chain is being written to disk, or its wallet opened, or that is about to be.
 	Flushing bool
 }
 
 // Config are the parts of a Prober that callers choose. All but Healed and Polling are required.
 type Config struct {
 	Connect func(netip.Addr, Login) (Node, error)
-	Clock   clock.PassiveClock
-	Log     *zap.Logger
+	// ConnectWallet is Connect for calls about a wallet.
+	ConnectWallet func(ip netip.Addr, login Login, wallet string) (Node, error)
+	Clock         clock.PassiveClock
+	Log           *zap.Logger
 	// Wake is called when a node of a network has said something new. It must not block.
 	Wake func(network cache.ObjectName)
 	// Healed, unless nil, is called when a network has all wanted connections again, with the time since its last node
 	// became ready or the first connection was lost. It must not block.
 	Healed func(took time.Duration)
+	// MayMine says, just before a node is told to mine, whether that is still this process' business: two of them must
+	// not mine at the same time. nil is for always.
+	MayMine func() bool
 	// MaxBackoff bounds the time between two tries.
 	MaxBackoff time.Duration
 	Polling    Polling
@@ -138,11 +154,12 @@ type Config struct {
 // NewProber returns a Prober that exchanges nothing before it is Run.
 func NewProber(c Config) *Prober {
 	p := &Prober{
-		connect: c.Connect, clock: c.Clock, log: c.Log, wake: c.Wake, healed: c.Healed, maxBackoff: c.MaxBackoff, polling: c.Polling,
+		connect: c.Connect, connectWallet: c.ConnectWallet, clock: c.Clock, log: c.Log, wake: c.Wake, healed: c.Healed,
+		mayMine: c.MayMine, maxBackoff: c.MaxBackoff, polling: c.Polling,
 		parallel: maxExchanges, networks: map[cache.ObjectName]*probedNetwork{},
 		livelyPolls: limiter(c.Polling.MaxLively, c.Clock), idlePolls: limiter(c.Polling.MaxIdle, c.Clock),
 	}
-	p.flushing = workqueue.NewTyped[nodeKey]()
+	p.flushing, p.opening = workqueue.NewTyped[nodeKey](), workqueue.NewTyped[nodeKey]()
 	for i := range p.lanes {
 		p.lanes[i] = workqueue.NewTypedDelayingQueue[nodeKey]()
 	}
@@ -166,17 +183,24 @@ func (p *Prober) Run(ctx context.Context) {
 			}
 		})
 	}
+	for range maxWallets {
+		workers.Go(func() {
+			for p.openNextWallet(ctx) {
+			}
+		})
+	}
 	<-ctx.Done()
 	p.flushing.ShutDown()
+	p.opening.ShutDown()
 	for _, lane := range p.lanes {
 		lane.ShutDown()
 	}
 	workers.Wait()
 }
 
-// Publish replaces what is wanted of a network's nodes, by ordinal. Nodes that are not in it are forgotten, and so is
-// what another incarnation said.
-func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target) {
+// Publish replaces what is wanted of a network's nodes, by ordinal, and of its blocks; nil if none are to be mined. Nodes
+// that are not in it are forgotten, and so is what another incarnation said.
+func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target, mining *Mining) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	of, now := p.networks[network], p.clock.Now()
@@ -185,18 +209,20 @@ func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target) {
 		of = &probedNetwork{nodes: map[int32]*probed{}}
 		p.networks[network] = of
 	}
+	of.mining = mining
 	before := len(of.nodes)
 	maps.DeleteFunc(of.nodes, func(ordinal int32, _ *probed) bool { _, wanted := targets[ordinal]; return !wanted })
 	changed := len(of.nodes) != before
 	for ordinal, target := range targets {
 		n := of.nodes[ordinal]
 		if n == nil || n.target.Self != target.Self {
-			n = &probed{flushes: flushes{tried: p.clock.Now()}}
+			n = &probed{ordinal: ordinal, flushes: flushes{tried: p.clock.Now()}}
 			of.nodes[ordinal] = n
 			changed = true
 		}
 		n.target = target
 		n.lacking = n.lacks()
+		p.openWalletIfDue(nodeKey{network, ordinal, target.Self}, of, n)
 		if n.began.IsZero() {
 			p.schedule(nodeKey{network, ordinal, target.Self}, n)
 		}
@@ -237,7 +263,7 @@ func (p *Prober) Progress(network cache.ObjectName) map[int32]Progress {
 	progress := map[int32]Progress{}
 	if of := p.networks[network]; of != nil {
 		for ordinal, n := range of.nodes {
-			progress[ordinal] = Progress{Pending: n.pending, Began: n.began, Next: n.next, Flushing: n.flushes.running}
+			progress[ordinal] = Progress{Pending: n.pending, Began: n.began, Next: n.next, Flushing: n.flushes.running || n.wallet.running}
 		}
 	}
 	return progress
@@ -288,6 +314,9 @@ func (p *Prober) work(ctx context.Context, which int) bool {
 	if !ok || ctx.Err() != nil {
 		return true
 	}
+	if began.action.Mine.Count > 0 && p.mayMine != nil && !p.mayMine() {
+		began.action.Mine = Blocks{} // another process is at work, this one is about to end
+	}
 	said, err := p.ask(ctx, began.target, began.action)
 	if ctx.Err() != nil {
 		return true // which says nothing about the node
@@ -326,12 +355,15 @@ func (p *Prober) begin(key nodeKey, which int) (began started, ok bool) {
 	now := p.clock.Now()
 	of := p.networks[key.network]
 	action, _ := p.step(of, n, now)
-	if !action.Query || n.lane() != which || !p.admits(of, n, now) {
+	if !action.Query || n.lane() != which || !p.admits(of, n, action, now) {
 		n.next = time.Time{} // of what was scheduled, this was it
 		p.schedule(key, n)
 		return started{}, false
 	}
 	n.began = now
+	if action.Mine.Count > 0 {
+		of.mineAfter = now.Add(action.timeout())
+	}
 	action.Measure = n.view.Measures.At.Before(n.target.MeasureAfter)
 	return started{of: n, target: n.target, view: n.view, action: action, at: now}, true
 }
@@ -372,10 +404,13 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	n := p.node(key)
+	of, now := p.networks[key.network], p.clock.Now()
 	if n != began.of {
+		if of != nil && began.action.Mine.Count > 0 {
+			of.mineAfter = now.Add(tipAge)
+		}
 		return
 	}
-	of, now := p.networks[key.network], p.clock.Now()
 	n.began, said.EndedAt = time.Time{}, now
 	after := View{Report: said}
 	if said.Err == nil {
@@ -388,6 +423,7 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 			after.links = n.view.links
 		}
 	}
+	of.mined(n, began, said, now)
 	before := n.view
 	if n.news.IsZero() && (n.target.Await || n.view.differs(after)) {
 		n.news = now
@@ -400,6 +436,8 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 	}
 	p.revive(key, of, before, after, now)
 	p.flushIfDue(key, n)
+	p.openWalletIfDue(key, of, n)
+	p.scheduleMiners(key, of)
 	if due := p.schedule(key, n); !n.news.IsZero() && (!due || now.Sub(n.news) >= ResponseTimeout) {
 		n.news = time.Time{}
 		p.wake(key.network)

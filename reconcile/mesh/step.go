@@ -22,7 +22,11 @@ type Action struct {
 	Hashes []int64
 	// Measure: the node is asked for its Measures, too.
 	Measure bool
+	// Mine: the node mines before it tells what it has.
+	Mine Blocks
 	Changes
+	// poll: nothing is wanted of the node.
+	poll bool
 }
 
 // Changes are what a node's added-node list lacks and has too much. All addresses are bare IPs, as bitcoind finds an

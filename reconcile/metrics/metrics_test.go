@@ -18,7 +18,7 @@ import (
 func network(name string) Network {
 	said := time.Unix(1800000000, 5e8)
 	return Network{Namespace: "default", Name: name, Ready: true, Nodes: 3, NodesReady: 2, EdgesWanted: 3, EdgesConnected: 1,
-		Height: 102, Tips: 1, DialsConnected: 4, DialsFailed: 2, Heals: 1,
+		Height: 102, Tips: 1, Mines: true, MiningLag: 0.5, BlocksMined: 17, DialsConnected: 4, DialsFailed: 2, Heals: 1,
 		Each: []NodeFigures{
 			{Name: name + "-sts-0", Up: true, SaidAt: said, Blocks: 100, Headers: 101, Behind: 2, PeersIn: 1, PeersOut: 2,
 				Downloading: true, SizeOnDisk: 293, Version: "29.5.0", Measured: true, MempoolSize: 7, MempoolBytes: 987, Tips: 2},
@@ -37,6 +37,12 @@ bitcoin_blocks_behind{namespace="default",network="a",node="a-sts-1"} 0
 # TYPE bitcoin_network_dials_total counter
 bitcoin_network_dials_total{namespace="default",network="a",result="connected"} 4
 bitcoin_network_dials_total{namespace="default",network="a",result="failed"} 2
+# HELP bitcoin_network_blocks_mined_total Blocks that nodes were told to mine, and did.
+# TYPE bitcoin_network_blocks_mined_total counter
+bitcoin_network_blocks_mined_total{namespace="default",network="a"} 17
+# HELP bitcoin_network_mining_lag_seconds By how much the last block was mined later than it was due.
+# TYPE bitcoin_network_mining_lag_seconds gauge
+bitcoin_network_mining_lag_seconds{namespace="default",network="a"} 0.5
 # HELP bitcoin_network_edges_connected Pairs of nodes that are to be, and are connected.
 # TYPE bitcoin_network_edges_connected gauge
 bitcoin_network_edges_connected{namespace="default",network="a"} 1
@@ -67,7 +73,7 @@ bitcoin_version_info{namespace="default",network="a",node="a-sts-1",version="29.
 	collector := Networks(func() []Network { return networks })
 	err := testutil.CollectAndCompare(collector, strings.NewReader(want), "bitcoin_up", "bitcoin_blocks_behind",
 		"bitcoin_peers", "bitcoin_version_info", "bitcoin_num_chaintips", "bitcoin_scrape_timestamp_seconds",
-		"bitcoin_network_dials_total", "bitcoin_network_edges_connected")
+		"bitcoin_network_dials_total", "bitcoin_network_blocks_mined_total", "bitcoin_network_mining_lag_seconds", "bitcoin_network_edges_connected")
 	if err != nil {
 		t.Error(err)
 	}
@@ -90,7 +96,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		}))
 	}
 	one := count(1)
-	if one != 10+13+10+1 {
+	if one != 12+13+10+1 {
 		t.Errorf("%d series of a network of which one node tells all, one not all, and one nothing", one)
 	}
 	for _, networks := range []int{10, 100} {

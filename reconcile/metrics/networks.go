@@ -18,7 +18,11 @@ type Network struct {
 	EdgesWanted, EdgesConnected int32
 	Height                      int64
 	Tips                        int32
+	// Mines: blocks are declared. MiningLag is by how much the last one was later than it was due, in seconds.
+	Mines     bool
+	MiningLag float64
 	// Since the controller came to know of the network.
+	BlocksMined                        uint64
 	DialsConnected, DialsFailed, Heals uint64
 	// Each is empty where nodes are not to be told of one by one.
 	Each []NodeFigures
@@ -67,6 +71,10 @@ var networkFigures = []figure[Network]{
 		func(n Network) float64 { return float64(n.Tips) }),
 	counter(ofNetwork("heals_total", "Times that all wanted connections were there after some had not been.",
 		func(n Network) float64 { return float64(n.Heals) })),
+	onlyIf(mines, counter(ofNetwork("blocks_mined_total", "Blocks that nodes were told to mine, and did.",
+		func(n Network) float64 { return float64(n.BlocksMined) }))),
+	onlyIf(mines, ofNetwork("mining_lag_seconds", "By how much the last block was mined later than it was due.",
+		func(n Network) float64 { return n.MiningLag })),
 	dials("connected", func(n Network) float64 { return float64(n.DialsConnected) }),
 	dials("failed", func(n Network) float64 { return float64(n.DialsFailed) }),
 }
@@ -124,6 +132,13 @@ func peers(direction string, value func(NodeFigures) float64) figure[NodeFigures
 
 func counter[T any](f figure[T]) figure[T] {
 	f.kind = prometheus.CounterValue
+	return f
+}
+
+func mines(n Network) bool { return n.Mines }
+
+func onlyIf[T any](known func(T) bool, f figure[T]) figure[T] {
+	f.known = known
 	return f
 }
 

@@ -1,0 +1,197 @@
+package mesh
+
+import (
+	"cmp"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mining"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+// Mining is one more thing that a node is told in an exchange: before the query, so that its report is what came of it. Who
+// is told, and when, is decided by what all nodes said last, and by nothing else.
+
+const (
+	// mineTimeout bounds what mining takes, of as many blocks as are mined at once.
+	mineTimeout = 20 * time.Second
+	// tipAge is how old a node's word for its tip may be for it to mine on that; one that gave it longer ago is asked first.
+	// It is also for how long nobody mines when it isn't known what came of it: by then all have heard of a block.
+	tipAge = time.Second
+	// mineBackoff is for how long others mine in the place of a node that refused to.
+	mineBackoff = 10 * time.Second
+)
+
+// Mining is what is wanted of a network's blocks. It is immutable and published whole, as targets are.
+type Mining struct {
+	mining.Schedule
+	// Descriptor is the output descriptor that blocks pay to, unless they pay to a Wallet of that name on each miner.
+	Descriptor, Wallet string
+	// Apart are the nodes on chains of their own, with which they go on.
+	Apart map[int32]bool
+}
+
+// Mined is what has been mined for a network since the prober came to know of it, and what will be.
+type Mined struct {
+	Blocks int64
+	// Last is who mined the last of them, by ordinal, if there are any.
+	Last int32
+	// Lag is by how much that was later than it was due; 0 if it was due as soon as possible.
+	Lag time.Duration
+	// Next is when the next block is due: zero if none is, or if it is due as soon as possible.
+	Next time.Time
+	// Refused are the words of nodes that were to mine and refused, by ordinal.
+	Refused map[int32]string
+	// Wallets are the miners whose wallets are open, by ordinal, and whether they had to be made.
+	Wallets map[int32]bool
+}
+
+// refusal is why a node didn't mine when it was to; it isn't to before again.
+type refusal struct {
+	words string
+	again time.Time
+}
+
+// mine are the blocks that a node is to mine now, or when that is to be decided next; zero for not before somebody says
+// something else. Where ask is true the node is asked for its tip first. The lock is held.
+func (of *probedNetwork) mine(n *probed, now time.Time) (blocks Blocks, next time.Time, ask bool) {
+	on := of.mineOn(n)
+	if on == nil {
+		return Blocks{}, time.Time{}, false
+	}
+	due, count := of.mining.After(on.tip())
+	if count == 0 {
+		return Blocks{}, time.Time{}, false
+	}
+	miner, ok := of.mining.Miner(on.tip(), func(node int32) bool { return of.mayMine(node, on, due, now) })
+	switch at := later(due, of.mineAfter); {
+	case !ok || miner != n.ordinal:
+		return Blocks{}, time.Time{}, false
+	case now.Before(at):
+		return Blocks{}, at, false
+	case n.view.Tip != on.view.Tip || n.view.AskedAt.Before(of.mineAfter) || now.Sub(n.view.AskedAt) > tipAge:
+		return Blocks{}, time.Time{}, true
+	}
+	return Blocks{Count: count, Due: due, Descriptor: of.descriptorOf(n)}, time.Time{}, false
+}
+
+// Blocks are what a node is to mine; none if Count is 0.
+type Blocks struct {
+	Count      int
+	Descriptor string
+	// Due is zero for as soon as possible.
+	Due time.Time
+}
+
+// calls is the batch that mines.
+func (b Blocks) calls() []*rpc.Call {
+	if b.Count == 0 {
+		return nil
+	}
+	return []*rpc.Call{rpc.GenerateToDescriptorCall(b.Count, b.Descriptor)}
+}
+
+func (n *probed) tip() mining.Tip {
+	return mining.Tip{Hash: n.view.Tip, Height: n.view.Height, Time: n.view.TipTime}
+}
+
+// mineOn is the node on whose tip a miner mines: itself on a chain of its own, else the node with the highest; nil if it is
+// no miner, or can't be.
+func (of *probedNetwork) mineOn(n *probed) *probed {
+	switch {
+	case of.mining == nil || !of.mining.Mines(n.ordinal) || !n.view.Answered():
+		return nil
+	case of.mining.Apart[n.ordinal]:
+		return n
+	}
+	var highest *probed
+	for _, other := range of.nodes {
+		if !other.view.Answered() || of.mining.Apart[other.ordinal] {
+			continue
+		}
+		if highest == nil || other.view.Height > highest.view.Height ||
+			other.view.Height == highest.view.Height && other.ordinal < highest.ordinal {
+			highest = other
+		}
+	}
+	return highest
+}
+
+// mayMine says whether a node takes part in the draw of who mines on that tip: it answers, and has the tip, or may have it
+// and is asked when the block is due.
+func (of *probedNetwork) mayMine(node int32, on *probed, due, now time.Time) bool {
+	n := of.nodes[node]
+	if n == nil || !n.view.Answered() || now.Before(n.refusal.again) || of.descriptorOf(n) == "" {
+		return false
+	}
+	if n.view.Tip == on.view.Tip {
+		return true
+	}
+	return n.view.AskedAt.Before(due) && !of.mining.Apart[on.ordinal] && !of.mining.Apart[node]
+}
+
+// mined takes down what came of an exchange in which a node was to mine. The lock is held.
+func (of *probedNetwork) mined(n *probed, began started, said Report, now time.Time) {
+	if began.action.Mine.Count == 0 {
+		return
+	}
+	of.mineAfter = time.Time{}
+	switch {
+	case said.Err != nil: // it may have mined
+		of.mineAfter = now.Add(tipAge)
+	case said.Refused != nil:
+		n.refusal = refusal{said.Refused.Error(), now.Add(mineBackoff)}
+	default:
+		n.refusal = refusal{}
+		of.blocks.Blocks += int64(began.action.Mine.Count)
+		of.blocks.Last, of.blocks.Lag = n.ordinal, 0
+		if due := began.action.Mine.Due; !due.IsZero() {
+			of.blocks.Lag = began.at.Sub(due)
+		}
+	}
+}
+
+// scheduleMiners has the miners of a network look at what another node said. The lock is held.
+func (p *Prober) scheduleMiners(key nodeKey, of *probedNetwork) {
+	if of.mining == nil {
+		return
+	}
+	for _, m := range of.mining.Miners {
+		if n := of.nodes[m.Node]; n != nil && n.began.IsZero() && m.Node != key.ordinal {
+			p.schedule(nodeKey{key.network, m.Node, n.target.Self}, n)
+		}
+	}
+}
+
+// Mined is what has been mined for a network, and what will be.
+func (p *Prober) Mined(network cache.ObjectName) Mined {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	of := p.networks[network]
+	if of == nil {
+		return Mined{}
+	}
+	mined := of.blocks
+	mined.Refused, mined.Wallets = map[int32]string{}, map[int32]bool{}
+	for ordinal, n := range of.nodes {
+		if words := cmp.Or(n.refusal.words, n.wallet.failed); words != "" {
+			mined.Refused[ordinal] = words
+		}
+		if of.walletOf(n) != "" && n.wallet.address != "" {
+			mined.Wallets[ordinal] = n.wallet.made
+		}
+		if on := of.mineOn(n); on != nil {
+			due, _ := of.mining.After(on.tip())
+			mined.Next = sooner(mined.Next, due)
+		}
+	}
+	return mined
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
