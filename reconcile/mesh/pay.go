@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -192,10 +193,13 @@ func (p *Prober) payNext(ctx context.Context) bool {
 	if p.networks[network] != of {
 		return true
 	}
+	news := !reflect.DeepEqual(of.paying.paid, step.paid)
 	of.paying = step
 	p.payIfDue(network, of)
 	p.scheduleMiners(network, of)
-	p.wake(network)
+	if news {
+		p.wake(network)
+	}
 	return true
 }
 
