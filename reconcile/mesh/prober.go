@@ -91,9 +91,10 @@ type probed struct {
 	// postponed is until when it isn't polled, since too many nodes are.
 	postponed time.Time
 	// lacking: a connection that it should have dialled is known to be missing.
-	lacking bool
-	refusal refusal
-	wallet  wallet
+	lacking   bool
+	refusal   refusal
+	lastMined lastMined
+	wallet    wallet
 	// flushes are beside the exchanges.
 	flushes flushes
 }
@@ -315,9 +316,13 @@ func (p *Prober) work(ctx context.Context, which int) bool {
 		return true
 	}
 	if began.action.Mine.Count > 0 && p.mayMine != nil && !p.mayMine() {
-		began.action.Mine = Blocks{} // another process is at work, this one is about to end
+		began.withheld = true // another process may be at work, this one is about to end
 	}
-	said, err := p.ask(ctx, began.target, began.action)
+	action := began.action
+	if began.withheld {
+		action.Mine = Blocks{}
+	}
+	said, err := p.ask(ctx, began.target, action)
 	if ctx.Err() != nil {
 		return true // which says nothing about the node
 	}
@@ -333,6 +338,8 @@ type started struct {
 	view   View
 	action Action
 	at     time.Time
+	// withheld: the node was to mine, but was not told to.
+	withheld bool
 }
 
 // node is nil if that incarnation is no longer wanted.
