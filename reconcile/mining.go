@@ -35,7 +35,7 @@ type miningState struct {
 	// before counts those that were mined before this controller came to know of the network, once that is known.
 	before int64
 	known  bool
-	// overdue is since when a block is due on top of tip; zero if none is.
+	// overdue is since when a block is due on top of tip, or from when on one will be; zero if none is to come.
 	overdue time.Time
 	tip     string
 	// next is when to look whether it has come.
@@ -204,18 +204,18 @@ func tipToCome(tip mining.Tip, now time.Time) string {
 // not come.
 func (m *miningState) lateness(tip mining.Tip, schedule mining.Schedule, now time.Time) (due time.Time, late time.Duration) {
 	due, count := schedule.After(tip)
-	if count == 0 || due.After(now) || m.tip != tip.Hash {
+	if count == 0 || m.tip != tip.Hash {
 		m.overdue, m.tip = time.Time{}, tip.Hash
 	}
-	if count > 0 && !due.After(now) && m.overdue.IsZero() {
-		m.overdue = now
+	if count > 0 && (m.overdue.IsZero() || due.After(now)) {
+		m.overdue = later(due, now)
 	}
 	m.next = time.Time{}
 	if m.overdue.IsZero() {
 		return due, 0
 	}
-	if late = now.Sub(m.overdue); late < stalledAfter {
-		m.next = m.overdue.Add(stalledAfter)
+	if late = max(now.Sub(m.overdue), 0); late < stalledAfter {
+		m.next = m.overdue.Add(stalledAfter) // nothing else wakes the network if a miner hangs
 	}
 	return due, late
 }

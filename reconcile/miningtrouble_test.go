@@ -1,14 +1,18 @@
 package reconcile
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mining"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -110,6 +114,28 @@ func TestSidesOfTheSamePaceConverge(t *testing.T) {
 	o := c.mines(t, w, 2*time.Minute)
 	if o.chain.Tips != 1 || w.Fakes[0].Tip() != w.Fakes[2].Tip() {
 		t.Errorf("%d tips, heights %d and %d", o.chain.Tips, w.Fakes[0].Height(), w.Fakes[2].Height())
+	}
+}
+
+func TestInitialBlocksWaitForAPodThatDoesNotCome(t *testing.T) {
+	w := newWorld(t, 2)
+	w.Network.Spec.Mining = &api.Mining{}
+	w.tick(time.Unix(1_800_000_000, 0).Sub(start))
+	w.Ready(0)
+	c := w.controller(t)
+	o := c.mines(t, w, time.Minute)
+	w.judged(o)
+	const waits = "initial blocks are mined when all nodes have told their chain: waiting for my-network-sts-1"
+	if w.Fakes[0].Height() != 0 || o.mining.status.Message != waits || o.mining.stalled.message != waits {
+		t.Errorf("height %d, %+v", w.Fakes[0].Height(), o.mining)
+	}
+	ready := meta.FindStatusCondition(w.Network.Status.Conditions, api.ConditionReady)
+	if ready.Status != metav1.ConditionFalse || !strings.Contains(ready.Message, "my-network-sts-1") {
+		t.Errorf("Ready: %+v", ready)
+	}
+	w.Ready(1)
+	if o = c.mines(t, w, 10*time.Second); w.Fakes[0].Height() != 101 || o.mining.stalled != (verdict{}) {
+		t.Errorf("it has come: height %d, %+v", w.Fakes[0].Height(), o.mining)
 	}
 }
 
@@ -233,5 +259,26 @@ func TestWalletsOfOtherPods(t *testing.T) {
 		if diff := cmp.Diff([]api.MinerWallet{before[0], row.want}, walletsOf(n, before, &o, mined)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestABlockThatDoesNotComeIsLookedFor: a miner that hangs says nothing, so nothing else has its network looked at.
+func TestABlockThatDoesNotComeIsLookedFor(t *testing.T) {
+	m, tip := miningState{}, mining.Tip{Hash: "tip", Height: 7, Time: start}
+	schedule := mining.Schedule{Interval: 5 * time.Second, Max: 100}
+	due, late := m.lateness(tip, schedule, start)
+	if !due.Equal(start.Add(5500*time.Millisecond)) || late != 0 || !m.next.Equal(due.Add(stalledAfter)) {
+		t.Errorf("due %s, %s late, to be looked for at %s", due, late, m.next)
+	}
+	if _, late = m.lateness(tip, schedule, due.Add(stalledAfter)); late != stalledAfter || !m.next.IsZero() {
+		t.Errorf("%s late, to be looked for at %s", late, m.next)
+	}
+	tip.Hash = "another, that was mined meanwhile"
+	if _, late = m.lateness(tip, schedule, due.Add(stalledAfter)); late != 0 {
+		t.Errorf("%s late from the beginning", late)
+	}
+	tip.Height = schedule.Max
+	if _, late = m.lateness(tip, schedule, due.Add(time.Hour)); late != 0 || !m.next.IsZero() {
+		t.Errorf("the last block is mined: %s late", late)
 	}
 }

@@ -13,8 +13,10 @@ import (
 // is told, and when, is decided by what all nodes said last, and by nothing else.
 
 const (
-	// mineTimeout bounds what mining takes, of as many blocks as are mined at once.
-	mineTimeout = 20 * time.Second
+	// mineTimeout and blockTimeout bound what mining takes: milliseconds, unless a node is starved or hangs. Meanwhile nobody
+	// else mines.
+	mineTimeout  = 5 * time.Second
+	blockTimeout = 150 * time.Millisecond
 	// tipAge is how old a node's word for its tip may be for it to mine on that; one that gave it longer ago is asked first.
 	// It is also for how long nobody mines when it isn't known what came of it: by then all have heard of a block.
 	tipAge = time.Second
