@@ -266,19 +266,23 @@ func TestWalletsOfOtherPods(t *testing.T) {
 func TestABlockThatDoesNotComeIsLookedFor(t *testing.T) {
 	m, tip := miningState{}, mining.Tip{Hash: "tip", Height: 7, Time: start}
 	schedule := mining.Schedule{Interval: 5 * time.Second, Max: 100}
-	due, late := m.lateness(tip, schedule, start)
+	lateness := func(now time.Time) (due time.Time, late time.Duration) {
+		m.next = time.Time{} // as at the beginning of each report
+		return m.lateness(tip, schedule, now)
+	}
+	due, late := lateness(start)
 	if !due.Equal(start.Add(5500*time.Millisecond)) || late != 0 || !m.next.Equal(due.Add(stalledAfter)) {
 		t.Errorf("due %s, %s late, to be looked for at %s", due, late, m.next)
 	}
-	if _, late = m.lateness(tip, schedule, due.Add(stalledAfter)); late != stalledAfter || !m.next.IsZero() {
+	if _, late = lateness(due.Add(stalledAfter)); late != stalledAfter || !m.next.IsZero() {
 		t.Errorf("%s late, to be looked for at %s", late, m.next)
 	}
 	tip.Hash = "another, that was mined meanwhile"
-	if _, late = m.lateness(tip, schedule, due.Add(stalledAfter)); late != 0 {
+	if _, late = lateness(due.Add(stalledAfter)); late != 0 {
 		t.Errorf("%s late from the beginning", late)
 	}
 	tip.Height = schedule.Max
-	if _, late = m.lateness(tip, schedule, due.Add(time.Hour)); late != 0 || !m.next.IsZero() {
+	if _, late = lateness(due.Add(time.Hour)); late != 0 || !m.next.IsZero() {
 		t.Errorf("the last block is mined: %s late", late)
 	}
 }

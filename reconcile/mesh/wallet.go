@@ -97,10 +97,8 @@ func (p *Prober) openNextWallet(ctx context.Context) bool {
 	if err != nil {
 		n.wallet.failed, n.wallet.again = err.Error(), p.clock.Now().Add(walletBackoff)
 	}
-	if n.began.IsZero() {
-		p.schedule(key, n)
-	}
-	p.scheduleMiners(key, p.networks[key.network])
+	p.scheduleMiners(key.network, p.networks[key.network])
+	p.payIfDue(key.network, p.networks[key.network])
 	p.wake(key.network)
 	return true
 }
