@@ -1,7 +1,11 @@
 package reconcile
 
 import (
+	"context"
+	"fmt"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,5 +288,51 @@ func TestABlockThatDoesNotComeIsLookedFor(t *testing.T) {
 	tip.Height = schedule.Max
 	if _, late = lateness(due.Add(time.Hour)); late != 0 || !m.next.IsZero() {
 		t.Errorf("the last block is mined: %s late", late)
+	}
+}
+
+// breaking is a node that ends when it loads a wallet.
+type breaking struct {
+	mesh.Node
+	loads *atomic.Int32
+}
+
+func (b breaking) Batch(ctx context.Context, calls ...*rpc.Call) error {
+	if calls[0].Method == "loadwallet" {
+		b.loads.Add(1)
+		return fmt.Errorf("batch: %w", rpc.ErrTruncated)
+	}
+	return b.Node.Batch(ctx, calls...)
+}
+
+// TestAWalletThatEndsBitcoindIsLeftAlone: a node that is killed in the middle of making a wallet would never come up again.
+func TestAWalletThatEndsBitcoindIsLeftAlone(t *testing.T) {
+	w := miningWorld(t, 2, fixed(api.Miner{Node: 0}, api.Miner{Node: 1}))
+	c := w.controller(t)
+	var loads atomic.Int32
+	c.dial(func(ip netip.Addr, login mesh.Login) (mesh.Node, error) {
+		node, err := mesh.Connect(ip, login)
+		if ip == w.IPs[0] {
+			node = breaking{node, &loads}
+		}
+		return node, err
+	})
+	for range 3 { // bitcoinds in the same pod
+		c.mines(t, w, time.Minute)
+		w.Ready(0)
+	}
+	w.Network.Spec.Mining.Miners = []api.Miner{{Node: 0}}
+	o := c.mines(t, w, time.Minute)
+	if loads.Load() != 2 || w.Fakes[1].Height() < 35 {
+		t.Errorf("%d loads, height %d", loads.Load(), w.Fakes[1].Height())
+	}
+	if o.mining.stalled.reason != api.ReasonMinerRefused || !strings.Contains(o.mining.stalled.message, "delete the pod") {
+		t.Errorf("%+v", o.mining.stalled)
+	}
+	w.Network.Spec.Mining.To.Wallet = "another"
+	before := w.Fakes[1].Height()
+	c.dial(mesh.Connect)
+	if c.mines(t, w, time.Minute); w.Fakes[1].Height() < before+11 {
+		t.Errorf("%d blocks to another wallet", w.Fakes[1].Height()-before)
 	}
 }

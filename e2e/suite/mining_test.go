@@ -67,9 +67,9 @@ func (n network) grows(t *testing.T, height int64) {
 func TestBlocksComeOnTimeThoughTheControllerIsKilled(t *testing.T) {
 	const interval, kills, blocks = 2, 1, 4
 	n := networkIn(namespace(t), "living")
-	n.applySpec(t, "nodes: 3, mining: {interval: 2s, miners: [{node: 0, weight: 3}, {node: 2}]}")
+	n.applySpec(t, "nodes: 3, mining: {interval: 2s, initialHeight: 0, miners: [{node: 0, weight: 3}, {node: 2}]}")
 	n.becomesReady(t, 3)
-	height := int64(101)
+	height := int64(1)
 	for range kills {
 		height += blocks
 		n.grows(t, height)
@@ -77,11 +77,11 @@ func TestBlocksComeOnTimeThoughTheControllerIsKilled(t *testing.T) {
 	}
 	height += blocks
 	n.grows(t, height)
-	times, gaps := n.times(t, 102, height), 0
+	times, gaps := n.times(t, 1, height), 0
 	for i := 1; i < len(times); i++ {
 		switch took := times[i] - times[i-1]; {
 		case took < interval:
-			t.Errorf("block %d is %d s after the one before, want %d", 102+i, took, interval)
+			t.Errorf("block %d is %d s after the one before, want %d", 1+i, took, interval)
 		case took > interval:
 			gaps++
 		}
@@ -99,14 +99,21 @@ func TestBlocksComeOnTimeThoughTheControllerIsKilled(t *testing.T) {
 func TestAMinerIsReplacedWithItsWallet(t *testing.T) {
 	t.Parallel()
 	n := networkIn(namespace(t), "living")
-	n.applySpec(t, "nodes: 3, mining: {interval: 2s, distribution: Poisson, miners: [{node: 0}, {node: 2}]}")
+	n.applySpec(t, "nodes: 3, mining: {interval: 2s, initialHeight: 0, distribution: Poisson, miners: [{node: 0}, {node: 2}]}")
 	n.becomesReady(t, 3)
 	n.kill(t, 0) // a bitcoind that is killed keeps its wallet
 	n.becomesReady(t, 3)
-	n.grows(t, 105)
+	n.grows(t, 4)
 	if err := n.lostWallet(t.Context()); err == nil {
 		t.Error("the wallet of a bitcoind that was killed is said to be lost")
 	}
+	kube.Eventually(t, "both wallets are recorded", func(ctx context.Context) error {
+		network, err := n.Read(ctx)
+		if err == nil && len(network.Status.Mining.Wallets) < 2 {
+			err = fmt.Errorf("%+v", network.Status.Mining)
+		}
+		return err
+	})
 	kube.Kubectl(t, "delete", "pod", "--namespace", n.Namespace, n.PodName(0))
 	kube.Eventually(t, "a wallet is lost", n.lostWallet)
 	network, err := n.Read(t.Context())

@@ -74,6 +74,8 @@ type probedNetwork struct {
 	// mineAfter is when somebody may mine again: nobody does while it isn't known what became of the last block.
 	mineAfter time.Time
 	paying    paying
+	// walletEndings counts the bitcoinds that ended when they loaded a wallet.
+	walletEndings map[podWallet]int
 	// lively is until when the network is polled as one in which something happens.
 	lively time.Time
 }
@@ -219,7 +221,7 @@ func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target, min
 	of, now := p.networks[network], p.clock.Now()
 	first := of == nil
 	if first {
-		of = &probedNetwork{nodes: map[int32]*probed{}}
+		of = &probedNetwork{nodes: map[int32]*probed{}, walletEndings: map[podWallet]int{}}
 		p.networks[network] = of
 	}
 	of.mining = mining
