@@ -101,12 +101,6 @@ func TestAMinerIsReplacedWithItsWallet(t *testing.T) {
 	n := networkIn(namespace(t), "living")
 	n.applySpec(t, "nodes: 3, mining: {interval: 2s, initialHeight: 0, distribution: Poisson, miners: [{node: 0}, {node: 2}]}")
 	n.becomesReady(t, 3)
-	n.kill(t, 0) // a bitcoind that is killed keeps its wallet
-	n.becomesReady(t, 3)
-	n.grows(t, 4)
-	if err := n.lostWallet(t.Context()); err == nil {
-		t.Error("the wallet of a bitcoind that was killed is said to be lost")
-	}
 	kube.Eventually(t, "both wallets are recorded", func(ctx context.Context) error {
 		network, err := n.Read(ctx)
 		if err == nil && len(network.Status.Mining.Wallets) < 2 {
@@ -114,6 +108,12 @@ func TestAMinerIsReplacedWithItsWallet(t *testing.T) {
 		}
 		return err
 	})
+	n.kill(t, 0) // a bitcoind that is killed keeps its wallet, unless it is still at making it
+	n.becomesReady(t, 3)
+	n.grows(t, 4)
+	if err := n.lostWallet(t.Context()); err == nil {
+		t.Error("the wallet of a bitcoind that was killed is said to be lost")
+	}
 	kube.Kubectl(t, "delete", "pod", "--namespace", n.Namespace, n.PodName(0))
 	kube.Eventually(t, "a wallet is lost", n.lostWallet)
 	network, err := n.Read(t.Context())
