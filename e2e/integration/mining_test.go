@@ -94,3 +94,35 @@ func TestARollGoesOnWhileBlocksAreMined(t *testing.T) {
 	n.rolls(t, slices.Repeat([]string{"example.com/bitcoind:2"}, 3)...)
 	n.Event(t, "WalletLost")
 }
+
+// TestTwoControllersThatBothWorkPayOnce: the record of a payment is what the apiserver takes first.
+func TestTwoControllersThatBothWorkPayOnce(t *testing.T) {
+	own := beside(t)
+	own.startController(t)
+	own.startController(t)
+	const alice, bob = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn"
+	n := own.newNetworkOf(t, `{nodes: 2, mining: {interval: 1s, initialHeight: 102, funds: [
+		{address: `+alice+`, amount: "1.5"}, {address: `+bob+`, amount: "60"}]}}`)
+	var height int64
+	kube.Eventually(t, "funded", func(ctx context.Context) error {
+		network, err := n.Read(ctx)
+		if err == nil && !meta.IsStatusConditionTrue(network.Status.Conditions, api.ConditionFunded) {
+			err = fmt.Errorf("%+v, %+v", network.Status.Mining, network.Status.Conditions)
+		}
+		height = network.Status.Height
+		return err
+	})
+	kube.Eventually(t, "blocks after that", func(ctx context.Context) error {
+		network, err := n.Read(ctx)
+		if err == nil && network.Status.Height < height+3 {
+			err = fmt.Errorf("height %d", network.Status.Height)
+		}
+		return err
+	})
+	_, node := n.bitcoind(t, 1)
+	for address, want := range map[string]int64{alice: 150_000_000, bob: 6_000_000_000} {
+		if got := node.Received(address); got != want {
+			t.Errorf("%s got %d satoshis, want %d", address, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -161,13 +162,8 @@ func (of *probedNetwork) payers() (all []payer) {
 	return all
 }
 
-// payNext takes the next step of a network's payments; false means that the queue was shut down.
-func (p *Prober) payNext(ctx context.Context) bool {
-	network, shutdown := p.paying.Get()
-	if shutdown {
-		return false
-	}
-	defer p.paying.Done(network)
+// payFor takes the next step of a network's payments.
+func (p *Prober) payFor(ctx context.Context, network cache.ObjectName) {
 	p.mutex.Lock()
 	of := p.networks[network]
 	if of == nil || of.mining == nil {
@@ -175,14 +171,14 @@ func (p *Prober) payNext(ctx context.Context) bool {
 			of.paying.running = false
 		}
 		p.mutex.Unlock()
-		return true
+		return
 	}
 	step := paying{tried: of.mining.Funds, tip: of.highestTip()}
 	payers, wallet := of.payers(), of.mining.Wallet
 	p.mutex.Unlock()
 	paid, err := p.pay(ctx, step.tried, payers, wallet)
 	if ctx.Err() != nil {
-		return true
+		return // which says nothing about the nodes
 	}
 	if step.paid = paid; err != nil {
 		step.paid.Failed, step.again = err.Error(), p.clock.Now().Add(payBackoff)
@@ -190,13 +186,15 @@ func (p *Prober) payNext(ctx context.Context) bool {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if p.networks[network] != of {
-		return true
+		return
 	}
+	news := !reflect.DeepEqual(of.paying.paid, step.paid)
 	of.paying = step
 	p.payIfDue(network, of)
 	p.scheduleMiners(network, of)
-	p.wake(network)
-	return true
+	if news {
+		p.wake(network)
+	}
 }
 
 // Paid is how far the payments of a network have got that were published last.

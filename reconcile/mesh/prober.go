@@ -185,24 +185,9 @@ func (p *Prober) Run(ctx context.Context) {
 			})
 		}
 	}
-	for range maxFlushes {
-		workers.Go(func() {
-			for p.flushNext(ctx) {
-			}
-		})
-	}
-	for range maxWallets {
-		workers.Go(func() {
-			for p.openNextWallet(ctx) {
-			}
-		})
-	}
-	for range maxPaying {
-		workers.Go(func() {
-			for p.payNext(ctx) {
-			}
-		})
-	}
+	workOff(&workers, maxFlushes, p.flushing, func(key nodeKey) { p.flushNode(ctx, key) })
+	workOff(&workers, maxWallets, p.opening, func(key nodeKey) { p.openWalletOf(ctx, key) })
+	workOff(&workers, maxPaying, p.paying, func(network cache.ObjectName) { p.payFor(ctx, network) })
 	<-ctx.Done()
 	p.flushing.ShutDown()
 	p.opening.ShutDown()
