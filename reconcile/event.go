@@ -38,6 +38,8 @@ const (
 	EventChainShortened = "ChainShortened"
 	// EventRollLosesData: pods are about to be replaced that have no volumes; the note says what goes with them.
 	EventRollLosesData = "RollLosesData"
+	// EventWalletLost: a miner's wallet went with its pod, and another one has its place.
+	EventWalletLost = "WalletLost"
 	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )
@@ -69,6 +71,7 @@ func truncate(text string, limit int) string {
 func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	c.reportRefused(n, after)
 	c.reportDisks(n, after)
+	c.reportWallets(n, after)
 	change := func(kind string) (was, is *metav1.Condition) {
 		was, is = meta.FindStatusCondition(n.Status.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
 		if was == nil {

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
@@ -36,14 +37,27 @@ func TestTransitions(t *testing.T) {
 	stalled := status(1, is(api.ConditionStalled, metav1.ConditionTrue, api.ReasonApplyFailed))
 	ready := status(1, is(api.ConditionReady, metav1.ConditionTrue, api.ReasonReady),
 		is(api.ConditionChainSynced, metav1.ConditionTrue, api.ReasonOneTip))
+	wallets := func(wallets ...api.MinerWallet) api.NetworkStatus {
+		return api.NetworkStatus{Mining: &api.MiningStatus{Wallets: wallets}}
+	}
+	first := api.MinerWallet{Node: 1, PodUID: "first"}
+	second := api.MinerWallet{Node: 1, PodUID: "second", LostAtHeight: ptr.To[int64](7)}
+	third := api.MinerWallet{Node: 1, PodUID: "third", LostAtHeight: ptr.To[int64](7)}
+	lost := []string{"Warning WalletLost my-network-sts-1: the wallet that blocks are paid to went with its pod, and what it " +
+		"held; another one was made at height 7"}
 	for name, row := range map[string]struct {
 		before, after api.NetworkStatus
 		want          []string
 	}{
-		"nothing changed": {before: ready, after: ready},
-		"ready at last":   {after: ready, want: []string{"Normal Ready words"}},
-		"tips diverge":    {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
-		"they still do":   {before: diverged, after: diverged},
+		"a wallet is made":  {after: wallets(first)},
+		"it is made anew":   {before: wallets(first), after: wallets(second), want: lost},
+		"it is the same":    {before: wallets(second), after: wallets(second)},
+		"once more":         {before: wallets(second), after: wallets(third), want: lost},
+		"mining is removed": {before: wallets(second), after: status(1)},
+		"nothing changed":   {before: ready, after: ready},
+		"ready at last":     {after: ready, want: []string{"Normal Ready words"}},
+		"tips diverge":      {before: status(1), after: diverged, want: []string{"Warning TipsDiverged words"}},
+		"they still do":     {before: diverged, after: diverged},
 		"they converge": {before: diverged,
 			after: status(1, is(api.ConditionChainSynced, metav1.ConditionTrue,
 				api.ReasonOneTip)), want: []string{"Normal TipsConverged tips converged at height 7"}},

@@ -42,7 +42,7 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	}
 	state.prune(o, targets, now)
 	ask(targets, lacking)
-	wanted, why := miningOf(n, o)
+	wanted, why := state.mining.wanted(n, o)
 	c.prober.Publish(key, targets, wanted)
 	o.mining = state.mining.report(n, o, c.prober.Mined(key), c.prober.Paid(key), why, now)
 	state.unanswering = o.awaitAnswers(c.prober.Progress(key), targets, now)

@@ -24,7 +24,8 @@ import (
 const (
 	minWriteInterval = 2 * time.Second
 	maxWriteInterval = 8 * time.Second
-	// blockInterval is the least time between two writes of a chain that grows by blocks that were declared.
+	// blockInterval is the least time between two writes of a chain that grows by blocks that were declared. Users' own
+	// blocks are told of after minWriteInterval, however often they come: whoever has just mined one looks for it.
 	blockInterval = time.Second
 )
 
@@ -38,8 +39,13 @@ type write struct {
 // wait returns how long to wait with a write that isn't urgent.
 func (w write) wait(now time.Time) time.Duration { return w.at.Add(w.minWriteInterval).Sub(now) }
 
-// ofBlock is that write as one after which the next block is told of sooner.
-func (w write) ofBlock() write { return write{at: w.at, minWriteInterval: blockInterval} }
+// ofBlock is that write as one after which the next block is told of sooner, of declared ones and of others.
+func (w write) ofBlock(declared bool) write {
+	if declared {
+		return write{at: w.at, minWriteInterval: blockInterval}
+	}
+	return write{at: w.at, minWriteInterval: min(w.minWriteInterval, minWriteInterval)}
+}
 
 // next is a write after this one.
 func (w write) next(now time.Time, urgent bool) write {
@@ -66,11 +72,6 @@ func newPayment(before, after *api.MiningStatus) bool {
 	})
 }
 
-// newBlock says whether blocks have come that the network declares.
-func newBlock(before, after api.NetworkStatus) bool {
-	return after.Mining != nil && after.Height > before.Height
-}
-
 // report writes the status of the network if it is not what the network says already. A write that can wait is put off:
 // then it returns for how long.
 func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
@@ -86,8 +87,8 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 		return wait, nil
 	}
 	urgent, last := urgent(n.Status, status), state.status
-	if newBlock(n.Status, status) {
-		last = last.ofBlock()
+	if status.Height > n.Status.Height {
+		last = last.ofBlock(n.Spec.Mining != nil)
 	}
 	if later := last.wait(now); later > 0 && !urgent {
 		return later, nil

@@ -64,6 +64,24 @@ func TestAWriteThatCanWaitWaits(t *testing.T) {
 	waits(minWriteInterval)
 }
 
+func TestAWriteOfABlockWaitsForNoOthers(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	last := write{}.next(now, true)
+	for range 5 {
+		if got := last.ofBlock(true).wait(now); got != blockInterval {
+			t.Errorf("a declared block waits for %s", got)
+		}
+		if got := last.ofBlock(false).wait(now); got != minWriteInterval {
+			t.Errorf("a user's block waits for %s", got)
+		}
+		now = now.Add(minWriteInterval)
+		last = last.ofBlock(false).next(now, false)
+	}
+	if got := last.wait(now); got <= minWriteInterval {
+		t.Errorf("what is no block waits for %s after blocks", got)
+	}
+}
+
 func TestAStatusThatAnswersMayChangeIsHeldBack(t *testing.T) {
 	saying := func(ready metav1.ConditionStatus) api.NetworkStatus {
 		return api.NetworkStatus{Conditions: []metav1.Condition{{Type: api.ConditionReady, Status: ready}}}

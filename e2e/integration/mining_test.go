@@ -5,10 +5,12 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
@@ -45,6 +47,52 @@ func TestBlocksAreMinedForWhoeverDeclaresThem(t *testing.T) {
 	if writes := after.writes - before.writes; writes > 2*blocks {
 		t.Errorf("%d writes for %d blocks", writes, blocks)
 	}
+}
+
+// TestARollGoesOnWhileBlocksAreMined: neither waits for the other, and the miners that are left mine for the one that goes.
+func TestARollGoesOnWhileBlocksAreMined(t *testing.T) {
+	own := beside(t)
+	own.startController(t)
+	n := own.newNetworkOf(t, "nodes: 3\nmining: {interval: 1s, initialHeight: 0, miners: [{node: 0}, {node: 2}]}")
+	n.meshed(t, 3)
+	highest := int64(0)
+	looked := func(ctx context.Context, done func(*api.Network) error) error {
+		network, err := n.Read(ctx)
+		if err != nil {
+			return err
+		}
+		if network.Status.Height < highest {
+			t.Errorf("height %d after %d", network.Status.Height, highest)
+		}
+		highest = network.Status.Height
+		if meta.IsStatusConditionTrue(network.Status.Conditions, api.ConditionMiningStalled) {
+			t.Errorf("%+v", network.Status.Conditions)
+		}
+		return done(network)
+	}
+	grown := func(to int64) func(*api.Network) error {
+		return func(network *api.Network) error {
+			if network.Status.Height < to {
+				return fmt.Errorf("height %d", network.Status.Height)
+			}
+			return nil
+		}
+	}
+	kube.Eventually(t, "it mines", func(ctx context.Context) error { return looked(ctx, grown(3)) })
+	n.Patch(t, "{spec: {image: example.com/bitcoind:2}}")
+	kube.Eventually(t, "rolled out", func(ctx context.Context) error {
+		return looked(ctx, func(network *api.Network) error {
+			if ready := meta.FindStatusCondition(network.Status.Conditions, api.ConditionReady); network.Status.UpdatedNodes < 3 ||
+				ready.ObservedGeneration != network.Generation || ready.Status != metav1.ConditionTrue {
+				return fmt.Errorf("%+v", *ready)
+			}
+			return nil
+		})
+	})
+	further := grown(highest + 3)
+	kube.Eventually(t, "it mines on", func(ctx context.Context) error { return looked(ctx, further) })
+	n.rolls(t, slices.Repeat([]string{"example.com/bitcoind:2"}, 3)...)
+	n.Event(t, "WalletLost")
 }
 
 // TestTwoControllersThatBothWorkPayOnce: the record of a payment is what the apiserver takes first.

@@ -188,7 +188,7 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 func (a Action) timeout() time.Duration {
 	timeout := queryTimeout + time.Duration(len(a.Dial)+len(a.Redial))*dialTimeout
 	if a.Mine.Count > 0 {
-		timeout += mineTimeout
+		timeout += mineTimeout + time.Duration(a.Mine.Count)*blockTimeout
 	}
 	return timeout
 }

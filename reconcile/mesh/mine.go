@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"cmp"
 	"time"
 
 	"k8s.io/client-go/tools/cache"
@@ -14,13 +13,19 @@ import (
 // is told, and when, is decided by what all nodes said last, and by nothing else.
 
 const (
-	// mineTimeout bounds what mining takes, of as many blocks as are mined at once.
-	mineTimeout = 20 * time.Second
+	// mineTimeout and blockTimeout bound what mining takes: milliseconds, unless a node is starved or hangs. Meanwhile nobody
+	// else mines.
+	mineTimeout  = 5 * time.Second
+	blockTimeout = 150 * time.Millisecond
 	// tipAge is how old a node's word for its tip may be for it to mine on that; one that gave it longer ago is asked first.
 	// It is also for how long nobody mines when it isn't known what came of it: by then all have heard of a block.
 	tipAge = time.Second
 	// mineBackoff is for how long others mine in the place of a node that refused to.
 	mineBackoff = 10 * time.Second
+	// apartDelay is by how much later than the others' a side on a chain of its own mines, within the same second. Sides
+	// that split when a block was due mine at the same times ever after, so once they are connected again neither would
+	// hear of a longer chain before it has one as long.
+	apartDelay = 300 * time.Millisecond
 )
 
 // Mining is what is wanted of a network's blocks. It is immutable and published whole, as targets are.
@@ -45,14 +50,22 @@ type Mined struct {
 	Next time.Time
 	// Refused are the words of nodes that were to mine and refused, by ordinal.
 	Refused map[int32]string
+	// Times are when tips were mined, by the controller's clock and hash of those that miners mined last.
+	Times map[string]time.Time
 	// Wallets are the miners whose wallets are open, by ordinal, and whether they had to be made.
 	Wallets map[int32]bool
 }
 
-// refusal is why a node didn't mine when it was to; it isn't to before again.
+// refusal is why a node didn't mine to a descriptor when it was to; it isn't to before again.
 type refusal struct {
-	words string
-	again time.Time
+	words, descriptor string
+	again             time.Time
+}
+
+// lastMined is the tip that a node mined last, and when by the controller's clock.
+type lastMined struct {
+	tip string
+	at  time.Time
 }
 
 // mine are the blocks that a node is to mine now, or when that is to be decided next; zero for not before somebody says
@@ -62,20 +75,26 @@ func (of *probedNetwork) mine(n *probed, now time.Time) (blocks Blocks, next tim
 	if on == nil {
 		return Blocks{}, time.Time{}, false
 	}
-	due, count := of.mining.After(on.tip())
+	tip := of.tipOf(on)
+	due, count := of.mining.After(tip)
 	if last := int(of.mining.Initial - on.view.Height); last == count && of.paysFirst() {
 		count--
 	}
 	if count == 0 {
 		return Blocks{}, time.Time{}, false
 	}
-	miner, ok := of.mining.Miner(on.tip(), func(node int32) bool { return of.mayMine(node, on, due, now) })
+	apart := of.mining.Apart[n.ordinal] && !due.IsZero()
+	if apart && of.mining.Distribution != mining.Poisson { // who draws has other times for each tip
+		due = due.Add(apartDelay)
+	}
+	miner, ok := of.mining.Miner(tip, func(node int32) bool { return of.mayMine(node, on, due, now) })
 	switch at := later(due, of.mineAfter); {
 	case !ok || miner != n.ordinal:
 		return Blocks{}, time.Time{}, false
 	case now.Before(at):
 		return Blocks{}, at, false
-	case n.view.Tip != on.view.Tip || n.view.AskedAt.Before(of.mineAfter) || now.Sub(n.view.AskedAt) > tipAge:
+	case n.view.Tip != on.view.Tip || n.view.AskedAt.Before(of.mineAfter) || now.Sub(n.view.AskedAt) > tipAge,
+		apart && n.view.AskedAt.Before(due): // it may have gone over to the others just now
 		return Blocks{}, time.Time{}, true
 	}
 	return Blocks{Count: count, Due: due, Descriptor: of.descriptorOf(n)}, time.Time{}, false
@@ -97,8 +116,16 @@ func (b Blocks) calls() []*rpc.Call {
 	return []*rpc.Call{rpc.GenerateToDescriptorCall(b.Count, b.Descriptor)}
 }
 
-func (n *probed) tip() mining.Tip {
-	return mining.Tip{Hash: n.view.Tip, Height: n.view.Height, Time: n.view.TipTime}
+// tipOf is what a node said of its tip. A block that was mined here is not older than that, whatever it says: where a
+// miner's clock is behind, each block would be due as soon as the last is mined.
+func (of *probedNetwork) tipOf(n *probed) mining.Tip {
+	tip := mining.Tip{Hash: n.view.Tip, Height: n.view.Height, Time: n.view.TipTime}
+	for _, m := range of.mining.Miners {
+		if miner := of.nodes[m.Node]; miner != nil && miner.lastMined.tip == tip.Hash {
+			tip.Time = later(tip.Time, miner.lastMined.at.Truncate(time.Second))
+		}
+	}
+	return tip
 }
 
 // mineOn is the node on whose tip a miner mines: itself on a chain of its own, else the node with the highest; nil if it is
@@ -131,7 +158,11 @@ func (of *probedNetwork) highest() (highest *probed) {
 // and is asked when the block is due.
 func (of *probedNetwork) mayMine(node int32, on *probed, due, now time.Time) bool {
 	n := of.nodes[node]
-	if n == nil || !n.view.Answered() || now.Before(n.refusal.again) || of.descriptorOf(n) == "" {
+	if n == nil || !n.view.Answered() {
+		return false
+	}
+	descriptor := of.descriptorOf(n)
+	if descriptor == "" || descriptor == n.refusal.descriptor && now.Before(n.refusal.again) {
 		return false
 	}
 	if n.view.Tip == on.view.Tip {
@@ -147,12 +178,12 @@ func (of *probedNetwork) mined(n *probed, began started, said Report, now time.T
 	}
 	of.mineAfter = time.Time{}
 	switch {
-	case said.Err != nil: // it may have mined
+	case said.Err != nil || began.withheld: // it may have mined; or it may soon be told to, if at all
 		of.mineAfter = now.Add(tipAge)
 	case said.Refused != nil:
-		n.refusal = refusal{said.Refused.Error(), now.Add(mineBackoff)}
+		n.refusal = refusal{said.Refused.Error(), began.action.Mine.Descriptor, now.Add(mineBackoff)}
 	default:
-		n.refusal = refusal{}
+		n.refusal, n.lastMined = refusal{}, lastMined{said.Tip, began.at}
 		of.blocks.Blocks += int64(began.action.Mine.Count)
 		of.blocks.Last, of.blocks.Lag = n.ordinal, 0
 		if due := began.action.Mine.Due; !due.IsZero() {
@@ -182,16 +213,23 @@ func (p *Prober) Mined(network cache.ObjectName) Mined {
 		return Mined{}
 	}
 	mined := of.blocks
-	mined.Refused, mined.Wallets = map[int32]string{}, map[int32]bool{}
+	mined.Refused, mined.Wallets, mined.Times = map[int32]string{}, map[int32]bool{}, map[string]time.Time{}
 	for ordinal, n := range of.nodes {
-		if words := cmp.Or(n.refusal.words, n.wallet.failed); words != "" {
+		if n.lastMined.tip != "" {
+			mined.Times[n.lastMined.tip] = n.lastMined.at
+		}
+		words := n.wallet.failed
+		if n.refusal.words != "" && of.mining != nil && n.refusal.descriptor == of.descriptorOf(n) {
+			words = n.refusal.words
+		}
+		if words != "" && of.mining != nil && of.mining.Mines(ordinal) {
 			mined.Refused[ordinal] = words
 		}
 		if of.walletOf(n) != "" && n.wallet.address != "" {
 			mined.Wallets[ordinal] = n.wallet.made
 		}
 		if on := of.mineOn(n); on != nil {
-			due, _ := of.mining.After(on.tip())
+			due, _ := of.mining.After(of.tipOf(on))
 			mined.Next = sooner(mined.Next, due)
 		}
 	}

@@ -74,6 +74,8 @@ type probedNetwork struct {
 	// mineAfter is when somebody may mine again: nobody does while it isn't known what became of the last block.
 	mineAfter time.Time
 	paying    paying
+	// walletEndings counts the bitcoinds that ended when they loaded a wallet.
+	walletEndings map[podWallet]int
 	// lively is until when the network is polled as one in which something happens.
 	lively time.Time
 }
@@ -94,9 +96,10 @@ type probed struct {
 	// postponed is until when it isn't polled, since too many nodes are.
 	postponed time.Time
 	// lacking: a connection that it should have dialled is known to be missing.
-	lacking bool
-	refusal refusal
-	wallet  wallet
+	lacking   bool
+	refusal   refusal
+	lastMined lastMined
+	wallet    wallet
 	// flushes are beside the exchanges.
 	flushes flushes
 }
@@ -203,7 +206,7 @@ func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target, min
 	of, now := p.networks[network], p.clock.Now()
 	first := of == nil
 	if first {
-		of = &probedNetwork{nodes: map[int32]*probed{}}
+		of = &probedNetwork{nodes: map[int32]*probed{}, walletEndings: map[podWallet]int{}}
 		p.networks[network] = of
 	}
 	of.mining = mining
@@ -314,9 +317,13 @@ func (p *Prober) work(ctx context.Context, which int) bool {
 		return true
 	}
 	if began.action.Mine.Count > 0 && p.mayMine != nil && !p.mayMine() {
-		began.action.Mine = Blocks{} // another process is at work, this one is about to end
+		began.withheld = true // another process may be at work, this one is about to end
 	}
-	said, err := p.ask(ctx, began.target, began.action)
+	action := began.action
+	if began.withheld {
+		action.Mine = Blocks{}
+	}
+	said, err := p.ask(ctx, began.target, action)
 	if ctx.Err() != nil {
 		return true // which says nothing about the node
 	}
@@ -332,6 +339,8 @@ type started struct {
 	view   View
 	action Action
 	at     time.Time
+	// withheld: the node was to mine, but was not told to.
+	withheld bool
 }
 
 // node is nil if that incarnation is no longer wanted.

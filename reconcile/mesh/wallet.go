@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -20,7 +22,20 @@ const (
 	maxWallets = 8
 	// walletBackoff is after what time one is tried again that can't be opened.
 	walletBackoff = 10 * time.Second
+	// maxEndings is how often the calls that load a wallet may end without a reply, as bitcoind does, before it is left alone
+	// in that pod. A wallet that a bitcoind was killed while it made has flags and no keys: whoever loads it is aborted by an
+	// assertion (bitcoind: wallet.cpp InitWalletFlags), and so is the next one.
+	maxEndings = 2
 )
+
+// podWallet is the wallet of that name in a pod, whose data outlive its bitcoinds.
+type podWallet struct {
+	pod  types.UID
+	name string
+}
+
+// errLoading is of a call that loads a wallet and had no reply.
+var errLoading = errors.New("bitcoind did not outlive that it loaded the wallet")
 
 // wallet is what is known of one incarnation's.
 type wallet struct {
@@ -45,6 +60,11 @@ func (p *Prober) openWalletIfDue(key nodeKey, of *probedNetwork, n *probed) {
 	}
 	if n.wallet.name != name {
 		n.wallet = wallet{name: name}
+	}
+	if of.walletEndings[podWallet{n.target.Self.Pod, name}] >= maxEndings {
+		n.wallet.failed = fmt.Sprintf("bitcoind ends whenever it loads wallet %q, which was not completed: delete the pod, and its "+
+			"volume if it has one, or name another wallet in mining.to", name)
+		return
 	}
 	n.wallet.running = true
 	p.opening.Add(key)
@@ -81,6 +101,9 @@ func (p *Prober) openWalletOf(ctx context.Context, key nodeKey) {
 	if ctx.Err() != nil {
 		return // which says nothing about the node
 	}
+	if errors.Is(err, errLoading) {
+		p.countEnding(key, name)
+	}
 	if err != nil {
 		opened.failed, opened.again = err.Error(), p.clock.Now().Add(walletBackoff)
 	}
@@ -93,6 +116,15 @@ func (p *Prober) openWalletOf(ctx context.Context, key nodeKey) {
 		p.payIfDue(key.network, p.networks[key.network])
 		p.wake(key.network)
 	})
+}
+
+// countEnding takes down that a bitcoind ended when it loaded a wallet, though its pod may have another one by now.
+func (p *Prober) countEnding(key nodeKey, name string) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if of := p.networks[key.network]; of != nil {
+		of.walletEndings[podWallet{key.self.Pod, name}]++
+	}
 }
 
 // openWallet has a node load the wallet of that name, or make it, now and whenever it starts.
@@ -113,6 +145,8 @@ func (p *Prober) openWallet(ctx context.Context, t Target, name string) (wallet,
 		if errors.Is(err, rpc.ErrWalletNotFound) {
 			opened.made = true
 			err = one(ctx, node, rpc.CreateWalletCall(name, true))
+		} else if errors.Is(err, rpc.ErrTruncated) {
+			err = fmt.Errorf("%w: %w", errLoading, err)
 		}
 		if err != nil {
 			return opened, err
