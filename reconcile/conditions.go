@@ -48,11 +48,11 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 	if problem := o.problems.first(); problem != nil && stalled == (verdict{}) {
 		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
-	if o.mining.stalled != (verdict{}) {
-		verdicts[api.ConditionMiningStalled] = o.mining.stalled
-	}
-	if o.mining.lost != (verdict{}) {
-		verdicts[api.ConditionWalletLost] = o.mining.lost
+	for kind, v := range map[string]verdict{api.ConditionMiningStalled: o.mining.stalled, api.ConditionWalletLost: o.mining.lost,
+		api.ConditionFunded: o.mining.funded} {
+		if v != (verdict{}) {
+			verdicts[kind] = v
+		}
 	}
 	// None is left that somebody else has put there.
 	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool {
@@ -60,7 +60,8 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 		return !ours
 	})
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced,
-		api.ConditionReconciling, api.ConditionStalled, api.ConditionMiningStalled, api.ConditionWalletLost} {
+		api.ConditionReconciling, api.ConditionStalled, api.ConditionMiningStalled, api.ConditionWalletLost,
+		api.ConditionFunded} {
 		v, there := verdicts[kind]
 		if !there {
 			meta.RemoveStatusCondition(&status.Conditions, kind)

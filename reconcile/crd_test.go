@@ -147,7 +147,8 @@ func TestTheCRDTellsAllReasons(t *testing.T) {
 			if !found {
 				t.Fatalf("no list in %q", row.text)
 			}
-			told, conditions := map[string]bool{}, []string{api.ConditionStalled, api.ConditionMiningStalled, api.ConditionWalletLost}
+			told, conditions := map[string]bool{}, []string{api.ConditionStalled, api.ConditionMiningStalled, api.ConditionWalletLost,
+				api.ConditionFunded}
 			for _, word := range regexp.MustCompile(`[A-Z]\w+`).FindAllString(list, -1) {
 				if !slices.Contains(conditions, word) {
 					told[word] = true

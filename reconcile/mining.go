@@ -46,6 +46,8 @@ type miningReport struct {
 	stalled verdict
 	// lost is about wallets that had to be made anew; zero if none had.
 	lost verdict
+	// funded is about what is to be paid; zero if nothing is.
+	funded verdict
 	// initial is the height without which the network isn't ready.
 	initial int64
 }
@@ -74,7 +76,7 @@ func miningOf(n *api.Network, o *observation) (wanted *mesh.Mining, why string) 
 		}
 	}
 	descriptor, wallet := payeeOf(spec.To)
-	return &mesh.Mining{Schedule: s, Descriptor: descriptor, Wallet: wallet, Apart: apart}, ""
+	return &mesh.Mining{Schedule: s, Descriptor: descriptor, Wallet: wallet, Funds: fundsOf(n), Apart: apart}, ""
 }
 
 // mayHaveChain is why it isn't known yet that no node has a chain of its own, as on a volume of before, which initial blocks
@@ -119,26 +121,38 @@ func payeeOf(to api.Payee) (descriptor, wallet string) {
 	return "", cmp.Or(to.Wallet, defaultWallet)
 }
 
-// report is what is to be said of a network's blocks, given what the prober has mined, or why nothing was wanted of it.
-func (m *miningState) report(n *api.Network, o *observation, mined mesh.Mined, why string, now time.Time) miningReport {
+// report is what is to be said of a network's blocks and coins, given what the prober has mined and paid, or why nothing was
+// wanted of it.
+func (m *miningState) report(n *api.Network, o *observation, mined mesh.Mined, paid mesh.Paid, why string, now time.Time) miningReport {
+	before := ptr.Deref(n.Status.Mining, api.MiningStatus{})
 	if n.Spec.Mining == nil {
 		*m = miningState{known: true}
-		return miningReport{}
+		return miningReport{status: keptFunds(before)}
 	}
-	before := ptr.Deref(n.Status.Mining, api.MiningStatus{})
 	if !m.known {
 		m.before, m.known = before.Blocks-mined.Blocks, true
 	}
+	m.next = time.Time{}
 	r := miningReport{status: &api.MiningStatus{Blocks: m.before + mined.Blocks, LastMiner: before.LastMiner, Message: why}}
 	if mined.Blocks > 0 {
 		r.status.LastMiner = children.PodName(n, mined.Last)
 	}
 	r.status.Wallets = walletsOf(before.Wallets, o, mined)
 	r.lost = lostWallets(n, r.status.Wallets)
+	r.fund(n, paid, why)
+	if newPayment(&before, r.status) {
+		m.next = now.Add(recordedAfter)
+	}
 	if n.Spec.Mining.Suspended {
 		m.overdue = time.Time{}
 		return r
 	}
+	m.judge(n, o, mined, &r, now)
+	return r
+}
+
+// judge completes a report by when the next block comes, or why it doesn't.
+func (m *miningState) judge(n *api.Network, o *observation, mined mesh.Mined, r *miningReport, now time.Time) {
 	schedule := scheduleOf(n)
 	r.initial = min(schedule.Initial, schedule.Max)
 	due, late := m.lateness(o, schedule, now)
@@ -146,14 +160,13 @@ func (m *miningState) report(n *api.Network, o *observation, mined mesh.Mined, w
 		if due.After(now) {
 			r.status.NextBlock = ptr.To(metav1.NewTime(due.Truncate(time.Second)))
 		}
-		return r
+		return
 	}
-	r.status.Message = cmp.Or(why, minerProblems(n, o, mined))
+	r.status.Message = cmp.Or(r.status.Message, minerProblems(n, o, mined))
 	r.stalled = verdict{metav1.ConditionTrue, api.ReasonNoMinerReady, r.status.Message}
 	if len(mined.Refused) > 0 {
 		r.stalled.reason = api.ReasonMinerRefused
 	}
-	return r
 }
 
 // lateness is when the next block on top of the highest tip is due, if there is to be one, and for how long one is that has
@@ -172,12 +185,11 @@ func (m *miningState) lateness(o *observation, schedule mining.Schedule, now tim
 	if count > 0 && !due.After(now) && m.overdue.IsZero() {
 		m.overdue = now
 	}
-	m.next = time.Time{}
 	if m.overdue.IsZero() {
 		return due, 0
 	}
 	if late = now.Sub(m.overdue); late < stalledAfter {
-		m.next = m.overdue.Add(stalledAfter)
+		m.next = sooner(m.next, m.overdue.Add(stalledAfter))
 	}
 	return due, late
 }

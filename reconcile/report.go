@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -53,7 +54,16 @@ func urgent(before, after api.NetworkStatus) bool {
 	was := meta.FindStatusCondition(before.Conditions, api.ConditionReady)
 	is := meta.FindStatusCondition(after.Conditions, api.ConditionReady)
 	return was == nil || was.Status != is.Status || was.Reason != is.Reason ||
-		before.ObservedGeneration != after.ObservedGeneration
+		before.ObservedGeneration != after.ObservedGeneration || newPayment(before.Mining, after.Mining) ||
+		meta.IsStatusConditionTrue(after.Conditions, api.ConditionFunded) != meta.IsStatusConditionTrue(before.Conditions, api.ConditionFunded)
+}
+
+// newPayment says whether a payment is to be recorded, which is sent then.
+func newPayment(before, after *api.MiningStatus) bool {
+	return after != nil && slices.ContainsFunc(after.Payments, func(p api.PaymentStatus) bool {
+		return before == nil ||
+			!slices.ContainsFunc(before.Payments, func(known api.PaymentStatus) bool { return known.TxID == p.TxID })
+	})
 }
 
 // newBlock says whether blocks have come that the network declares.

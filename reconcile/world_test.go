@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,7 +53,16 @@ type world struct {
 
 func newWorld(t testing.TB, nodes int, options ...func(*rpctest.Options)) *world {
 	t.Helper()
-	return &world{World: testworld.New(t, nodes, options...)}
+	return &world{World: testworld.New(t, nodes, append(options, whitelisted)...)}
+}
+
+// whitelisted lets the controller call what a bitcoin.conf lets it call.
+func whitelisted(o *rpctest.Options) {
+	for line := range strings.Lines(children.BitcoinConf(testworld.Network(1), children.Auth{ControllerUser: o.User})) {
+		if strings.HasPrefix(line, "rpcwhitelist") {
+			o.Conf += "\n" + line
+		}
+	}
 }
 
 func newCrowd(nodes int) (*world, testworld.Crowd) {
@@ -81,6 +91,11 @@ func (w *world) observe() []node {
 // judged takes the status of what was found for the network's own. It says whether that is another one, to be written.
 func (w *world) judged(o observation) (written bool) {
 	status := statusOf(w.Network, o, w.Clock.Now())
+	if intent, err := statusIntent(w.Network, status); err != nil {
+		panic(err)
+	} else {
+		intent.DeepCopy() // as whoever applies it does: it panics at what no JSON has, such as an unsigned number
+	}
 	written = !equality.Semantic.DeepEqual(status, w.Network.Status)
 	w.Network.Status = status
 	return written

@@ -15,7 +15,7 @@ import (
 // Codes of bitcoind's RPC errors (bitcoind: rpc/protocol.h).
 const (
 	CodeMisc             = -1     // an exception, or the help text of a call made wrongly
-	CodeInvalidAddress   = -5     // an address or key that doesn't parse, an unknown block
+	CodeInvalidAddress   = -5     // an address or key that doesn't parse, an unknown block or transaction
 	CodeInvalidParameter = -8     // a parameter out of range, for instance a height
 	CodeWalletNotFound   = -18    // no wallet of that name, or none that is loaded
 	CodeAlreadyAdded     = -23    // addnode add: in the list already; setban add: banned already
@@ -44,6 +44,7 @@ var (
 	ErrNotConnected   error = &Error{Code: CodeNotConnected, Message: "node not connected"}
 	ErrInvalidParam   error = &Error{Code: CodeInvalidParameter, Message: "parameter out of range"}
 	ErrP2PDisabled    error = &Error{Code: CodeP2PDisabled, Message: "P2P disabled"}
+	ErrInvalidAddress error = &Error{Code: CodeInvalidAddress, Message: "no such address, key, block or transaction"}
 	ErrWalletNotFound error = &Error{Code: CodeWalletNotFound, Message: "wallet not found"}
 	ErrMethodNotFound error = &Error{Code: CodeMethodNotFound, Message: "method not found"}
 )

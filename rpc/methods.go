@@ -94,21 +94,27 @@ func GetNewAddressCall(into *string) *Call {
 	return &Call{Method: "getnewaddress", Params: []any{"", "bech32"}, Result: into}
 }
 
-// ListUnspentCall is listunspent for a batch of a client of one wallet: outputs of at least so many BTC together, if the wallet
-// has as many; coinbases are among them once they can be spent (bitcoind: wallet/rpc/coins.cpp listunspent).
-func ListUnspentCall(sum string, into *[]Unspent) *Call {
+// ListUnspentCall is listunspent for a batch of a client of one wallet: of the confirmed outputs that it can spend some that
+// together are at least so many BTC, or else as many as there may be. Rewards are among them 100 blocks later (bitcoind:
+// wallet/rpc/coins.cpp listunspent).
+func ListUnspentCall(sum string, most int, into *[]Unspent) *Call {
 	const minConfirmations, maxConfirmations, includeUnsafe = 1, 9999999, false
 	return &Call{Method: "listunspent", Params: []any{minConfirmations, maxConfirmations, []string{}, includeUnsafe,
-		map[string]any{"minimumSumAmount": sum}}, Result: into}
+		map[string]any{"minimumSumAmount": sum, "maximumCount": most}}, Result: into}
 }
 
-// SendCall is send for a batch of a client of one wallet. Unless it is to be broadcast, nothing remains of it but its
-// transaction ID (bitcoind: wallet/rpc/spend.cpp send).
+// SendCall is send for a batch of a client of one wallet. Unless it is to be broadcast, nothing remains of it but its transaction
+// ID. What has been sent already may be sent again: it is the same transaction. The call fails with ErrInvalidAddress for an address
+// that is none (bitcoind: wallet/rpc/spend.cpp send).
 func SendCall(p Payment, broadcast bool, into *Sent) *Call {
+	outputs := make([]any, len(p.Outputs))
+	for i, output := range p.Outputs {
+		outputs[i] = map[string]string{output.Address: output.Amount}
+	}
 	return &Call{Method: "send", Params: []any{
-		[]any{map[string]string{p.Address: p.Amount}}, nil, "unset", p.FeeRate,
-		map[string]any{"inputs": p.Inputs, "add_inputs": false, "change_address": p.ChangeAddress, "change_position": 1,
-			"locktime": 0, "add_to_wallet": broadcast},
+		outputs, nil, "unset", p.FeeRate,
+		map[string]any{"inputs": p.Inputs, "add_inputs": false, "change_address": p.ChangeAddress,
+			"change_position": len(outputs), "locktime": 0, "add_to_wallet": broadcast},
 	}, Result: into}
 }
 

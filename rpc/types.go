@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
 )
 
 // AddedNode is an entry of the added-node list, which lives in the node's memory only (bitcoind: getaddednodeinfo).
@@ -71,41 +72,63 @@ type TxOutSetInfo struct {
 	BestBlock string `json:"bestblock"` // hex, 64 characters
 }
 
+// Output is what a transaction pays to an address.
+type Output struct {
+	Address string
+	Amount  string // in BTC, a decimal number
+}
+
 // Unspent is an output that a wallet can spend: what is used of an item of listunspent.
 type Unspent struct {
-	TxID   string      `json:"txid"` // hex, 64 characters
-	Vout   uint32      `json:"vout"`
-	Amount json.Number `json:"amount"` // in BTC
+	TxID    string      `json:"txid"` // hex, 64 characters
+	Vout    int64       `json:"vout"`
+	Address string      `json:"address"`
+	Amount  json.Number `json:"amount"` // in BTC
 }
 
 // Outpoint names an output, as send takes it for an input.
 type Outpoint struct {
 	TxID string `json:"txid"`
-	Vout uint32 `json:"vout"`
+	Vout int64  `json:"vout"`
 }
 
-// Payment is what is used of send's parameters. Two of the same inputs are never both in a chain, and two that are equal
-// have the same transaction ID as long as all inputs are segwit: that doesn't depend on signatures.
+// Payment is what is used of send's parameters. Two that spend one of the same inputs are never both in a chain. Two that are
+// equal have the same transaction ID as long as all inputs are segwit: it doesn't depend on signatures.
 type Payment struct {
-	Address string
-	Amount  string // in BTC, a decimal number
+	// Outputs have an address each.
+	Outputs []Output
 	// Inputs are all that is spent, ChangeAddress gets what is left.
 	Inputs        []Outpoint
 	ChangeAddress string
-	FeeRate       float64 // in sat/vB
+	FeeRate       int // in sat/vB
 }
 
 // Sent is what is used of send's answer.
 type Sent struct {
-	Complete bool   `json:"complete"`
-	TxID     string `json:"txid"` // hex, 64 characters
+	Complete bool   `json:"complete"` // all inputs are signed
+	TxID     string `json:"txid"`     // hex, 64 characters
 }
 
 // WalletTransaction is what is used of gettransaction.
 type WalletTransaction struct {
 	TxID          string `json:"txid"`
-	Confirmations int64  `json:"confirmations"` // negative if it conflicts with the chain
+	Confirmations int64  `json:"confirmations"` // negative if another one in the chain spends the same
 }
+
+// Satoshis is an amount that is given in BTC, as a decimal number. 1 BTC is 100,000,000 satoshis.
+func Satoshis(btc string) (int64, error) {
+	amount, ok := new(big.Rat).SetString(btc)
+	if !ok {
+		return 0, fmt.Errorf("amount %q: %w: not a number", btc, ErrBadReply)
+	}
+	amount.Mul(amount, big.NewRat(satoshisPerBTC, 1))
+	if !amount.IsInt() || !amount.Num().IsInt64() {
+		return 0, fmt.Errorf("amount %q: %w: not a number of satoshis", btc, ErrBadReply)
+	}
+	return amount.Num().Int64(), nil
+}
+
+const satoshisPerBTC = 100_000_000
 
 // Warnings are a node's warnings: a list since v28, one string before.
 type Warnings []string

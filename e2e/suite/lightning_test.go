@@ -11,6 +11,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // lightningNode is an LND of manifests/samples/lightning.yaml: a Deployment, by whose name it is.
@@ -110,14 +114,14 @@ func (l lightningNode) follows(t *testing.T, height int64) int64 {
 	return info.BlockHeight
 }
 
-// funded has the miner pay one bitcoin to an address of the node.
+// funded has the network pay one bitcoin to an address of the node, and waits until both say so.
 func (l lightningNode) funded(t *testing.T, n network) {
 	t.Helper()
 	var created struct{ Address string }
 	if err := l.cli(t.Context(), &created, "newaddress", "p2wkh"); err != nil {
 		t.Fatal(err)
 	}
-	n.call(t, 0, "-rpcwallet=miner", "sendtoaddress", created.Address, "1")
+	n.Patch(t, fmt.Sprintf(`spec: {mining: {funds: [{address: %s, amount: "1"}]}}`, created.Address))
 	took := kube.Eventually(t, l.name+" has coins", func(ctx context.Context) error {
 		var balance struct {
 			Confirmed satoshis `json:"confirmed_balance"`
@@ -129,6 +133,13 @@ func (l lightningNode) funded(t *testing.T, n network) {
 		return err
 	})
 	t.Logf("measured: %s has its coins after %.0f s", l.name, took.Seconds())
+	kube.Eventually(t, "the funds are paid", func(ctx context.Context) error {
+		network, err := n.Read(ctx)
+		if err == nil && !meta.IsStatusConditionTrue(network.Status.Conditions, api.ConditionFunded) {
+			err = fmt.Errorf("they aren't: %+v", network.Status.Mining)
+		}
+		return err
+	})
 }
 
 // opensChannel waits for a channel of that capacity in satoshis, which tells it from others. It is opened if there is none

@@ -25,6 +25,7 @@ var sampleTests = map[string]func(t *testing.T, namespace string){
 	"storage.yaml":              testSampleStorage,
 	"mining.yaml":               testSampleMining,
 	"lightning.yaml":            testSampleLightning,
+	"ci.yaml":                   testSampleCI,
 	"pod.yaml":                  testSamplePod,
 	"access.yaml":               testSampleAccess,
 	"application.yaml":          testSampleApplication,

@@ -19,6 +19,15 @@ type Mining struct {
 	Suspended     bool   `json:"suspended,omitempty"`
 	// To is the wallet "miner" if it is empty.
 	To Payee `json:"to,omitzero"`
+	// Funds are paid from the wallets of the miners.
+	Funds []Fund `json:"funds,omitempty"`
+}
+
+// Fund is what an address is paid once.
+type Fund struct {
+	Address string `json:"address"`
+	// Amount is in BTC, a decimal number.
+	Amount string `json:"amount"`
 }
 
 // MiningDistribution is how the times between blocks are distributed.
@@ -54,6 +63,36 @@ type MinerWallet struct {
 	LostAtHeight *int64 `json:"lostAtHeight,omitempty"`
 }
 
+// FundStatus is what has come of a Fund. Once it has a transaction it stays, so that no address is paid twice.
+type FundStatus struct {
+	Fund `json:",inline"`
+	// TxID is of the transaction that pays it. It is written before that is sent.
+	TxID string `json:"txid,omitempty"`
+	// Paid: the transaction is in the chain.
+	Paid bool `json:"paid"`
+	// Message is why it can't be paid.
+	Message string `json:"message,omitempty"`
+}
+
+// PaymentStatus is a transaction that is recorded and is not known to be in the chain: with it the same one can be sent again,
+// and no other. It pays all FundStatus of its TxID, in the order of their addresses.
+type PaymentStatus struct {
+	TxID string `json:"txid"`
+	// Node and Wallet are whose it is.
+	Node          int32      `json:"node"`
+	Wallet        string     `json:"wallet"`
+	Inputs        []Outpoint `json:"inputs"`
+	ChangeAddress string     `json:"changeAddress"`
+	// FeeRate is in sat/vB.
+	FeeRate int `json:"feeRate"`
+}
+
+// Outpoint is an output of another transaction.
+type Outpoint struct {
+	TxID string `json:"txid"`
+	Vout int64  `json:"vout"`
+}
+
 // MiningStatus is what comes of Mining.
 type MiningStatus struct {
 	// NextBlock is when the next one is due; nil if none is, or if it is due as soon as possible.
@@ -64,6 +103,10 @@ type MiningStatus struct {
 	LastMiner string `json:"lastMiner,omitempty"`
 	// Wallets are those that rewards go to, by node.
 	Wallets []MinerWallet `json:"wallets,omitempty"`
+	// Funds are those of the spec, and all that ever had a transaction.
+	Funds []FundStatus `json:"funds,omitempty"`
+	// Payments are under way.
+	Payments []PaymentStatus `json:"payments,omitempty"`
 	// Message is why nothing is mined, or what keeps miners from it.
 	Message string `json:"message,omitempty"`
 }

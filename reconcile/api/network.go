@@ -309,6 +309,8 @@ const (
 	// ConditionWalletLost is True where a miner's wallet had to be made anew, in a pod without the volume of the one
 	// before; it is there only then. Mining goes on to the new one.
 	ConditionWalletLost = "WalletLost"
+	// ConditionFunded is True when all spec.mining.funds are paid; it is there only with them.
+	ConditionFunded = "Funded"
 )
 
 // The reasons of the conditions. Ready has the reason of what is missing first, in this order.
@@ -366,6 +368,11 @@ const (
 
 	// ReasonWalletMadeAnew is the reason of WalletLost.
 	ReasonWalletMadeAnew = "WalletMadeAnew"
+
+	// ReasonAllPaid, ReasonFundsPending, and ReasonPaymentRefused, if it waits for a user: they are the reasons of Funded alone.
+	ReasonAllPaid        = "AllPaid"
+	ReasonFundsPending   = "FundsPending"
+	ReasonPaymentRefused = "PaymentRefused"
 
 	// ReasonReady: nothing is missing.
 	ReasonReady = "Ready"

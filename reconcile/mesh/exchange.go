@@ -117,9 +117,9 @@ func (q *query) report() (Report, error) {
 	return r, nil
 }
 
-func isHash(text string) bool {
-	return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == ""
-}
+func isHash(text string) bool { return len(text) == 64 && isHex(text) }
+
+func isHex(text string) bool { return strings.Trim(text, "0123456789abcdef") == "" }
 
 // isAddress says whether a text looks like an address of regtest: bitcoind itself judges it.
 func isAddress(text string) bool {

@@ -51,42 +51,33 @@ func (p *Prober) flushIfDue(key nodeKey, n *probed) {
 	}
 }
 
-// flushNext flushes the next node; false means that the queue was shut down.
-func (p *Prober) flushNext(ctx context.Context) bool {
-	key, shutdown := p.flushing.Get()
-	if shutdown {
-		return false
+// flushNode has a node flush now.
+func (p *Prober) flushNode(ctx context.Context, key nodeKey) {
+	var of *probed
+	var target Target
+	if p.locked(key, func(n *probed) { of, target = n, n.target }); of == nil {
+		return
 	}
-	defer p.flushing.Done(key)
-	p.mutex.Lock()
-	n := p.node(key)
-	if n == nil {
-		p.mutex.Unlock()
-		return true
-	}
-	target := n.target
-	p.mutex.Unlock()
 	tip, err := p.flush(ctx, target)
 	if ctx.Err() != nil {
-		return true // which says nothing about the node
+		return // which says nothing about the node
 	}
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	if p.node(key) != n {
-		return true
-	}
-	if err != nil {
-		level := zapcore.WarnLevel
-		if n.flushes.failed {
-			level = zapcore.DebugLevel
+	p.locked(key, func(n *probed) {
+		if n != of {
+			return
 		}
-		p.log.Log(level, "node could not write its chain to disk; trying again at the next audit",
-			zap.Stringer("network", key.network), zap.String("node", target.Name), zap.Error(err))
-	} else {
-		n.flushes.tip = tip
-	}
-	n.flushes.failed, n.flushes.running = err != nil, false
-	return true
+		if err != nil {
+			level := zapcore.WarnLevel
+			if n.flushes.failed {
+				level = zapcore.DebugLevel
+			}
+			p.log.Log(level, "node could not write its chain to disk; trying again at the next audit",
+				zap.Stringer("network", key.network), zap.String("node", target.Name), zap.Error(err))
+		} else {
+			n.flushes.tip = tip
+		}
+		n.flushes.failed, n.flushes.running = err != nil, false
+	})
 }
 
 // flush returns the hash of the last block that was written.

@@ -28,6 +28,8 @@ type Mining struct {
 	mining.Schedule
 	// Descriptor is the output descriptor that blocks pay to, unless they pay to a Wallet of that name on each miner.
 	Descriptor, Wallet string
+	// Funds are paid from those wallets.
+	Funds Funds
 	// Apart are the nodes on chains of their own, with which they go on.
 	Apart map[int32]bool
 }
@@ -61,6 +63,9 @@ func (of *probedNetwork) mine(n *probed, now time.Time) (blocks Blocks, next tim
 		return Blocks{}, time.Time{}, false
 	}
 	due, count := of.mining.After(on.tip())
+	if last := int(of.mining.Initial - on.view.Height); last == count && of.paysFirst() {
+		count--
+	}
 	if count == 0 {
 		return Blocks{}, time.Time{}, false
 	}
@@ -105,7 +110,11 @@ func (of *probedNetwork) mineOn(n *probed) *probed {
 	case of.mining.Apart[n.ordinal]:
 		return n
 	}
-	var highest *probed
+	return of.highest()
+}
+
+// highest is the node with the highest tip, but for those on chains of their own; nil if none answers.
+func (of *probedNetwork) highest() (highest *probed) {
 	for _, other := range of.nodes {
 		if !other.view.Answered() || of.mining.Apart[other.ordinal] {
 			continue
@@ -152,14 +161,14 @@ func (of *probedNetwork) mined(n *probed, began started, said Report, now time.T
 	}
 }
 
-// scheduleMiners has the miners of a network look at what another node said. The lock is held.
-func (p *Prober) scheduleMiners(key nodeKey, of *probedNetwork) {
+// scheduleMiners has the miners of a network look at what happened. The lock is held.
+func (p *Prober) scheduleMiners(network cache.ObjectName, of *probedNetwork) {
 	if of.mining == nil {
 		return
 	}
 	for _, m := range of.mining.Miners {
-		if n := of.nodes[m.Node]; n != nil && n.began.IsZero() && m.Node != key.ordinal {
-			p.schedule(nodeKey{key.network, m.Node, n.target.Self}, n)
+		if n := of.nodes[m.Node]; n != nil && n.began.IsZero() {
+			p.schedule(nodeKey{network, m.Node, n.target.Self}, n)
 		}
 	}
 }

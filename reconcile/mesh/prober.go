@@ -51,6 +51,8 @@ type Prober struct {
 	flushing workqueue.TypedInterface[nodeKey]
 	// opening are the miners whose wallets are to be opened.
 	opening workqueue.TypedInterface[nodeKey]
+	// paying are the networks whose miners are to take the next step of a payment.
+	paying workqueue.TypedInterface[cache.ObjectName]
 }
 
 type lane = workqueue.TypedDelayingInterface[nodeKey]
@@ -71,6 +73,7 @@ type probedNetwork struct {
 	blocks  Mined
 	// mineAfter is when somebody may mine again: nobody does while it isn't known what became of the last block.
 	mineAfter time.Time
+	paying    paying
 	// lively is until when the network is polled as one in which something happens.
 	lively time.Time
 }
@@ -127,7 +130,8 @@ type Progress struct {
 	Pending, Began time.Time
 	// Next is when the node is asked again if nothing happens; zero for never.
 	Next time.Time
-	// Flushing: its chain is being written to disk, or its wallet opened, or that is about to be.
+	// Flushing: its chain is being written to disk, its wallet opened, or a payment of its network made, or that is about to
+	// be.
 	Flushing bool
 }
 
@@ -160,6 +164,7 @@ func NewProber(c Config) *Prober {
 		livelyPolls: limiter(c.Polling.MaxLively, c.Clock), idlePolls: limiter(c.Polling.MaxIdle, c.Clock),
 	}
 	p.flushing, p.opening = workqueue.NewTyped[nodeKey](), workqueue.NewTyped[nodeKey]()
+	p.paying = workqueue.NewTyped[cache.ObjectName]()
 	for i := range p.lanes {
 		p.lanes[i] = workqueue.NewTypedDelayingQueue[nodeKey]()
 	}
@@ -177,21 +182,13 @@ func (p *Prober) Run(ctx context.Context) {
 			})
 		}
 	}
-	for range maxFlushes {
-		workers.Go(func() {
-			for p.flushNext(ctx) {
-			}
-		})
-	}
-	for range maxWallets {
-		workers.Go(func() {
-			for p.openNextWallet(ctx) {
-			}
-		})
-	}
+	workOff(&workers, maxFlushes, p.flushing, func(key nodeKey) { p.flushNode(ctx, key) })
+	workOff(&workers, maxWallets, p.opening, func(key nodeKey) { p.openWalletOf(ctx, key) })
+	workOff(&workers, maxPaying, p.paying, func(network cache.ObjectName) { p.payFor(ctx, network) })
 	<-ctx.Done()
 	p.flushing.ShutDown()
 	p.opening.ShutDown()
+	p.paying.ShutDown()
 	for _, lane := range p.lanes {
 		lane.ShutDown()
 	}
@@ -227,6 +224,7 @@ func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target, min
 			p.schedule(nodeKey{network, ordinal, target.Self}, n)
 		}
 	}
+	p.payIfDue(network, of)
 	if changed {
 		of.healing.since = now
 	}
@@ -263,7 +261,8 @@ func (p *Prober) Progress(network cache.ObjectName) map[int32]Progress {
 	progress := map[int32]Progress{}
 	if of := p.networks[network]; of != nil {
 		for ordinal, n := range of.nodes {
-			progress[ordinal] = Progress{Pending: n.pending, Began: n.began, Next: n.next, Flushing: n.flushes.running || n.wallet.running}
+			progress[ordinal] = Progress{Pending: n.pending, Began: n.began, Next: n.next,
+				Flushing: n.flushes.running || n.wallet.running || of.paying.running}
 		}
 	}
 	return progress
@@ -437,7 +436,8 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 	p.revive(key, of, before, after, now)
 	p.flushIfDue(key, n)
 	p.openWalletIfDue(key, of, n)
-	p.scheduleMiners(key, of)
+	p.payIfDue(key.network, of)
+	p.scheduleMiners(key.network, of)
 	if due := p.schedule(key, n); !n.news.IsZero() && (!due || now.Sub(n.news) >= ResponseTimeout) {
 		n.news = time.Time{}
 		p.wake(key.network)

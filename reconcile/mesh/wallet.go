@@ -69,40 +69,30 @@ func (of *probedNetwork) descriptorOf(n *probed) string {
 	return "addr(" + n.wallet.address + ")"
 }
 
-// openNextWallet opens the next wallet; false means that the queue was shut down.
-func (p *Prober) openNextWallet(ctx context.Context) bool {
-	key, shutdown := p.opening.Get()
-	if shutdown {
-		return false
+// openWalletOf has a miner open its wallet now.
+func (p *Prober) openWalletOf(ctx context.Context, key nodeKey) {
+	var of *probed
+	var target Target
+	var name string
+	if p.locked(key, func(n *probed) { of, target, name = n, n.target, n.wallet.name }); of == nil {
+		return
 	}
-	defer p.opening.Done(key)
-	p.mutex.Lock()
-	n := p.node(key)
-	if n == nil {
-		p.mutex.Unlock()
-		return true
-	}
-	target, name := n.target, n.wallet.name
-	p.mutex.Unlock()
 	opened, err := p.openWallet(ctx, target, name)
 	if ctx.Err() != nil {
-		return true // which says nothing about the node
+		return // which says nothing about the node
 	}
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	if p.node(key) != n {
-		return true
-	}
-	n.wallet = opened
 	if err != nil {
-		n.wallet.failed, n.wallet.again = err.Error(), p.clock.Now().Add(walletBackoff)
+		opened.failed, opened.again = err.Error(), p.clock.Now().Add(walletBackoff)
 	}
-	if n.began.IsZero() {
-		p.schedule(key, n)
-	}
-	p.scheduleMiners(key, p.networks[key.network])
-	p.wake(key.network)
-	return true
+	p.locked(key, func(n *probed) {
+		if n != of {
+			return
+		}
+		n.wallet = opened
+		p.scheduleMiners(key.network, p.networks[key.network])
+		p.payIfDue(key.network, p.networks[key.network])
+		p.wake(key.network)
+	})
 }
 
 // openWallet has a node load the wallet of that name, or make it, now and whenever it starts.

@@ -13,6 +13,8 @@ type block struct {
 	height int64
 	prev   *block
 	time   int64 // Unix seconds
+	// transactions are the coinbase and what the miner had in its mempool; none if nobody is paid by any.
+	transactions []*transaction
 }
 
 // genesis is regtest's (bitcoind: kernel/chainparams.cpp).

@@ -58,6 +58,7 @@ func Conformance(t *testing.T, w World) {
 		{"blocks spread along connections", conformBlocks},
 		{"blocks that are mined at once get ahead of the clock", conformBlockTimes},
 		{"a wallet outlives its node's restart", conformWallet},
+		{"a payment that is planned is one transaction however often it is sent", conformPayment},
 		{"an empty node takes headers from one peer only", conformHeaders},
 		{"a block of the future is refused until it no longer is", conformFuture},
 		{"two branches of equal work both stay until one grows", conformBranches},

@@ -36,6 +36,7 @@ type rpcClient struct {
 	Endpoint
 	t    testing.TB
 	http *http.Client
+	path string // of the wallet that calls are about; "/" for none
 }
 
 type rpcCall struct {
@@ -55,7 +56,7 @@ const suiteTimeout = time.Minute
 func newRPCClient(t testing.TB, e Endpoint) *rpcClient {
 	// No connection is kept: one from before a restart would fail.
 	transport := &http.Transport{DisableKeepAlives: true}
-	return &rpcClient{Endpoint: e, t: t, http: &http.Client{Transport: transport, Timeout: suiteTimeout}}
+	return &rpcClient{Endpoint: e, t: t, http: &http.Client{Transport: transport, Timeout: suiteTimeout}, path: "/"}
 }
 
 // exchange makes an HTTP request and returns status and body. Without a user it sends no credentials.
@@ -96,7 +97,7 @@ func (c *rpcClient) batch(calls []rpcCall) []rpcAnswer {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	status, reply := c.exchange(http.MethodPost, "/", fullUser, suitePassword, string(body))
+	status, reply := c.exchange(http.MethodPost, c.path, fullUser, suitePassword, string(body))
 	answers := make([]rpcAnswer, len(calls))
 	if err := json.Unmarshal(reply, &answers); err != nil || status != http.StatusOK || len(answers) != len(calls) {
 		c.t.Errorf("batch of %d on %s: status %d, %d answers, %v", len(calls), c.URL, status, len(answers), err)
@@ -160,10 +161,10 @@ func (c *rpcClient) connectedTo(addr string) bool {
 	return false
 }
 
-func read[T any](c *rpcClient, method string) T {
+func read[T any](c *rpcClient, method string, params ...any) T {
 	c.t.Helper()
 	var v T
-	decode(c.t, c.must(method), &v)
+	decode(c.t, c.must(method, params...), &v)
 	return v
 }
 

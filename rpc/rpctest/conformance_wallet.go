@@ -1,10 +1,6 @@
 package rpctest
 
-import (
-	"net/http"
-	"strings"
-	"testing"
-)
+import "testing"
 
 // conformWallet makes a wallet, has the node restart, and finds the wallet loaded.
 func conformWallet(t *testing.T, w World) {
@@ -15,8 +11,7 @@ func conformWallet(t *testing.T, w World) {
 	node.refused(codeWalletLoaded, "loadwallet", "miner", true)
 	mine := func() {
 		t.Helper()
-		address := ofWalletNamed(node, "miner", "getnewaddress")
-		node.must("generatetodescriptor", 1, "addr("+address+")")
+		node.must("generatetodescriptor", 1, "addr("+read[string](node.ofWallet("miner"), "getnewaddress")+")")
 	}
 	mine()
 	w.Restart(t, node.Endpoint)
@@ -24,24 +19,77 @@ func conformWallet(t *testing.T, w World) {
 		t.Errorf("after a restart the wallets are %s", got)
 	}
 	mine()
-	ofWalletNamed(node, "miner", "unloadwallet")
+	node.ofWallet("miner").must("unloadwallet")
 	node.refused(codeWalletNotFound, "getnewaddress")
 	node.must("loadwallet", "miner", true)
 	mine()
 }
 
-// ofWalletNamed is the result of a call about a wallet, a text; empty if it is none.
-func ofWalletNamed(c *rpcClient, wallet, method string) string {
-	c.t.Helper()
-	status, reply := c.exchange(http.MethodPost, "/wallet/"+wallet, fullUser, suitePassword,
-		`{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":[]}`)
-	if status != http.StatusOK || !strings.Contains(string(reply), `"result"`) {
-		c.t.Fatalf("%s of wallet %s: status %d, %s", method, wallet, status, reply)
-	}
-	var answer rpcAnswer
-	decode(c.t, reply, &answer)
-	return strings.Trim(string(answer.Result), `"`)
+// ofWallet makes calls about a wallet.
+func (c *rpcClient) ofWallet(name string) *rpcClient {
+	of := *c
+	of.path = walletPath + name
+	return &of
 }
+
+// conformPayment plans a payment, makes it, makes it again, and finds it: it is one and the same, before and after a restart.
+func conformPayment(t *testing.T, w World) {
+	node := startClients(t, w, 1)[0]
+	node.must("createwallet", "miner", false, false, nil, false, true, true)
+	miner := node.ofWallet("miner")
+	node.must("generatetodescriptor", 100, "addr("+read[string](miner, "getnewaddress")+")")
+	everything := []any{1, 9999999, []string{}, false, map[string]any{"minimumSumAmount": "50", "maximumCount": 10}}
+	if coins := read[[]unspent](miner, "listunspent", everything...); len(coins) != 0 {
+		t.Errorf("at height 100 there are coins to spend: %v", coins)
+	}
+	node.must("generatetoaddress", 1, someAddress)
+	coins := read[[]unspent](miner, "listunspent", everything...)
+	if len(coins) != 1 || coins[0].Amount != "50.00000000" || coins[0].Confirmations != 101 {
+		t.Fatalf("at height 101 the coins to spend are %v", coins)
+	}
+	change := read[string](miner, "getnewaddress")
+	pay := func(address, amount string, broadcast bool) []any {
+		return []any{[]any{map[string]string{address: amount}}, nil, "unset", 10, map[string]any{
+			"inputs": []any{map[string]any{"txid": coins[0].TxID, "vout": coins[0].Vout}}, "add_inputs": false,
+			"change_address": change, "change_position": 1, "locktime": 0, "add_to_wallet": broadcast}}
+	}
+	miner.refused(codeInvalidAddress, "send", pay("nonsense", "20", false)...)
+	miner.refused(codeWallet, "send", pay(someAddress, "50", false)...) // which leaves nothing for the fee
+	planned := read[sent](miner, "send", pay(someAddress, "20", false)...)
+	miner.refused(codeInvalidAddress, "gettransaction", planned.TxID)
+	w.Restart(t, node.Endpoint)
+	send := func(when string) {
+		t.Helper()
+		if again := read[sent](miner, "send", pay(someAddress, "20", true)...); !again.Complete || again != planned {
+			t.Errorf("%s it is %+v, planned %+v", when, again, planned)
+		}
+	}
+	send("sent,")
+	send("sent again,")
+	confirmed := func() int64 { return read[confirmations](miner, "gettransaction", planned.TxID).Confirmations }
+	if got := confirmed(); got != 0 {
+		t.Errorf("before there is a block it has %d confirmations", got)
+	}
+	node.must("generatetoaddress", 1, someAddress)
+	if got := confirmed(); got != 1 {
+		t.Errorf("after one block it has %d confirmations", got)
+	}
+	send("sent when it is in the chain,")
+	node.must("createwallet", "another", false, false, nil, false, true, true)
+	another := node.ofWallet("another")
+	another.refused(codeWallet, "send", pay(someAddress, "20", true)...)
+	another.refused(codeInvalidAddress, "gettransaction", planned.TxID)
+}
+
+type (
+	sent struct {
+		Complete bool   `json:"complete"`
+		TxID     string `json:"txid"`
+	}
+	confirmations struct {
+		Confirmations int64 `json:"confirmations"`
+	}
+)
 
 // conformBlockTimes has many blocks mined in one call: each is later than the median of the eleven before.
 func conformBlockTimes(t *testing.T, w World) {

@@ -34,12 +34,18 @@ var methods = map[string]*method{
 	"getnewaddress":      {params: []string{"label", "address_type"}, waits: ofWallet(getNewAddress)},
 	"getnetworkinfo":     {run: getNetworkInfo},
 	"getpeerinfo":        {run: getPeerInfo},
-	"gettxoutsetinfo":    {params: []string{"hash_type"}, run: getTxOutSetInfo},
-	"listwallets":        {run: listWallets},
-	"loadwallet":         {params: []string{"filename", "load_on_startup"}, required: 1, run: loadWallet},
-	"unloadwallet":       {params: []string{"wallet_name", "load_on_startup"}, waits: ofWallet(unloadWallet)},
-	"setmocktime":        {params: []string{"timestamp"}, required: 1, run: setMockTime},
-	"setnetworkactive":   {params: []string{"state"}, required: 1, run: setNetworkActive},
+	"gettransaction": {params: []string{"txid", "include_watchonly", "verbose"}, required: 1,
+		waits: ofWallet(getTransaction)},
+	"gettxoutsetinfo": {params: []string{"hash_type"}, run: getTxOutSetInfo},
+	"listunspent": {params: []string{"minconf", "maxconf", "addresses", "include_unsafe", "query_options"},
+		waits: ofWallet(listUnspent)},
+	"listwallets": {run: listWallets},
+	"loadwallet":  {params: []string{"filename", "load_on_startup"}, required: 1, run: loadWallet},
+	"send": {params: []string{"outputs", "conf_target", "estimate_mode", "fee_rate", "options"}, required: 1,
+		waits: ofWallet(send)},
+	"unloadwallet":     {params: []string{"wallet_name", "load_on_startup"}, waits: ofWallet(unloadWallet)},
+	"setmocktime":      {params: []string{"timestamp"}, required: 1, run: setMockTime},
+	"setnetworkactive": {params: []string{"state"}, required: 1, run: setNetworkActive},
 	"stop": {
 		run: func(p *process, _ arguments) (any, *rpcError) { return p.node.flavour.Name + " stopping", nil },
 	},
@@ -121,7 +127,7 @@ func generateToAddress(p *process, args arguments) (any, *rpcError) {
 	if !regtestAddress.MatchString(address) {
 		return nil, &rpcError{codeInvalidAddress, "Error: Invalid address"}
 	}
-	return p.node.mine(blocks), nil
+	return p.node.mine(blocks, address), nil
 }
 
 // outputDescriptor matches the descriptors that tests mine to; checksums are not verified.
@@ -143,7 +149,7 @@ func generateToDescriptor(p *process, args arguments) (any, *rpcError) {
 	case found[3] != "" && !regtestAddress.MatchString(found[3]):
 		return nil, &rpcError{codeInvalidAddress, "Address is not valid"}
 	}
-	return p.node.mine(blocks), nil
+	return p.node.mine(blocks, found[3]), nil
 }
 
 func getBlockHash(p *process, args arguments) (any, *rpcError) {

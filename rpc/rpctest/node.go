@@ -39,7 +39,8 @@ type Node struct {
 	chain   chain
 	saved   chain // what is on disk, and outlives a kill
 	wallets map[string]*wallet
-	proc    *process // nil while down
+	mempool []*transaction // on disk, too
+	proc    *process       // nil while down
 	fault   Fault
 	warmup  string
 	stats   Stats
@@ -255,5 +256,5 @@ func (n *Node) Mine(blocks int) []string {
 			n.flush()
 		}
 	}()
-	return n.mine(blocks)
+	return n.mine(blocks, "")
 }

@@ -2,8 +2,9 @@ package rpctest
 
 import "time"
 
-// mine makes blocks on the node's tip. The network's lock is held, here and in all of this file.
-func (n *Node) mine(blocks int) []string {
+// mine makes blocks on the node's tip, whose rewards go to an address, or to nobody. The network's lock is held, here and in
+// all of this file.
+func (n *Node) mine(blocks int, payee string) []string {
 	hashes, now := make([]string, 0, max(blocks, 0)), n.net.clock.Now()
 	if n.proc != nil {
 		now = n.proc.now()
@@ -11,6 +12,7 @@ func (n *Node) mine(blocks int) []string {
 	for range blocks {
 		n.net.nonce++
 		b := mineOn(n.chain.tip, n.net.nonce, now.Unix())
+		n.fill(b, payee)
 		n.chain.learn(b)
 		hashes = append(hashes, b.hash)
 	}

@@ -13,7 +13,8 @@ import (
 // it.
 type wallet struct {
 	onStartup bool
-	addresses int
+	addresses map[string]bool
+	sent      map[string]*transaction // by ID
 }
 
 type walletKey struct{}
@@ -65,7 +66,7 @@ func createWallet(p *process, args arguments) (any, *rpcError) {
 		return nil, &rpcError{codeWallet, "Wallet file verification failed. Failed to create database path '" + name +
 			"'. Database already exists."}
 	}
-	p.node.wallets[name] = &wallet{onStartup: onStartup}
+	p.node.wallets[name] = &wallet{onStartup: onStartup, addresses: map[string]bool{}, sent: map[string]*transaction{}}
 	p.wallets[name] = true
 	return map[string]any{"name": name}, nil
 }
@@ -105,11 +106,12 @@ func listWallets(p *process, _ arguments) (any, *rpcError) {
 // getNewAddress makes addresses that look like regtest's; their checksums are wrong.
 func getNewAddress(n *Node, name string, w *wallet, _ arguments) (any, *rpcError) {
 	const digits = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-	w.addresses++
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", n.rpc, name, w.addresses))
-	var address strings.Builder
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", n.rpc, name, len(w.addresses)))
+	var text strings.Builder
+	text.WriteString("bcrt1")
 	for i := range 39 {
-		address.WriteByte(digits[sum[i%len(sum)]>>(i/len(sum))&31])
+		text.WriteByte(digits[sum[i%len(sum)]>>(i/len(sum))&31])
 	}
-	return "bcrt1" + address.String(), nil
+	w.addresses[text.String()] = true
+	return text.String(), nil
 }

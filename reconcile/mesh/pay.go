@@ -1,0 +1,401 @@
+package mesh
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+// A payment is made in two steps, so that nothing is paid twice, whoever dies in between. First a miner's wallet plans it: that
+// fixes the transaction ID, and nothing is sent. Only what the caller has recorded is sent, and as the same parameters are the
+// same transaction, that can be done again. What can't be sent any more is not planned anew.
+
+const (
+	// payTimeout bounds one step of the payments of a network.
+	payTimeout = 20 * time.Second
+	// maxPaying bounds of how many networks steps are taken at the same time.
+	maxPaying = 8
+	// payBackoff is after what time a step is taken again that failed; else one is after the next block.
+	payBackoff = 10 * time.Second
+	// maxPayments bounds how many are under way.
+	maxPayments = 10
+	// feeRate is in sat/vB, ten times of what bitcoind relays.
+	feeRate = 10
+	// maxInputs bounds a payment, and with it what a wallet answers.
+	maxInputs = 80
+	// The most virtual bytes of a segwit input, of an output, and of all else of a transaction.
+	inputSize, outputSize, restSize = 69, 43, 12
+	// minChange is in satoshis. There is always change: bitcoind adds less than dust to the fee.
+	minChange = 1000
+	// segwitPrefix is that of regtest's addresses whose coins, once they are spent, leave the transaction ID to be known before
+	// there are signatures.
+	segwitPrefix = "bcrt1"
+)
+
+// Funds are what a network's miners are to pay.
+type Funds struct {
+	// Outputs are those that are in no payment yet, in the order in which they are to be paid.
+	Outputs []Output
+	// Payments are those that are recorded and are not known to be in the chain.
+	Payments []Payment
+}
+
+// Output is what an address is to be paid, in BTC.
+type Output = rpc.Output
+
+// Outpoint names a coin that is spent.
+type Outpoint = rpc.Outpoint
+
+// Payment is one transaction. It is immutable.
+type Payment struct {
+	rpc.Payment
+	TxID string
+	// Node, by ordinal, and Wallet are whose it is.
+	Node   int32
+	Wallet string
+}
+
+// Paid is how far the payments of a network have got.
+type Paid struct {
+	// Known: a step has been taken since they were published.
+	Known bool
+	// Planned is a payment that may be recorded; nil if there is none.
+	Planned *Payment
+	// Confirmed are the transactions that are in the chain, Refused the words of bitcoind about those that it doesn't take.
+	Confirmed map[string]bool
+	Refused   map[string]string
+	// Invalid are the words of bitcoind about addresses to which nothing can be paid.
+	Invalid map[string]string
+	// Waiting is what it waits for, Failed why the last step could not be taken; either may be empty.
+	Waiting, Failed string
+}
+
+// paying is where the payments of a network stand.
+type paying struct {
+	running bool
+	// tried is what was done last, at which tip; it is done again then, unless that is zero.
+	tried Funds
+	tip   string
+	again time.Time
+	paid  Paid
+}
+
+// equal says whether the same is to be done.
+func (f Funds) equal(other Funds) bool {
+	return slices.Equal(f.Outputs, other.Outputs) &&
+		slices.EqualFunc(f.Payments, other.Payments, func(a, b Payment) bool { return a.TxID == b.TxID })
+}
+
+func (f Funds) none() bool { return len(f.Outputs) == 0 && len(f.Payments) == 0 }
+
+// payIfDue has the next step of a network's payments taken, if there is another one since the last, or another tip. The lock is
+// held.
+func (p *Prober) payIfDue(network cache.ObjectName, of *probedNetwork) {
+	if of.mining == nil || of.paying.running {
+		return
+	}
+	wanted := of.mining.Funds
+	if wanted.none() || len(of.payers()) == 0 {
+		return
+	}
+	again := of.paying.again
+	if of.paying.tried.equal(wanted) && of.paying.tip == of.highestTip() && (again.IsZero() || p.clock.Now().Before(again)) {
+		return
+	}
+	of.paying.running = true
+	p.paying.Add(network)
+}
+
+func (of *probedNetwork) highestTip() string {
+	if highest := of.highest(); highest != nil {
+		return highest.view.Tip
+	}
+	return ""
+}
+
+// paysFirst says whether the last of the initial blocks is kept for payments that can be made before it: then a network is funded
+// as soon as it is Ready.
+func (of *probedNetwork) paysFirst() bool {
+	if of.mining.Funds.none() || len(of.payers()) == 0 {
+		return false
+	}
+	is := &of.paying
+	taken := !is.running && is.tried.equal(of.mining.Funds) && is.tip == of.highestTip()
+	return !taken || is.paid.Planned != nil
+}
+
+// payer is a node that can take a step.
+type payer struct {
+	Target
+	ordinal int32
+	// plans: it is a miner whose wallet is open.
+	plans bool
+}
+
+// payers are all that can take a step: miners in the order in which they are to plan, and others that are to send.
+func (of *probedNetwork) payers() (all []payer) {
+	add := func(ordinal int32, plans bool) {
+		if n := of.nodes[ordinal]; n != nil && n.view.Answered() {
+			all = append(all, payer{n.target, ordinal, plans})
+		}
+	}
+	for _, m := range of.mining.Miners {
+		if n := of.nodes[m.Node]; n != nil && of.walletOf(n) != "" && of.descriptorOf(n) != "" {
+			add(m.Node, true)
+		}
+	}
+	for _, payment := range of.mining.Funds.Payments {
+		if !slices.ContainsFunc(all, func(p payer) bool { return p.ordinal == payment.Node }) {
+			add(payment.Node, false)
+		}
+	}
+	return all
+}
+
+// payFor takes the next step of a network's payments.
+func (p *Prober) payFor(ctx context.Context, network cache.ObjectName) {
+	p.mutex.Lock()
+	of := p.networks[network]
+	if of == nil || of.mining == nil {
+		if of != nil {
+			of.paying.running = false
+		}
+		p.mutex.Unlock()
+		return
+	}
+	step := paying{tried: of.mining.Funds, tip: of.highestTip()}
+	payers, wallet := of.payers(), of.mining.Wallet
+	p.mutex.Unlock()
+	paid, err := p.pay(ctx, step.tried, payers, wallet)
+	if ctx.Err() != nil {
+		return // which says nothing about the nodes
+	}
+	if step.paid = paid; err != nil {
+		step.paid.Failed, step.again = err.Error(), p.clock.Now().Add(payBackoff)
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.networks[network] != of {
+		return
+	}
+	news := !reflect.DeepEqual(of.paying.paid, step.paid)
+	of.paying = step
+	p.payIfDue(network, of)
+	p.scheduleMiners(network, of)
+	if news {
+		p.wake(network)
+	}
+}
+
+// Paid is how far the payments of a network have got that were published last.
+func (p *Prober) Paid(network cache.ObjectName) Paid {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	of := p.networks[network]
+	switch {
+	case of == nil || of.mining == nil || of.mining.Funds.none():
+		return Paid{}
+	case of.paying.tried.equal(of.mining.Funds):
+		return of.paying.paid
+	case len(of.payers()) == 0:
+		return Paid{Waiting: "waiting for a miner"}
+	}
+	return Paid{}
+}
+
+// pay sends what is recorded, and has one more payment planned.
+func (p *Prober) pay(ctx context.Context, funds Funds, by []payer, wallet string) (Paid, error) {
+	ctx, cancel := context.WithTimeout(ctx, payTimeout)
+	defer cancel()
+	paid := Paid{Known: true, Confirmed: map[string]bool{}, Refused: map[string]string{}}
+	for _, payment := range funds.Payments {
+		i := slices.IndexFunc(by, func(p payer) bool { return p.ordinal == payment.Node })
+		if i < 0 {
+			paid.Waiting = fmt.Sprintf("waiting for node %d, whose wallet has the coins", payment.Node)
+			continue
+		}
+		of, err := p.connectWallet(by[i].Self.IP, by[i].Login, payment.Wallet)
+		if err != nil {
+			return paid, err
+		}
+		if err := paid.send(ctx, of, payment); err != nil {
+			return paid, err
+		}
+	}
+	if len(funds.Outputs) == 0 || len(funds.Payments)-len(paid.Confirmed) >= maxPayments {
+		return paid, nil
+	}
+	for _, by := range by {
+		if !by.plans {
+			continue
+		}
+		of, err := p.connectWallet(by.Self.IP, by.Login, wallet)
+		if err != nil {
+			return paid, err
+		}
+		if err := paid.plan(ctx, of, funds.Outputs); err != nil {
+			return paid, err
+		}
+		if paid.Planned != nil {
+			paid.Planned.Node, paid.Planned.Wallet = by.ordinal, wallet
+			return paid, nil
+		}
+	}
+	return paid, nil
+}
+
+// send has a wallet send a payment, unless it has.
+func (p *Paid) send(ctx context.Context, of Node, payment Payment) error {
+	var known rpc.WalletTransaction
+	err := one(ctx, of, rpc.GetTransactionCall(payment.TxID, &known))
+	if errors.Is(err, rpc.ErrInvalidAddress) {
+		var sent rpc.Sent
+		call := rpc.SendCall(payment.Payment, true, &sent)
+		if err := of.Batch(ctx, call); err != nil {
+			return err
+		}
+		if call.Err != nil {
+			p.Refused[payment.TxID] = call.Err.Error()
+			return nil
+		}
+		if !sent.Complete || sent.TxID != payment.TxID {
+			return fmt.Errorf("send: %w: transaction %.64q, signed: %v", rpc.ErrBadReply, sent.TxID, sent.Complete)
+		}
+	} else if err != nil {
+		return err
+	}
+	switch {
+	case known.Confirmations > 0:
+		p.Confirmed[payment.TxID] = true
+	case known.Confirmations < 0:
+		p.Refused[payment.TxID] = "another transaction in the chain has spent its coins"
+	default:
+		p.Waiting = "waiting for the next block to have transaction " + payment.TxID
+	}
+	return nil
+}
+
+// plan has a wallet plan a payment of the first of the outputs, of as many as it has coins for.
+func (p *Paid) plan(ctx context.Context, of Node, outputs []Output) error {
+	payment, lacking, err := fundable(ctx, of, outputs)
+	if err != nil || lacking != "" {
+		p.Waiting = cmp.Or(lacking, p.Waiting)
+		return err
+	}
+	if err := one(ctx, of, rpc.GetNewAddressCall(&payment.ChangeAddress)); err != nil {
+		return err
+	}
+	var sent rpc.Sent
+	switch err := one(ctx, of, rpc.SendCall(payment, false, &sent)); {
+	case errors.Is(err, rpc.ErrInvalidAddress):
+		return p.planWithoutInvalid(ctx, of, payment, outputs)
+	case err != nil:
+		return err
+	case !sent.Complete || !isHash(sent.TxID) || !isAddress(payment.ChangeAddress):
+		return fmt.Errorf("send: %w: no transaction that is signed, or change to no address", rpc.ErrBadReply)
+	}
+	p.Planned = &Payment{Payment: payment, TxID: sent.TxID}
+	return nil
+}
+
+// planWithoutInvalid tries the outputs of a payment one by one, and plans without those to which nothing can be paid.
+func (p *Paid) planWithoutInvalid(ctx context.Context, of Node, payment rpc.Payment, outputs []Output) error {
+	calls := make([]*rpc.Call, len(payment.Outputs))
+	for i := range payment.Outputs {
+		alone := payment
+		alone.Outputs = payment.Outputs[i : i+1]
+		calls[i] = rpc.SendCall(alone, false, &rpc.Sent{})
+	}
+	if err := of.Batch(ctx, calls...); err != nil {
+		return err
+	}
+	invalid := maps.Clone(p.Invalid)
+	if invalid == nil {
+		invalid = map[string]string{}
+	}
+	for i, call := range calls {
+		if errors.Is(call.Err, rpc.ErrInvalidAddress) {
+			invalid[payment.Outputs[i].Address] = call.Err.Error()
+		}
+	}
+	if len(invalid) == len(p.Invalid) {
+		return fmt.Errorf("send: %w: an address is refused, but not alone", rpc.ErrBadReply)
+	}
+	p.Invalid = invalid
+	outputs = slices.DeleteFunc(slices.Clone(outputs), func(o Output) bool { return invalid[o.Address] != "" })
+	if len(outputs) == 0 {
+		return nil
+	}
+	return p.plan(ctx, of, outputs)
+}
+
+// fundable is a payment of the first of the outputs, of as many as the wallet has coins for, without an address for the change;
+// or what the first of them lacks.
+func fundable(ctx context.Context, of Node, outputs []Output) (payment rpc.Payment, lacking string, err error) {
+	sums, err := sumsOf(outputs)
+	if err != nil {
+		return rpc.Payment{}, "", err
+	}
+	var coins []rpc.Unspent
+	most := sums[len(sums)-1] + fee(maxInputs, len(outputs)) + minChange
+	if err := one(ctx, of, rpc.ListUnspentCall(inBTC(most), maxInputs, &coins)); err != nil {
+		return rpc.Payment{}, "", err
+	}
+	payment.FeeRate = feeRate
+	var have int64
+	for _, coin := range coins[:min(len(coins), maxInputs)] {
+		amount, err := rpc.Satoshis(coin.Amount.String())
+		if err != nil || !isHash(coin.TxID) {
+			return rpc.Payment{}, "", fmt.Errorf("listunspent: %w: no coin", rpc.ErrBadReply)
+		}
+		if strings.HasPrefix(coin.Address, segwitPrefix) {
+			have += amount
+			payment.Inputs = append(payment.Inputs, rpc.Outpoint{TxID: coin.TxID, Vout: coin.Vout})
+		}
+	}
+	for count := len(outputs); count > 0; count-- {
+		if have >= sums[count-1]+fee(len(payment.Inputs), count)+minChange {
+			// In one order, so that it is the same transaction when the status has it in another.
+			payment.Outputs = slices.SortedFunc(slices.Values(outputs[:count]), compareOutputs)
+			return payment, "", nil
+		}
+	}
+	return rpc.Payment{}, fmt.Sprintf("waiting for coins: %s BTC and a fee are to be paid, %s can be spent; a reward can 100 blocks "+
+		"later", outputs[0].Amount, inBTC(have)), nil
+}
+
+func compareOutputs(a, b Output) int { return strings.Compare(a.Address, b.Address) }
+
+// SortOutputs puts the outputs of a payment into the order in which they were planned.
+func SortOutputs(outputs []Output) { slices.SortFunc(outputs, compareOutputs) }
+
+// sumsOf are the amounts of the first, of the first two, and so on, in satoshis.
+func sumsOf(outputs []Output) (sums []int64, err error) {
+	var sum int64
+	for _, output := range outputs {
+		amount, err := rpc.Satoshis(output.Amount)
+		if err != nil {
+			return nil, err
+		}
+		sum += amount
+		sums = append(sums, sum)
+	}
+	return sums, nil
+}
+
+// fee is the most that a transaction costs, in satoshis; one output more has the change.
+func fee(inputs, outputs int) int64 {
+	return feeRate * int64(inputs*inputSize+(outputs+1)*outputSize+restSize)
+}
+
+func inBTC(satoshis int64) string { return fmt.Sprintf("%d.%08d", satoshis/1e8, satoshis%1e8) }
