@@ -39,6 +39,7 @@ Usage: e2e/kind.sh VERB [--keep] [--purge]
   up      create the cluster, of two machines, or reuse it; build and load the images; install the controller and wait
           for it
   load    build and load the images again, and run the new controller
+  lnd     build LND from source, and load it under the name that manifests/samples/lightning.yaml has for its image
   test    up, then the suite of rpc/rpctest with real bitcoinds, that of e2e/suite, and from the apiserver's audit log
           whether the controller's RBAC rules are what all of it needed, no more and no less. At last machines are
           drained and lost, and the controller is removed and installed again, by Helm too. A cluster created for it is
@@ -73,7 +74,7 @@ main() {
       --keep) keep=yes ;;
       --purge) purge=yes ;;
       -h | --help) usage && exit ;;
-      up | load | test | bench | status | down)
+      up | load | lnd | test | bench | status | down)
         [ -z "$verb" ] || fail "one verb at a time: $verb or $argument"
         verb=$argument
         ;;
@@ -112,6 +113,15 @@ verb_load() {
   unlock
 }
 
+verb_lnd() {
+  lock
+  engine_answers || fail "no Docker engine answers: e2e/kind.sh up"
+  kind_install
+  cluster_exists || fail "no cluster $cluster: e2e/kind.sh up"
+  lnd_load
+  unlock
+}
+
 verb_test() {
   local why
   if [ -z "${CI:-}" ] && ! why=$( (engine_answers || engine_may_be_ours) 2>&1); then
@@ -124,6 +134,7 @@ verb_test() {
     "$here/conformance.sh" "$bitcoind_image"
   PROMETHEUS=$("$here/prometheus.sh") || fail "Prometheus can't be built"
   export PROMETHEUS
+  verb_lnd
   say "running the suite on $bitcoind_image"
   suite test -tags e2e ./e2e/suite/...
   # After the suite, and only if all was green: what a test did not get to do would be missing.
@@ -228,6 +239,7 @@ cache_purge() {
   fi
   if engine_answers; then
     images_forget btc-kind-node none
+    images_forget btc-lnd none
     docker image rm "$bitcoind_offline" "$controller_image" >/dev/null 2>&1 || true
   fi
   unmount_below "$cache"
@@ -415,6 +427,20 @@ images_load() {
 
 image_load() {
   image_is_loaded "$1" || step "loading $1" image_load_or_pull "$1"
+}
+
+# lnd_load makes an image of what lnd.sh built. It has the name of the public one in the cluster alone, which is nobody
+# else's: this machine's engine may have, or get, the public one itself.
+lnd_load() {
+  local dir local_name machine name
+  dir=$("$here/lnd.sh") || fail "LND can't be built"
+  name=$(sed -n 's/^ *image: //p' "$root/manifests/samples/lightning.yaml" | sort -u)
+  local_name=btc-lnd:${dir##*/lnd-}
+  step "building the image of LND" docker build -q -t "$local_name" -f "$here/lightning/Dockerfile" "$dir"
+  image_load "$local_name"
+  for machine in $(machines); do
+    docker exec "$machine" ctr --namespace k8s.io images tag --force "docker.io/library/$local_name" "$name" >/dev/null
+  done
 }
 
 # image_load_or_pull: some engines save one of several platforms of an image in a way that kind can't load (kind issue

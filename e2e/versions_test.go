@@ -95,7 +95,7 @@ func TestGoIsOneVersion(t *testing.T) {
 func TestKubernetesIsOneVersion(t *testing.T) {
 	version := named(t, "e2e/kube/go.mod", `^\tk8s\.io/kubernetes v1\.(\S+)$`)
 	modules := slices.DeleteFunc(files(t, ".", "go.mod"), func(path string) bool {
-		return !strings.Contains(read(t, path), "k8s.io/")
+		return !strings.Contains(read(t, path), "\tk8s.io/")
 	})
 	if len(modules) < 3 {
 		t.Errorf("only %v need Kubernetes", modules)
@@ -132,6 +132,13 @@ func TestTheImageOfBitcoindIsOne(t *testing.T) {
 	// Scripts take it from the Deployment.
 	agree(t, []string{"e2e/kind.sh"}, `^bitcoind_online=\$\(sed -n '\S+ "\$root/(\S+)"\)$`,
 		"manifests/controller/deployment.yaml")
+}
+
+// The tests build what the sample names.
+func TestLNDIsOneVersion(t *testing.T) {
+	version := named(t, "e2e/lightning/go.mod", `^\tgithub\.com/lightningnetwork/lnd (\S+)`)
+	agree(t, []string{"manifests/samples/lightning.yaml"}, `image: docker\.io/lightninglabs/lnd:(\S+)`, version)
+	agree(t, []string{"docs/using.md"}, `\bLND (v[\w.-]+\w)`, version)
 }
 
 // kubeadm asks for images by name: of the CoreDNS that e2e/kube builds beside it, and of a pause that the runtime has

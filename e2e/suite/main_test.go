@@ -5,6 +5,8 @@
 //
 //	PROMETHEUS=$(e2e/prometheus.sh) KUBECONFIG=... go test -tags e2e -v ./e2e/suite
 //
+// LND runs from the image that manifests/samples/lightning.yaml names, which `e2e/kind.sh lnd` builds and loads.
+//
 // It makes namespaces of its own and deletes them; while some of the tests run, the cluster's controller is stopped.
 //
 // The tests run in two phases. The first is one test after the other: each stops or aborts the one controller of the

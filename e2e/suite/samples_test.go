@@ -24,6 +24,7 @@ var sampleTests = map[string]func(t *testing.T, namespace string){
 	"topologies.yaml":           testSampleTopologies,
 	"storage.yaml":              testSampleStorage,
 	"mining.yaml":               testSampleMining,
+	"lightning.yaml":            testSampleLightning,
 	"ci.yaml":                   testSampleCI,
 	"pod.yaml":                  testSamplePod,
 	"access.yaml":               testSampleAccess,
