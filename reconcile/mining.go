@@ -227,7 +227,7 @@ func (m *miningState) lateness(tip mining.Tip, schedule mining.Schedule, now tim
 		return due, 0
 	}
 	if late = max(now.Sub(m.overdue), 0); late < stalledAfter {
-		m.next = m.overdue.Add(stalledAfter) // nothing else wakes the network if a miner hangs
+		m.next = sooner(m.next, m.overdue.Add(stalledAfter)) // nothing else wakes the network if a miner hangs
 	}
 	return due, late
 }
