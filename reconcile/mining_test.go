@@ -147,23 +147,38 @@ func TestOthersMineForAMinerThatIsDownAndNobodyMakesUpForBlocksThatWereMissed(t 
 	}
 }
 
-func TestWhereTipsDivergeEachSideMines(t *testing.T) {
-	w := miningWorld(t, 3, fixed(api.Miner{Node: 0}, api.Miner{Node: 2}))
-	w.polling = mesh.DefaultPolling
-	c := w.controller(t)
-	c.mines(t, w, time.Minute)
+// split has nodes 0 and 2 of a network that mines go on with chains of their own for so long, each with so many blocks more.
+func (c *watcher) split(t testing.TB, w *world, d time.Duration, fewest, most int64) observation {
+	t.Helper()
 	w.Call(t, 2, &rpc.Call{Method: "setnetworkactive", Params: []any{false}})
-	w.Fakes[2].Mine(1)
-	w.Fakes[0].Mine(1)
+	w.Fakes[2].Mine(2)
+	w.Fakes[0].Mine(2)
 	before := []int64{w.Fakes[0].Height(), w.Fakes[2].Height()}
-	o := c.mines(t, w, 5*time.Minute)
+	o := c.mines(t, w, d)
 	for i, ordinal := range []int{0, 2} {
-		if mined := w.Fakes[ordinal].Height() - before[i]; mined < 58 || mined > 61 {
-			t.Errorf("node %d has %d blocks more after five minutes", ordinal, mined)
+		if mined := w.Fakes[ordinal].Height() - before[i]; mined < fewest || mined > most {
+			t.Errorf("node %d has %d blocks more after %s", ordinal, mined, d)
 		}
 	}
-	if o.chain.Tips != 2 {
-		t.Errorf("%d tips", o.chain.Tips)
+	return o
+}
+
+func TestWhereTipsDivergeEachSideMines(t *testing.T) {
+	for name, row := range map[string]struct{ interval, d, fewest, most int64 }{
+		"each 5 s":    {5, 300, 58, 61},
+		"each second": {1, 60, 50, 62},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := fixed(api.Miner{Node: 0}, api.Miner{Node: 2})
+			spec.Interval = every(time.Duration(row.interval) * time.Second)
+			w := miningWorld(t, 3, spec)
+			w.polling = mesh.DefaultPolling
+			c := w.controller(t)
+			c.mines(t, w, time.Minute)
+			if o := c.split(t, w, time.Duration(row.d)*time.Second, row.fewest, row.most); o.chain.Tips != 2 {
+				t.Errorf("%d tips", o.chain.Tips)
+			}
+		})
 	}
 }
 

@@ -104,16 +104,7 @@ func TestSidesOfTheSamePaceConverge(t *testing.T) {
 	w.polling = mesh.DefaultPolling
 	c := w.controller(t)
 	c.mines(t, w, time.Minute)
-	w.Call(t, 2, &rpc.Call{Method: "setnetworkactive", Params: []any{false}})
-	w.Fakes[2].Mine(1)
-	w.Fakes[0].Mine(1)
-	before := []int64{w.Fakes[0].Height(), w.Fakes[2].Height()}
-	c.mines(t, w, time.Minute)
-	for i, ordinal := range []int{0, 2} {
-		if mined := w.Fakes[ordinal].Height() - before[i]; mined < 11 || mined > 13 {
-			t.Errorf("node %d has %d blocks more after a minute", ordinal, mined)
-		}
-	}
+	c.split(t, w, time.Minute, 11, 13)
 	w.Call(t, 2, &rpc.Call{Method: "setnetworkactive", Params: []any{true}})
 	o := c.mines(t, w, 2*time.Minute)
 	if o.chain.Tips != 1 || w.Fakes[0].Tip() != w.Fakes[2].Tip() {
@@ -220,25 +211,6 @@ func TestARefusalIsMendedByTheSpecAtOnce(t *testing.T) {
 	w.Network.Spec.Mining.To.Descriptor = "addr(bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080)"
 	if o := c.mines(t, w, time.Second); w.Fakes[0].Height() != 1 || o.mining.stalled != (verdict{}) {
 		t.Errorf("height %d, %+v", w.Fakes[0].Height(), o.mining)
-	}
-}
-
-func TestSidesThatMineEachSecond(t *testing.T) {
-	spec := fixed(api.Miner{Node: 0}, api.Miner{Node: 2})
-	spec.Interval = every(time.Second)
-	w := miningWorld(t, 3, spec)
-	w.polling = mesh.DefaultPolling
-	c := w.controller(t)
-	c.mines(t, w, time.Minute)
-	w.Call(t, 2, &rpc.Call{Method: "setnetworkactive", Params: []any{false}})
-	w.Fakes[2].Mine(2)
-	w.Fakes[0].Mine(2)
-	before := []int64{w.Fakes[0].Height(), w.Fakes[2].Height()}
-	c.mines(t, w, time.Minute)
-	for i, ordinal := range []int{0, 2} {
-		if mined := w.Fakes[ordinal].Height() - before[i]; mined < 50 || mined > 62 {
-			t.Errorf("node %d has %d blocks more after a minute", ordinal, mined)
-		}
 	}
 }
 
