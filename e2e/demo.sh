@@ -50,6 +50,7 @@ It works. To look further:
   kubectl get btcnet my-network -o yaml                  # the network's status, node by node
   kubectl delete pod my-network-sts-1                    # watch it heal: kubectl get btcnet -w
   kubectl patch btcnet my-network --type=merge --patch '{"spec": {"nodes": 5}}'
+  kubectl patch btcnet my-network --type=merge --patch '{"spec": {"mining": {"interval": "10s"}}}'    # blocks, and coins
   kubectl exec my-network-sts-0 -- bitcoin-cli getpeerinfo
   kubectl logs -n bitcoin-controller deployment/bitcoin-controller
 To stop it all:
