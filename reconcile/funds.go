@@ -43,7 +43,6 @@ func plannedPayment(record api.PaymentStatus, funds []api.FundStatus) mesh.Payme
 			payment.Outputs = append(payment.Outputs, mesh.Output(fund.Fund))
 		}
 	}
-	mesh.SortOutputs(payment.Outputs)
 	return payment
 }
 

@@ -212,6 +212,28 @@ func TestAPaymentOfCoinsThatAreSpentIsNotMadeAnew(t *testing.T) {
 	}
 }
 
+// TestAPaymentOutlivesItsBitcoind: one that is killed loses what it had not written to disk, and gets it from the others.
+func TestAPaymentOutlivesItsBitcoind(t *testing.T) {
+	spec := funding(api.Fund{Address: alice, Amount: "1"})
+	spec.Interval = every(time.Minute)
+	w := miningWorld(t, 2, spec)
+	c := w.controller(t)
+	c.pays(t, w, 10*time.Second) // before there is an audit, which has chains written to disk
+	if p := w.Network.Status.Mining.Payments; p == nil || w.received(alice) != 0 {
+		t.Fatalf("the payment is to be under way: %+v", w.Network.Status.Mining)
+	}
+	w.Fakes[0].Kill()
+	if err := w.Fakes[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Ready(0)
+	o := c.pays(t, w, 10*time.Minute)
+	o.funded(t, metav1.ConditionTrue, api.ReasonAllPaid, "")
+	if got := w.received(alice); got != oneBTC {
+		t.Errorf("it got %d", got)
+	}
+}
+
 func TestAPaymentWaitsForAMiner(t *testing.T) {
 	w := miningWorld(t, 2, funding(api.Fund{Address: alice, Amount: "1"}))
 	c := w.controller(t)

@@ -28,7 +28,7 @@ func TestImportsAreAsDrawn(t *testing.T) {
 		"reconcile/children":      {"reconcile/api", "unstructuredx"},
 		"reconcile/credentials":   {"reconcile/api"},
 		"reconcile/mesh":          {"reconcile/api", "reconcile/mining", "rpc"},
-		"reconcile/mining":        nil,
+		"reconcile/mining":        {"reconcile/api"},
 		"reconcile/metrics":       {"rpc"},
 		"rpc":                     nil,
 		"rpc/rpctest":             {"rpc", "rpc/internal/transcript"},

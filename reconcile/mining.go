@@ -112,7 +112,7 @@ func (o *observation) mayHaveChain() string {
 func scheduleOf(n *api.Network) mining.Schedule {
 	spec := n.Spec.Mining
 	s := mining.Schedule{
-		Network: string(n.UID), Interval: spec.Interval.Duration, Distribution: mining.Distribution(spec.Distribution),
+		Network: string(n.UID), Interval: spec.Interval.Duration, Distribution: spec.Distribution,
 		Initial: ptr.Deref(spec.InitialHeight, defaultInitialHeight), Max: ptr.Deref(spec.MaxHeight, defaultMaxHeight),
 	}
 	miners := spec.Miners

@@ -94,13 +94,12 @@ func GetNewAddressCall(into *string) *Call {
 	return &Call{Method: "getnewaddress", Params: []any{"", "bech32"}, Result: into}
 }
 
-// ListUnspentCall is listunspent for a batch of a client of one wallet: of the confirmed outputs that it can spend some that
-// together are at least so many BTC, or else as many as there may be. Rewards are among them 100 blocks later (bitcoind:
-// wallet/rpc/coins.cpp listunspent).
-func ListUnspentCall(sum string, most int, into *[]Unspent) *Call {
+// ListUnspentCall is listunspent for a batch of a client of one wallet: of the confirmed outputs that it can spend so many at most.
+// Rewards are among them 100 blocks later (bitcoind: wallet/rpc/coins.cpp listunspent).
+func ListUnspentCall(most int, into *[]Unspent) *Call {
 	const minConfirmations, maxConfirmations, includeUnsafe = 1, 9999999, false
 	return &Call{Method: "listunspent", Params: []any{minConfirmations, maxConfirmations, []string{}, includeUnsafe,
-		map[string]any{"minimumSumAmount": sum, "maximumCount": most}}, Result: into}
+		map[string]any{"maximumCount": most}}, Result: into}
 }
 
 // SendCall is send for a batch of a client of one wallet. Unless it is to be broadcast, nothing remains of it but its transaction

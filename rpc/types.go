@@ -113,6 +113,20 @@ type Sent struct {
 type WalletTransaction struct {
 	TxID          string `json:"txid"`
 	Confirmations int64  `json:"confirmations"` // negative if another one in the chain spends the same
+	Details       []struct {
+		Abandoned bool `json:"abandoned"`
+	} `json:"details"`
+}
+
+// Abandoned says whether the wallet no longer sends it: its coins were gone from the chain, say as a bitcoind that was killed had
+// not written their blocks to disk. bitcoind aborts if it is told to send it again (bitcoind: wallet.cpp AddToWallet).
+func (t WalletTransaction) Abandoned() bool {
+	for _, detail := range t.Details {
+		if detail.Abandoned {
+			return true
+		}
+	}
+	return false
 }
 
 // Satoshis is an amount that is given in BTC, as a decimal number. 1 BTC is 100,000,000 satoshis.

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mining"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
@@ -39,15 +40,13 @@ type Mining struct {
 	Apart map[int32]bool
 }
 
-// Mined is what has been mined for a network since the prober came to know of it, and what will be.
+// Mined is what has been mined for a network since the prober came to know of it.
 type Mined struct {
 	Blocks int64
 	// Last is who mined the last of them, by ordinal, if there are any.
 	Last int32
 	// Lag is by how much that was later than it was due; 0 if it was due as soon as possible.
 	Lag time.Duration
-	// Next is when the next block is due: zero if none is, or if it is due as soon as possible.
-	Next time.Time
 	// Refused are the words of nodes that were to mine and refused, by ordinal.
 	Refused map[int32]string
 	// Times are when tips were mined, by the controller's clock and hash of those that miners mined last.
@@ -84,7 +83,7 @@ func (of *probedNetwork) mine(n *probed, now time.Time) (blocks Blocks, next tim
 		return Blocks{}, time.Time{}, false
 	}
 	apart := of.mining.Apart[n.ordinal] && !due.IsZero()
-	if apart && of.mining.Distribution != mining.Poisson { // who draws has other times for each tip
+	if apart && of.mining.Distribution != api.MiningPoisson { // who draws has other times for each tip
 		due = due.Add(apartDelay)
 	}
 	miner, ok := of.mining.Miner(tip, func(node int32) bool { return of.mayMine(node, on, due, now) })
@@ -204,7 +203,7 @@ func (p *Prober) scheduleMiners(network cache.ObjectName, of *probedNetwork) {
 	}
 }
 
-// Mined is what has been mined for a network, and what will be.
+// Mined is what has been mined for a network.
 func (p *Prober) Mined(network cache.ObjectName) Mined {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -227,10 +226,6 @@ func (p *Prober) Mined(network cache.ObjectName) Mined {
 		}
 		if of.walletOf(n) != "" && n.wallet.address != "" {
 			mined.Wallets[ordinal] = n.wallet.made
-		}
-		if on := of.mineOn(n); on != nil {
-			due, _ := of.mining.After(of.tipOf(on))
-			mined.Next = sooner(mined.Next, due)
 		}
 	}
 	return mined

@@ -31,8 +31,8 @@ const (
 	maxPayments = 10
 	// feeRate is in sat/vB, ten times of what bitcoind relays.
 	feeRate = 10
-	// maxInputs bounds a payment, and with it what a wallet answers.
-	maxInputs = 80
+	// maxInputs bounds a payment, and with it what a wallet answers: some 750 bytes for each of its coins.
+	maxInputs = 50
 	// The most virtual bytes of a segwit input, of an output, and of all else of a transaction.
 	inputSize, outputSize, restSize = 69, 43, 12
 	// minChange is in satoshis. There is always change: bitcoind adds less than dust to the fee.
@@ -96,6 +96,17 @@ func (f Funds) equal(other Funds) bool {
 		slices.EqualFunc(f.Payments, other.Payments, func(a, b Payment) bool { return a.TxID == b.TxID })
 }
 
+// taken are the coins of payments that are recorded: one that can't be sent now may be later.
+func (f Funds) taken() map[Outpoint]bool {
+	taken := map[Outpoint]bool{}
+	for _, payment := range f.Payments {
+		for _, input := range payment.Inputs {
+			taken[input] = true
+		}
+	}
+	return taken
+}
+
 func (f Funds) none() bool { return len(f.Outputs) == 0 && len(f.Payments) == 0 }
 
 // payIfDue has the next step of a network's payments taken, if there is another one since the last, or another tip. The lock is
@@ -138,7 +149,7 @@ func (of *probedNetwork) paysFirst() bool {
 type payer struct {
 	Target
 	ordinal int32
-	// plans: it is a miner whose wallet is open.
+	// plans: it is a miner whose wallet is open, and whose disk has room.
 	plans bool
 }
 
@@ -150,8 +161,9 @@ func (of *probedNetwork) payers() (all []payer) {
 		}
 	}
 	for _, m := range of.mining.Miners {
+		// One whose disk has no room aborts if it is to write to it: see flush.go.
 		if n := of.nodes[m.Node]; n != nil && of.walletOf(n) != "" && of.descriptorOf(n) != "" {
-			add(m.Node, true)
+			add(m.Node, !n.view.DiskNearlyFull(n.target.Disk))
 		}
 	}
 	for _, payment := range of.mining.Funds.Payments {
@@ -213,11 +225,12 @@ func (p *Prober) Paid(network cache.ObjectName) Paid {
 	return Paid{}
 }
 
-// pay sends what is recorded, and has one more payment planned.
+// pay sends what is recorded, and has one more payment planned. A node that fails keeps no other one waiting.
 func (p *Prober) pay(ctx context.Context, funds Funds, by []payer, wallet string) (Paid, error) {
 	ctx, cancel := context.WithTimeout(ctx, payTimeout)
 	defer cancel()
 	paid := Paid{Known: true, Confirmed: map[string]bool{}, Refused: map[string]string{}}
+	var failed error
 	for _, payment := range funds.Payments {
 		i := slices.IndexFunc(by, func(p payer) bool { return p.ordinal == payment.Node })
 		if i < 0 {
@@ -225,33 +238,39 @@ func (p *Prober) pay(ctx context.Context, funds Funds, by []payer, wallet string
 			continue
 		}
 		of, err := p.connectWallet(by[i].Self.IP, by[i].Login, payment.Wallet)
-		if err != nil {
-			return paid, err
+		if err == nil {
+			err = paid.send(ctx, of, payment)
 		}
-		if err := paid.send(ctx, of, payment); err != nil {
-			return paid, err
-		}
+		failed = errors.Join(failed, err)
 	}
 	if len(funds.Outputs) == 0 || len(funds.Payments)-len(paid.Confirmed) >= maxPayments {
-		return paid, nil
+		return paid, failed
+	}
+	taken := funds.taken()
+	if !slices.ContainsFunc(by, func(p payer) bool { return p.plans }) {
+		paid.Waiting = cmp.Or(paid.Waiting, "waiting for a miner whose wallet is open, and whose disk has room")
 	}
 	for _, by := range by {
-		if !by.plans {
+		if paid.Planned != nil || !by.plans {
 			continue
 		}
 		of, err := p.connectWallet(by.Self.IP, by.Login, wallet)
-		if err != nil {
-			return paid, err
-		}
-		if err := paid.plan(ctx, of, funds.Outputs); err != nil {
-			return paid, err
+		if err == nil {
+			err = paid.plan(ctx, of, funds.Outputs, taken)
 		}
 		if paid.Planned != nil {
 			paid.Planned.Node, paid.Planned.Wallet = by.ordinal, wallet
-			return paid, nil
 		}
+		failed = errors.Join(failed, err)
 	}
-	return paid, nil
+	return paid, failed
+}
+
+// sendCall has the outputs in one order, so that it is the same transaction whatever order a status has them in.
+func sendCall(payment rpc.Payment, broadcast bool, into *rpc.Sent) *rpc.Call {
+	payment.Outputs = slices.SortedFunc(slices.Values(payment.Outputs),
+		func(a, b Output) int { return strings.Compare(a.Address, b.Address) })
+	return rpc.SendCall(payment, broadcast, into)
 }
 
 // send has a wallet send a payment, unless it has.
@@ -260,7 +279,7 @@ func (p *Paid) send(ctx context.Context, of Node, payment Payment) error {
 	err := one(ctx, of, rpc.GetTransactionCall(payment.TxID, &known))
 	if errors.Is(err, rpc.ErrInvalidAddress) {
 		var sent rpc.Sent
-		call := rpc.SendCall(payment.Payment, true, &sent)
+		call := sendCall(payment.Payment, true, &sent)
 		if err := of.Batch(ctx, call); err != nil {
 			return err
 		}
@@ -277,6 +296,8 @@ func (p *Paid) send(ctx context.Context, of Node, payment Payment) error {
 	switch {
 	case known.Confirmations > 0:
 		p.Confirmed[payment.TxID] = true
+	case known.Abandoned():
+		p.Refused[payment.TxID] = "its wallet has abandoned it, as its coins were gone from the chain"
 	case known.Confirmations < 0:
 		p.Refused[payment.TxID] = "another transaction in the chain has spent its coins"
 	default:
@@ -286,19 +307,24 @@ func (p *Paid) send(ctx context.Context, of Node, payment Payment) error {
 }
 
 // plan has a wallet plan a payment of the first of the outputs, of as many as it has coins for.
-func (p *Paid) plan(ctx context.Context, of Node, outputs []Output) error {
-	payment, lacking, err := fundable(ctx, of, outputs)
+func (p *Paid) plan(ctx context.Context, of Node, outputs []Output, taken map[Outpoint]bool) error {
+	payment, lacking, err := fundable(ctx, of, outputs, taken)
 	if err != nil || lacking != "" {
 		p.Waiting = cmp.Or(lacking, p.Waiting)
+		return err
+	}
+	// On disk before it is sent: a wallet that finds its coins gone, as after a kill, abandons what spends them, for good.
+	var written rpc.TxOutSetInfo
+	if err := one(ctx, of, rpc.FlushCall(&written)); err != nil {
 		return err
 	}
 	if err := one(ctx, of, rpc.GetNewAddressCall(&payment.ChangeAddress)); err != nil {
 		return err
 	}
 	var sent rpc.Sent
-	switch err := one(ctx, of, rpc.SendCall(payment, false, &sent)); {
+	switch err := one(ctx, of, sendCall(payment, false, &sent)); {
 	case errors.Is(err, rpc.ErrInvalidAddress):
-		return p.planWithoutInvalid(ctx, of, payment, outputs)
+		return p.planWithoutInvalid(ctx, of, payment, outputs, taken)
 	case err != nil:
 		return err
 	case !sent.Complete || !isHash(sent.TxID) || !isAddress(payment.ChangeAddress):
@@ -309,12 +335,13 @@ func (p *Paid) plan(ctx context.Context, of Node, outputs []Output) error {
 }
 
 // planWithoutInvalid tries the outputs of a payment one by one, and plans without those to which nothing can be paid.
-func (p *Paid) planWithoutInvalid(ctx context.Context, of Node, payment rpc.Payment, outputs []Output) error {
+func (p *Paid) planWithoutInvalid(ctx context.Context, of Node, payment rpc.Payment, outputs []Output,
+	taken map[Outpoint]bool) error {
 	calls := make([]*rpc.Call, len(payment.Outputs))
 	for i := range payment.Outputs {
 		alone := payment
 		alone.Outputs = payment.Outputs[i : i+1]
-		calls[i] = rpc.SendCall(alone, false, &rpc.Sent{})
+		calls[i] = sendCall(alone, false, &rpc.Sent{})
 	}
 	if err := of.Batch(ctx, calls...); err != nil {
 		return err
@@ -336,48 +363,45 @@ func (p *Paid) planWithoutInvalid(ctx context.Context, of Node, payment rpc.Paym
 	if len(outputs) == 0 {
 		return nil
 	}
-	return p.plan(ctx, of, outputs)
+	return p.plan(ctx, of, outputs, taken)
 }
 
-// fundable is a payment of the first of the outputs, of as many as the wallet has coins for, without an address for the change;
-// or what the first of them lacks.
-func fundable(ctx context.Context, of Node, outputs []Output) (payment rpc.Payment, lacking string, err error) {
+// fundable is a payment of the first of the outputs, of as many as the wallet has coins for that aren't taken, without an address
+// for the change; or what the first of them lacks.
+func fundable(ctx context.Context, of Node, outputs []Output, taken map[Outpoint]bool) (payment rpc.Payment, lacking string, err error) {
 	sums, err := sumsOf(outputs)
 	if err != nil {
 		return rpc.Payment{}, "", err
 	}
 	var coins []rpc.Unspent
-	most := sums[len(sums)-1] + fee(maxInputs, len(outputs)) + minChange
-	if err := one(ctx, of, rpc.ListUnspentCall(inBTC(most), maxInputs, &coins)); err != nil {
+	if err := one(ctx, of, rpc.ListUnspentCall(maxInputs, &coins)); err != nil {
 		return rpc.Payment{}, "", err
 	}
 	payment.FeeRate = feeRate
 	var have int64
+	needed := func(outputs int) int64 { return sums[outputs-1] + fee(len(payment.Inputs), outputs) + minChange }
 	for _, coin := range coins[:min(len(coins), maxInputs)] {
 		amount, err := rpc.Satoshis(coin.Amount.String())
 		if err != nil || !isHash(coin.TxID) {
 			return rpc.Payment{}, "", fmt.Errorf("listunspent: %w: no coin", rpc.ErrBadReply)
 		}
-		if strings.HasPrefix(coin.Address, segwitPrefix) {
+		if have >= needed(len(outputs)) {
+			break
+		}
+		if at := (Outpoint{TxID: coin.TxID, Vout: coin.Vout}); strings.HasPrefix(coin.Address, segwitPrefix) && !taken[at] {
 			have += amount
-			payment.Inputs = append(payment.Inputs, rpc.Outpoint{TxID: coin.TxID, Vout: coin.Vout})
+			payment.Inputs = append(payment.Inputs, at)
 		}
 	}
 	for count := len(outputs); count > 0; count-- {
-		if have >= sums[count-1]+fee(len(payment.Inputs), count)+minChange {
-			// In one order, so that it is the same transaction when the status has it in another.
-			payment.Outputs = slices.SortedFunc(slices.Values(outputs[:count]), compareOutputs)
+		if have >= needed(count) {
+			payment.Outputs = outputs[:count]
 			return payment, "", nil
 		}
 	}
 	return rpc.Payment{}, fmt.Sprintf("waiting for coins: %s BTC and a fee are to be paid, %s can be spent; a reward can 100 blocks "+
 		"later", outputs[0].Amount, inBTC(have)), nil
 }
-
-func compareOutputs(a, b Output) int { return strings.Compare(a.Address, b.Address) }
-
-// SortOutputs puts the outputs of a payment into the order in which they were planned.
-func SortOutputs(outputs []Output) { slices.SortFunc(outputs, compareOutputs) }
 
 // sumsOf are the amounts of the first, of the first two, and so on, in satoshis.
 func sumsOf(outputs []Output) (sums []int64, err error) {

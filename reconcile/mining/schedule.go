@@ -9,16 +9,8 @@ import (
 	"math"
 	"slices"
 	"time"
-)
 
-// Distribution is how the times between blocks are distributed.
-type Distribution string
-
-const (
-	// Fixed has all of them the same.
-	Fixed Distribution = "Fixed"
-	// Poisson has them exponentially distributed, as those of a network of many miners are.
-	Poisson Distribution = "Poisson"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 // maxBatch bounds how long a node is at it: it mines some thousand blocks a second.
@@ -30,7 +22,7 @@ type Schedule struct {
 	Network string
 	// Interval is the mean time between blocks, in whole seconds; 0 for none but the initial ones.
 	Interval     time.Duration
-	Distribution Distribution
+	Distribution api.MiningDistribution
 	Miners       []Miner
 	// Initial is the height to be reached at once, Max the height of the last block.
 	Initial, Max int64
@@ -67,7 +59,7 @@ func (s Schedule) After(tip Tip) (due time.Time, count int) {
 // little off doesn't get into another one; and where they are drawn, so is the part of the second that the tip doesn't tell,
 // else their mean would be half a second less than Interval.
 func (s Schedule) delay(tip Tip) time.Duration {
-	if s.Distribution != Poisson {
+	if s.Distribution != api.MiningPoisson {
 		return s.Interval + time.Second/2
 	}
 	drawn := -math.Log1p(-s.draw("delay", tip)) * float64(s.Interval)

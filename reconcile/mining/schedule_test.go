@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 const uid = "6e4b1b9c-9f0e-4b0c-8a57-0a4e5a0a7a01"
@@ -15,7 +17,7 @@ func hash(n int) string { return fmt.Sprintf("%064x", n) }
 func TestAfter(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	later := at.Add(10500 * time.Millisecond)
-	fixed := Schedule{Network: uid, Interval: 10 * time.Second, Distribution: Fixed, Initial: 101, Max: 4900}
+	fixed := Schedule{Network: uid, Interval: 10 * time.Second, Distribution: api.MiningFixed, Initial: 101, Max: 4900}
 	with := func(change func(*Schedule)) Schedule { s := fixed; change(&s); return s }
 	for name, row := range map[string]struct {
 		schedule Schedule
@@ -71,7 +73,7 @@ func TestOnlyThoseMineThatAreAbleTo(t *testing.T) {
 
 // TestTheChainIsAllThatCounts: the same tip gives the same time, another network or another tip gives others.
 func TestTheChainIsAllThatCounts(t *testing.T) {
-	s := Schedule{Network: uid, Interval: time.Hour, Distribution: Poisson, Max: 4900}
+	s := Schedule{Network: uid, Interval: time.Hour, Distribution: api.MiningPoisson, Max: 4900}
 	other := s
 	other.Network = "another"
 	at := time.Unix(1_800_000_000, 0)
@@ -92,7 +94,7 @@ func TestTheChainIsAllThatCounts(t *testing.T) {
 func TestTimesBetweenBlocks(t *testing.T) {
 	const blocks = 200_000
 	for _, mean := range []float64{1, 5, 600} {
-		for distribution, deviation := range map[Distribution]float64{Fixed: 0, Poisson: mean} {
+		for distribution, deviation := range map[api.MiningDistribution]float64{api.MiningFixed: 0, api.MiningPoisson: mean} {
 			s := Schedule{Network: uid, Interval: time.Duration(mean * 1e9), Distribution: distribution, Max: math.MaxInt64}
 			tip := Tip{hash(0), 0, time.Unix(1_800_000_000, 0)}
 			var sum, squares float64

@@ -150,26 +150,19 @@ func listUnspent(n *Node, _ string, w *wallet, args arguments) (any, *rpcError) 
 	if failure != nil {
 		return nil, failure
 	}
-	options, failure := argument[struct {
-		MinimumSumAmount json.Number
-		MaximumCount     int
-	}](args, 4)
+	options, failure := argument[struct{ MaximumCount int }](args, 4)
 	if failure != nil {
 		return nil, failure
 	}
-	sum, failure := parseAmount(string(options.MinimumSumAmount))
-	if failure != nil {
-		return nil, failure
-	}
-	coins, found, have := n.pooled(), []unspent{}, int64(0)
+	coins, found := n.pooled(), []unspent{}
 	for _, at := range slices.SortedFunc(maps.Keys(coins), compareOutpoints) {
 		c := coins[at]
 		confirmations := max(n.chain.tip.height-c.height+1, 0)
 		if !w.addresses[c.Address] || confirmations < least || c.coinbase && confirmations <= coinbaseMaturity {
 			continue
 		}
-		found, have = append(found, unspent{at, c.Address, inBTC(c.Amount), confirmations}), have+c.Amount
-		if sum > 0 && have >= sum || len(found) == options.MaximumCount {
+		found = append(found, unspent{at, c.Address, inBTC(c.Amount), confirmations})
+		if len(found) == options.MaximumCount {
 			break
 		}
 	}
@@ -282,7 +275,22 @@ func getTransaction(n *Node, _ string, w *wallet, args arguments) (any, *rpcErro
 	if confirmations == 0 && !spendable(n.chain.tip.coins(), tx) {
 		confirmations = -1
 	}
-	return map[string]any{"txid": id, "confirmations": confirmations}, nil
+	return map[string]any{"txid": id, "confirmations": confirmations,
+		"details": []any{map[string]any{"category": "send", "abandoned": w.abandoned[id]}}}, nil
+}
+
+// resend puts what a wallet has sent into the mempool again, when it is loaded, or abandons it for good where the coins are gone.
+func (p *process) resend(w *wallet) {
+	coins := p.node.chain.tip.coins()
+	for id, tx := range w.sent {
+		switch {
+		case p.node.confirmations(id) > 0:
+		case spendable(coins, tx):
+			p.relay(tx)
+		default:
+			w.abandoned[id] = true
+		}
+	}
 }
 
 // Received is what the node's chain has paid to an address, in satoshis.

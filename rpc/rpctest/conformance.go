@@ -59,6 +59,7 @@ func Conformance(t *testing.T, w World) {
 		{"blocks that are mined at once get ahead of the clock", conformBlockTimes},
 		{"a wallet outlives its node's restart", conformWallet},
 		{"a payment that is planned is one transaction however often it is sent", conformPayment},
+		{"a kill has a payment abandoned unless its coins are on disk", conformKilledPayer},
 		{"an empty node takes headers from one peer only", conformHeaders},
 		{"a block of the future is refused until it no longer is", conformFuture},
 		{"two branches of equal work both stay until one grows", conformBranches},

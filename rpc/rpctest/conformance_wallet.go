@@ -38,7 +38,7 @@ func conformPayment(t *testing.T, w World) {
 	node.must("createwallet", "miner", false, false, nil, false, true, true)
 	miner := node.ofWallet("miner")
 	node.must("generatetodescriptor", 100, "addr("+read[string](miner, "getnewaddress")+")")
-	everything := []any{1, 9999999, []string{}, false, map[string]any{"minimumSumAmount": "50", "maximumCount": 10}}
+	everything := []any{1, 9999999, []string{}, false, map[string]any{"maximumCount": 10}}
 	if coins := read[[]unspent](miner, "listunspent", everything...); len(coins) != 0 {
 		t.Errorf("at height 100 there are coins to spend: %v", coins)
 	}
@@ -81,6 +81,32 @@ func conformPayment(t *testing.T, w World) {
 	another.refused(codeInvalidAddress, "gettransaction", planned.TxID)
 }
 
+// conformKilledPayer kills nodes that have sent a payment: it goes on if the blocks that its coins are from were on disk.
+func conformKilledPayer(t *testing.T, w World) {
+	for i, node := range startClients(t, w, 2) {
+		onDisk := i == 1
+		node.must("createwallet", "miner", false, false, nil, false, true, true)
+		miner := node.ofWallet("miner")
+		node.must("generatetodescriptor", 101, "addr("+read[string](miner, "getnewaddress")+")")
+		if onDisk {
+			node.must("gettxoutsetinfo", "none")
+		}
+		coin := read[[]unspent](miner, "listunspent")[0]
+		txid := read[sent](miner, "send", []any{map[string]string{someAddress: "20"}}, nil, "unset", 10, map[string]any{
+			"inputs": []any{map[string]any{"txid": coin.TxID, "vout": coin.Vout}}, "add_inputs": false,
+			"change_address": read[string](miner, "getnewaddress"), "add_to_wallet": true}).TxID
+		w.Kill(t, node.Endpoint)
+		after := read[confirmations](miner, "gettransaction", txid)
+		if len(after.Details) == 0 || after.Details[0].Abandoned == onDisk {
+			t.Errorf("the coins' blocks were on disk: %v; of the payment the wallet says %+v", onDisk, after)
+		}
+		node.must("generatetoaddress", 1, someAddress)
+		if got := read[confirmations](miner, "gettransaction", txid).Confirmations; (got == 1) != onDisk {
+			t.Errorf("the coins' blocks were on disk: %v; a block later the payment has %d confirmations", onDisk, got)
+		}
+	}
+}
+
 type (
 	sent struct {
 		Complete bool   `json:"complete"`
@@ -88,6 +114,9 @@ type (
 	}
 	confirmations struct {
 		Confirmations int64 `json:"confirmations"`
+		Details       []struct {
+			Abandoned bool `json:"abandoned"`
+		} `json:"details"`
 	}
 )
 

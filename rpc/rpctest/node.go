@@ -39,7 +39,7 @@ type Node struct {
 	chain   chain
 	saved   chain // what is on disk, and outlives a kill
 	wallets map[string]*wallet
-	mempool []*transaction // on disk, too
+	mempool []*transaction // outlives a stop, and no kill
 	proc    *process       // nil while down
 	fault   Fault
 	warmup  string
@@ -159,7 +159,7 @@ func (n *Node) Kill() {
 	n.Stop()
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
-	n.chain = saved
+	n.chain, n.mempool = saved, nil
 	n.flush()
 }
 

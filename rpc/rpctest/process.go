@@ -88,6 +88,7 @@ func (p *process) start() {
 	for name, w := range p.node.wallets {
 		if w.onStartup {
 			p.wallets[name] = true
+			p.resend(w)
 		}
 	}
 	p.leaveInitialDownload()

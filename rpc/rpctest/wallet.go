@@ -15,6 +15,7 @@ type wallet struct {
 	onStartup bool
 	addresses map[string]bool
 	sent      map[string]*transaction // by ID
+	abandoned map[string]bool
 }
 
 type walletKey struct{}
@@ -66,7 +67,8 @@ func createWallet(p *process, args arguments) (any, *rpcError) {
 		return nil, &rpcError{codeWallet, "Wallet file verification failed. Failed to create database path '" + name +
 			"'. Database already exists."}
 	}
-	p.node.wallets[name] = &wallet{onStartup: onStartup, addresses: map[string]bool{}, sent: map[string]*transaction{}}
+	p.node.wallets[name] = &wallet{onStartup: onStartup, addresses: map[string]bool{}, sent: map[string]*transaction{},
+		abandoned: map[string]bool{}}
 	p.wallets[name] = true
 	return map[string]any{"name": name}, nil
 }
