@@ -89,7 +89,7 @@ func TestNumbersAndWordsOfAStatusAreOfOneMoment(t *testing.T) {
 			now = now.Add(time.Duration(random.IntN(1200)) * time.Millisecond)
 			randomChains(random, nodes, now)
 			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes}
-			o.chain, _ = compare(nodes, state, now)
+			o.compare(state, now)
 			n.Status = statusOf(n, o, now)
 			if why := contradiction(n.Status); why != "" {
 				t.Fatalf("seed %d, step %d: %s; chain %+v", seed, step, why, o.chain)

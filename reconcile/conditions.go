@@ -26,9 +26,13 @@ type verdict struct {
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
 func setConditions(status *api.NetworkStatus, n *api.Network, o observation, synced verdict, now time.Time) {
-	meshed := o.meshedVerdict(*status)
+	meshed, partitioned := o.meshedVerdict(*status), o.partitionedVerdict(n)
+	connected := meshed
+	if meshed.status == metav1.ConditionTrue && partitioned.status == metav1.ConditionFalse {
+		connected = partitioned
+	}
 	stalled := stalledVerdict(o.applyErr)
-	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, meshed, o.initialVerdict(*status, synced)), stalled)
+	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, connected, o.initialVerdict(*status, synced)), stalled)
 	if ready.status == metav1.ConditionTrue {
 		ready.message = joinClauses(ready.message, o.hint(n))
 	}
@@ -49,7 +53,7 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 		verdicts[api.ConditionStalled] = verdict{metav1.ConditionTrue, problem.reason, problem.message}
 	}
 	for kind, v := range map[string]verdict{api.ConditionMiningStalled: o.mining.stalled, api.ConditionWalletLost: o.mining.lost,
-		api.ConditionFunded: o.mining.funded} {
+		api.ConditionFunded: o.mining.funded, api.ConditionPartitioned: partitioned} {
 		if v != (verdict{}) {
 			verdicts[kind] = v
 		}
@@ -61,7 +65,7 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 	})
 	for _, kind := range []string{api.ConditionReady, api.ConditionMeshed, api.ConditionChainSynced,
 		api.ConditionReconciling, api.ConditionStalled, api.ConditionMiningStalled, api.ConditionWalletLost,
-		api.ConditionFunded} {
+		api.ConditionFunded, api.ConditionPartitioned} {
 		v, there := verdicts[kind]
 		if !there {
 			meta.RemoveStatusCondition(&status.Conditions, kind)

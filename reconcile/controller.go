@@ -310,7 +310,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	if err != nil {
 		return 0, err
 	}
-	o := observation{wanted: state.wanted(network), nodes: nodes}
+	o := observation{wanted: state.wanted(network, c.clock.Now()), nodes: nodes}
 	o.applied, o.applyErr = c.apply(ctx, network, live, o, state)
 	if _, is := errors.AsType[notRecordedError](o.applyErr); is && isStale(o.applyErr) {
 		return firstRetry, nil

@@ -148,7 +148,7 @@ func TestTheCRDTellsAllReasons(t *testing.T) {
 				t.Fatalf("no list in %q", row.text)
 			}
 			told, conditions := map[string]bool{}, []string{api.ConditionStalled, api.ConditionMiningStalled, api.ConditionWalletLost,
-				api.ConditionFunded}
+				api.ConditionFunded, api.ConditionPartitioned}
 			for _, word := range regexp.MustCompile(`[A-Z]\w+`).FindAllString(list, -1) {
 				if !slices.Contains(conditions, word) {
 					told[word] = true

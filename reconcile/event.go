@@ -38,6 +38,8 @@ const (
 	EventChainShortened = "ChainShortened"
 	// EventRollLosesData: pods are about to be replaced that have no volumes; the note says what goes with them.
 	EventRollLosesData = "RollLosesData"
+	// EventEntriesSevered: entries of users' own across the sides of a partition were taken off nodes' lists.
+	EventEntriesSevered = "EntriesSevered"
 	// EventWalletLost: a miner's wallet went with its pod, and another one has its place.
 	EventWalletLost = "WalletLost"
 	// EventTipsConverged: no node has a chain of its own any more.

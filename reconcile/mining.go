@@ -76,7 +76,7 @@ func (m *miningState) wanted(n *api.Network, o *observation) (wanted *mesh.Minin
 		}
 	}
 	descriptor, wallet := payeeOf(spec.To)
-	return &mesh.Mining{Schedule: s, Descriptor: descriptor, Wallet: wallet, Funds: fundsOf(n), Apart: m.apart}, ""
+	return &mesh.Mining{Schedule: s, Descriptor: descriptor, Wallet: wallet, Funds: fundsOf(n), Sides: o.sides, Apart: m.apart}, ""
 }
 
 // diverge takes down which nodes are on chains of their own. That they are has to be settled once; from then on, chains that

@@ -57,7 +57,7 @@ func (s *nudges) observe(o *observation, now time.Time) (told []node) {
 		if !known || is.self != n.self || is.height != n.view.Height || is.headers != n.view.Headers {
 			is = stuckNode{self: n.self, height: n.view.Height, headers: n.view.Headers}
 			is.next = n.view.SaidAt.Add(nudgeAfter)
-			if n.view.Headers >= o.chain.Height {
+			if n.view.Headers >= o.chainOf(ordinal).Height {
 				is.next = n.view.SaidAt.Add(stallAfter)
 			}
 		}
@@ -86,7 +86,7 @@ func (o *observation) behind() map[int32]bool {
 	found := map[int32]bool{}
 	tells := func(n node) bool { return n.ready && n.view.Answered() && n.view.Tip != "" }
 	for _, n := range o.nodes {
-		if tells(n) && n.view.Height < o.chain.Height {
+		if tells(n) && n.view.Height < o.chainOf(n.ordinal).Height {
 			found[n.ordinal] = false
 		}
 	}

@@ -25,8 +25,7 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	key, now := cache.MetaObjectToName(n), c.clock.Now()
 	state.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
 	readViews(o.nodes, c.prober.Views(key))
-	var lacking []chain.Query
-	o.chain, lacking = compare(o.nodes, state, now)
+	lacking := o.compare(state, now)
 	explainDisks(n, o.nodes)
 	state.losses.observe(o, state.topology)
 	o.unasked = state.losses.unasked(o.nodes)
@@ -71,25 +70,36 @@ func readViews(nodes []node, views map[int32]mesh.View) {
 const errNoPassword = "the controller has no password for bitcoind, whose was derived from another master key, " +
 	"or for another network"
 
-// compare relates the chains of the nodes; what may be only a block on its way is left pending. Nodes that differ are
-// asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
-func compare(nodes []node, state *networkState, now time.Time) (chain.Verdict, []chain.Query) {
-	chains := chainsOf(nodes)
-	verdict, lacking := chain.Compare(chains)
-	state.difference.Settle(chains, &verdict, now)
+// compare relates the chains of the nodes, of each side for itself; what may be only a block on its way is left pending. Nodes that
+// differ are asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
+func (o *observation) compare(state *networkState, now time.Time) (lacking []chain.Query) {
+	o.sides, o.chains = state.topology.Sides(), map[int]chain.Verdict{}
+	before := state.differences
+	state.differences = map[int]chain.Difference{}
 	var ordinals []int32
 	var when time.Time
-	if !verdict.Synced() {
-		ordinals, when = state.difference.Recheck(chains, verdict, lacking, now)
+	for side, chains := range chainsOf(o.nodes, o.sides) {
+		verdict, queries := chain.Compare(chains)
+		difference := before[side]
+		difference.Settle(chains, &verdict, now)
+		if !verdict.Synced() {
+			differ, again := difference.Recheck(chains, verdict, queries, now)
+			ordinals, when = append(ordinals, differ...), sooner(when, again)
+		}
+		o.chains[side], state.differences[side] = verdict, difference
+		lacking = append(lacking, queries...)
 	}
-	state.recheckAt(nodes, ordinals, when)
-	return verdict, lacking
+	o.chain = merged(o.chains)
+	state.recheckAt(o.nodes, ordinals, when)
+	return lacking
 }
 
-// chainsOf are what nodes said of their chains.
-func chainsOf(nodes []node) (chains []chain.Node) {
+// chainsOf are what nodes said of their chains, by side.
+func chainsOf(nodes []node, sides mesh.Sides) map[int][]chain.Node {
+	chains := map[int][]chain.Node{}
 	for _, n := range nodes {
-		chains = append(chains, chain.Node{
+		side := sides.Of(n.ordinal)
+		chains[side] = append(chains[side], chain.Node{
 			Ordinal: n.ordinal, AskedAt: n.view.SaidAt, Height: n.view.Height, Tip: n.view.Tip, Hashes: n.view.Hashes,
 		})
 	}
@@ -143,11 +153,12 @@ func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32
 		}
 	}
 	targets := make(map[int32]mesh.Target, len(o.nodes))
+	severed := o.severed()
 	for _, n := range o.nodes {
 		if !n.ready {
 			continue
 		}
-		target := mesh.Target{Name: n.name, Self: n.self, Login: n.login, Members: members}
+		target := mesh.Target{Name: n.name, Self: n.self, Login: n.login, Members: members, Severed: severed[o.sides.Of(n.ordinal)]}
 		target.FreshAfter, target.Await = freshAfter(n)
 		for _, to := range o.wanted.Dials[n.ordinal] {
 			switch peer := o.nodes[to]; {
@@ -264,6 +275,7 @@ func (c *Controller) reportTally(n *api.Network, o *observation, did mesh.Tally)
 		c.event(n, nil, corev1.EventTypeNormal, EventPeersChanged, "Mesh",
 			"nodes added %d peers and removed %d, counted at each node", did.Added, did.Removed)
 	}
+	c.reportSevered(n, did.Severed)
 	var stuck []mesh.Edge
 	for _, dial := range did.Stuck {
 		to := slices.IndexFunc(o.nodes, func(n node) bool { return n.self.IP == dial.To })

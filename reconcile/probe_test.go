@@ -80,10 +80,10 @@ func (c *watcher) polled(t *testing.T, w *world, d time.Duration) (passes int) {
 func (c *watcher) settle(t *testing.T, w *world) {
 	t.Helper()
 	state := c.networkStates.of(c.key)
-	o := observation{wanted: state.wanted(w.Network), nodes: w.observe()}
+	o := observation{wanted: state.wanted(w.Network, start), nodes: w.observe()}
 	readViews(o.nodes, c.prober.Views(c.key))
 	targets := o.targets(state.freshAfter)
-	_, lacking := chain.Compare(chainsOf(o.nodes))
+	_, lacking := chain.Compare(chainsOf(o.nodes, "")[0])
 	ask(targets, lacking)
 	c.prober.Publish(c.key, targets, nil) // as they are: it looks at the clock
 	c.settled(t, w, none, time.Now().Add(time.Minute))

@@ -272,7 +272,7 @@ func (r rollout) waitsFor(n node, o *observation) string {
 			return fmt.Sprintf("%s: %s is not connected", n.name, pair)
 		}
 	}
-	if n.view.Tip != o.chain.Tip {
+	if n.view.Tip != o.chainOf(n.ordinal).Tip {
 		return n.name + ": it does not have the others' chain"
 	}
 	return ""

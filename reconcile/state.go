@@ -33,8 +33,8 @@ type networkState struct {
 	conflict time.Time
 	// refused is why pods are missing, as far as the cluster says.
 	refused refusedPods
-	// difference is what the chains had that may have been only a block on its way.
-	difference chain.Difference
+	// differences are what the chains of each side had that may have been only a block on its way.
+	differences map[int]chain.Difference
 	// lives are the incarnations that had the chain which the status told of last, by ordinal.
 	lives map[int32]mesh.Incarnation
 	// published is the last try to make the Secret for applications.
@@ -43,6 +43,8 @@ type networkState struct {
 	// userSecret is what spec.secret held.
 	userSecret userSecret
 	mining     miningState
+	// partitionEnds is when a partition ends by itself; zero if none does.
+	partitionEnds time.Time
 	// losses are connections that went, nudges nodes that stay behind.
 	losses losses
 	nudges nudges
@@ -54,10 +56,11 @@ type networkState struct {
 
 // wanted is the mesh of the network. It is computed only if it may be another than the last time: that of 1,000 nodes
 // takes longer than all else in a pass that finds nothing to do.
-func (state *networkState) wanted(n *api.Network) mesh.Mesh {
-	if t := mesh.TopologyOf(n); t != state.topology || state.mesh.Dials == nil {
+func (state *networkState) wanted(n *api.Network, now time.Time) mesh.Mesh {
+	if t := mesh.TopologyOf(n).Split(mesh.SidesOf(n, now)); t != state.topology || state.mesh.Dials == nil {
 		state.topology, state.mesh = t, t.Mesh()
 	}
+	state.partitionEnds = partitionEnds(n, now)
 	maps.DeleteFunc(state.pods, func(ordinal int32, _ observedPod) bool { return ordinal >= n.Spec.Nodes })
 	return state.mesh
 }
@@ -75,7 +78,7 @@ func (state *networkState) auditIfDue(now time.Time, after time.Duration) {
 func (state *networkState) next() time.Time {
 	missing := sooner(state.refused.next, state.refused.retry.at)
 	next := sooner(sooner(state.audit, missing), sooner(state.revertLimiter.next, state.unanswering))
-	return sooner(sooner(next, state.marking.next), state.mining.next)
+	return sooner(sooner(sooner(next, state.marking.next), state.mining.next), state.partitionEnds)
 }
 
 // networkStates are the states of all networks.

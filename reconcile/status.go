@@ -19,7 +19,10 @@ import (
 type observation struct {
 	wanted mesh.Mesh
 	nodes  []node
+	// chain is of all sides of the network together, chains is of each; sides are those of a partition.
 	chain  chain.Verdict
+	chains map[int]chain.Verdict
+	sides  mesh.Sides
 	// unasked are ready nodes that have lost a connection and have not been asked for their chain since, by name.
 	unasked []string
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
@@ -51,6 +54,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 		Height:             told.height,
 		Tips:               told.tips,
 		Mining:             o.mining.status,
+		Partition:          o.partitionStatus(n),
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
 	for i, node := range o.nodes {

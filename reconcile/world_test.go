@@ -165,7 +165,7 @@ func (c *watcher) dial(connect connect) { c.connect.Store(&connect) }
 // next.
 func (c *watcher) once(w *world) (observation, time.Duration) {
 	state := c.networkStates.of(c.key)
-	o := observation{wanted: state.wanted(w.Network), nodes: w.observe()}
+	o := observation{wanted: state.wanted(w.Network, w.Clock.Now()), nodes: w.observe()}
 	c.probe(w.Network, &o, state)
 	return o, c.again(w)
 }

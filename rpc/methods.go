@@ -34,6 +34,11 @@ func GetAddedNodeInfoCall(into *[]AddedNode) *Call {
 	return &Call{Method: "getaddednodeinfo", Result: into}
 }
 
+// GetPeerInfoCall is getpeerinfo for a batch: some 1,400 bytes for each connection.
+func GetPeerInfoCall(into *[]Peer) *Call {
+	return &Call{Method: "getpeerinfo", Result: into}
+}
+
 // GetNetworkInfoCall is getnetworkinfo for a batch.
 func GetNetworkInfoCall(into *NetworkInfo) *Call {
 	return &Call{Method: "getnetworkinfo", Result: into}

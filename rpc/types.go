@@ -19,6 +19,12 @@ type AddedNodeAddress struct {
 	Connected string `json:"connected"` // "outbound" or "inbound"
 }
 
+// Peer is what is used of an item of getpeerinfo: one connection.
+type Peer struct {
+	Address string `json:"addr"` // as it was dialled; of an inbound one ip:port, the port ephemeral
+	Inbound bool   `json:"inbound"`
+}
+
 // NetworkInfo is what is used of getnetworkinfo.
 type NetworkInfo struct {
 	Version        int      `json:"version"`    // 290500 is 29.5.0

@@ -32,6 +32,7 @@ func Test(t *testing.T, judge Judge) {
 	t.Run("malformed lines of config", func(t *testing.T) { testMalformedConfig(t, judge) })
 	t.Run("accepted of pods", func(t *testing.T) { testAcceptedPod(t, judge) })
 	t.Run("refused of mining", func(t *testing.T) { testRefusedMining(t, judge) })
+	t.Run("partition", func(t *testing.T) { testPartition(t, judge) })
 	t.Run("zmq", func(t *testing.T) { testZMQ(t, judge) })
 	t.Run("accepted of mining", func(t *testing.T) { testAcceptedMining(t, judge) })
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, judge) })

@@ -75,6 +75,8 @@ type NetworkSpec struct {
 	DisruptionBudget DisruptionBudgetSwitch `json:"disruptionBudget,omitempty"`
 	// ZMQ has all nodes publish ZMQTopics.
 	ZMQ bool `json:"zmq,omitempty"`
+	// Partition is nil where the network is in one piece.
+	Partition *Partition `json:"partition,omitempty"`
 	// Mining is nil where nobody but users mines.
 	Mining *Mining `json:"mining,omitempty"`
 }
@@ -164,6 +166,8 @@ type NetworkStatus struct {
 	Tips int32 `json:"tips"`
 	// Nodes has one item for each wanted ordinal, in their order, whether or not there is a pod yet.
 	Nodes []NodeStatus `json:"nodes,omitempty"`
+	// Partition is nil where the spec has none.
+	Partition *PartitionStatus `json:"partition,omitempty"`
 	// Mining is nil where the spec has none.
 	Mining *MiningStatus `json:"mining,omitempty"`
 	// Credentials is the record of where the credentials stand. It is written before any child follows it.
@@ -309,6 +313,8 @@ const (
 	// ConditionWalletLost is True where a miner's wallet had to be made anew, in a pod without the volume of the one
 	// before; it is there only then. Mining goes on to the new one.
 	ConditionWalletLost = "WalletLost"
+	// ConditionPartitioned is True while the sides of a partition are apart, and False before; it is there only then.
+	ConditionPartitioned = "Partitioned"
 	// ConditionFunded is True when all spec.mining.funds are paid; it is there only with them.
 	ConditionFunded = "Funded"
 )
@@ -336,6 +342,9 @@ const (
 	ReasonNodesNotReady = "NodesNotReady"
 	// ReasonPeersNotConnected: some wanted edges aren't connected.
 	ReasonPeersNotConnected = "PeersNotConnected"
+	// ReasonSidesConnected: there are connections across the sides of a partition, or nodes have not said yet that there are
+	// none.
+	ReasonSidesConnected = "SidesConnected"
 	// ReasonTipsDiverged: nodes have chains of which none continues the other. They agree when one gets longer and the
 	// nodes are connected.
 	ReasonTipsDiverged = "TipsDiverged"
@@ -368,6 +377,9 @@ const (
 
 	// ReasonWalletMadeAnew is the reason of WalletLost.
 	ReasonWalletMadeAnew = "WalletMadeAnew"
+
+	// ReasonSidesApart is the reason of Partitioned alone.
+	ReasonSidesApart = "SidesApart"
 
 	// ReasonAllPaid, ReasonFundsPending, and ReasonPaymentRefused, if it waits for a user: they are the reasons of Funded alone.
 	ReasonAllPaid        = "AllPaid"

@@ -24,11 +24,11 @@ const (
 
 // Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost
 // much. An honest one lists at most the other 99 of a FullMesh, in 170 bytes and 5 values each, and what users added
-// themselves.
+// themselves; and where there is a partition, its peers, of which there are at most 125, in some 2,000 bytes and 100 values each.
 const (
 	maxListed     = 500
-	maxReplyBytes = 64 << 10
-	maxValues     = 4096
+	maxReplyBytes = 384 << 10
+	maxValues     = 16384
 	// maxErrors is how many errors of one batch are shown.
 	maxErrors = 5
 )
@@ -65,6 +65,9 @@ type query struct {
 	chain   rpc.BlockchainInfo
 	heights []int64
 	hashes  []string
+	// severed are addresses because of which it is asked for its peers, too.
+	severed map[netip.Addr]struct{}
+	peers   []rpc.Peer
 }
 
 func newQuery(heights []int64) *query {
@@ -75,6 +78,9 @@ func newQuery(heights []int64) *query {
 func (q *query) calls() (node, hashes []*rpc.Call) {
 	node = []*rpc.Call{rpc.GetAddedNodeInfoCall(&q.added), rpc.GetNetworkInfoCall(&q.network),
 		rpc.GetBlockchainInfoCall(&q.chain)}
+	if len(q.severed) > 0 {
+		node = append(node, rpc.GetPeerInfoCall(&q.peers))
+	}
 	for i, height := range q.heights {
 		hashes = append(hashes, rpc.GetBlockHashCall(height, &q.hashes[i]))
 	}
@@ -108,6 +114,7 @@ func (q *query) report() (Report, error) {
 		r.TipTime = time.Unix(q.chain.Time, 0)
 	}
 	r.Peers, r.Foreign = listedPeers(q.added)
+	r.Severed, r.Across = q.severed, acrossOf(q.severed, q.added, q.peers)
 	for i, height := range q.heights {
 		r.Hashes[height] = ""
 		if isHash(q.hashes[i]) {
@@ -163,6 +170,7 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, action.timeout())
 	defer cancel()
 	q := newQuery(action.Hashes)
+	q.severed = action.Severed
 	changes, mines := action.calls(), action.Mine.calls()
 	own, hashes := q.calls()
 	batch := slices.Concat(changes, mines, own, hashes)

@@ -127,7 +127,7 @@ func TestNonsenseCostsNoMemory(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			server := 4 * len(list) // copies that it makes of its answer
-			if cost := int(after.TotalAlloc-before.TotalAlloc) - server; cost > 1<<20 {
+			if cost := int(after.TotalAlloc-before.TotalAlloc) - server; cost > 4*maxReplyBytes {
 				t.Errorf("%d bytes", cost)
 			}
 		})

@@ -33,7 +33,7 @@ func (e Edge) String() string { return fmt.Sprintf("%d-%d", e.Low, e.High) }
 // Mesh is the mesh of this topology. A caller keeps it for as long as the topology stays the same: the mesh of 1,000
 // nodes takes longer than everything else in a pass that finds nothing to do.
 func (t Topology) Mesh() Mesh {
-	m := Mesh{Dials: t.dials()}
+	m := Mesh{Dials: split(t.dials(), t.sides)}
 	for from, peers := range m.Dials {
 		for _, to := range peers {
 			m.Edges = append(m.Edges, EdgeOf(int32(from), to))

@@ -36,6 +36,8 @@ type Mining struct {
 	Descriptor, Wallet string
 	// Funds are paid from those wallets.
 	Funds Funds
+	// Sides are those of a partition, each of which mines with its own miners.
+	Sides Sides
 	// Apart are the nodes on chains of their own, with which they go on.
 	Apart map[int32]bool
 }
@@ -136,13 +138,13 @@ func (of *probedNetwork) mineOn(n *probed) *probed {
 	case of.mining.Apart[n.ordinal]:
 		return n
 	}
-	return of.highest()
+	return of.highest(n.ordinal)
 }
 
-// highest is the node with the highest tip, but for those on chains of their own; nil if none answers.
-func (of *probedNetwork) highest() (highest *probed) {
+// highest is the node with the highest tip of a node's side, but for those on chains of their own; nil if none answers.
+func (of *probedNetwork) highest(side int32) (highest *probed) {
 	for _, other := range of.nodes {
-		if !other.view.Answered() || of.mining.Apart[other.ordinal] {
+		if !other.view.Answered() || of.mining.Apart[other.ordinal] || of.mining.Sides.Apart(side, other.ordinal) {
 			continue
 		}
 		if highest == nil || other.view.Height > highest.view.Height ||
@@ -157,7 +159,7 @@ func (of *probedNetwork) highest() (highest *probed) {
 // and is asked when the block is due.
 func (of *probedNetwork) mayMine(node int32, on *probed, due, now time.Time) bool {
 	n := of.nodes[node]
-	if n == nil || !n.view.Answered() {
+	if n == nil || !n.view.Answered() || of.mining.Sides.Apart(on.ordinal, node) {
 		return false
 	}
 	descriptor := of.descriptorOf(n)

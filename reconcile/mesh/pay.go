@@ -127,8 +127,12 @@ func (p *Prober) payIfDue(network cache.ObjectName, of *probedNetwork) {
 	p.paying.Add(network)
 }
 
+// highestTip is that of the first miner's side.
 func (of *probedNetwork) highestTip() string {
-	if highest := of.highest(); highest != nil {
+	if len(of.mining.Miners) == 0 {
+		return ""
+	}
+	if highest := of.highest(of.mining.Miners[0].Node); highest != nil {
 		return highest.view.Tip
 	}
 	return ""

@@ -117,8 +117,16 @@ type Tally struct {
 	Added, Removed int
 	// Cut counts connections that were cut for a moment.
 	Cut int
+	// Severed are users' own entries for nodes on other sides of a partition, which were taken off a node's list.
+	Severed []SeveredEntry
 	// Stuck are the dials that were just tried in vain for the maxQuietAttempts-th time.
 	Stuck []StuckDial
+}
+
+// SeveredEntry was on a node's list.
+type SeveredEntry struct {
+	From  int32
+	Entry string
 }
 
 // StuckDial is a node that dials another one in vain.
@@ -372,7 +380,7 @@ func (p *Prober) begin(key nodeKey, which int) (began started, ok bool) {
 	if action.Mine.Count > 0 {
 		of.mineAfter = now.Add(action.timeout())
 	}
-	action.Measure = n.view.Measures.At.Before(n.target.MeasureAfter)
+	action.Measure, action.Severed = n.view.Measures.At.Before(n.target.MeasureAfter), n.target.Severed
 	return started{of: n, target: n.target, view: n.view, action: action, at: now}, true
 }
 
@@ -393,6 +401,9 @@ func (s started) report(said Report, err error) Report {
 		return said
 	}
 	said.SaidAt = s.at
+	if !said.Across.None() && !s.action.Sever.None() {
+		said.Severs = s.view.Severs + 1
+	}
 	if s.action.Measure {
 		said.Measures.At = s.at
 	} else {
@@ -424,6 +435,9 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 	if said.Err == nil {
 		after.links = n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)
 		of.tally.count(key.ordinal, began.action.Changes, after)
+		for _, entry := range began.action.Sever.Foreign {
+			of.tally.Severed = append(of.tally.Severed, SeveredEntry{key.ordinal, entry})
+		}
 		of.counts.dialled(began.action.Changes, after)
 	} else {
 		p.logFailure(key.network, began.target.Name, n.view.Report, said)
@@ -458,7 +472,7 @@ func (v View) differs(after View) bool {
 	if v.AskedAt.IsZero() || fmt.Sprint(v.Err) != fmt.Sprint(after.Err) || v.Release != after.Release ||
 		v.NetworkOff != after.NetworkOff || v.SaidAt.IsZero() != after.SaidAt.IsZero() ||
 		v.Height != after.Height || v.DiskLow != after.DiskLow || v.Tip != after.Tip || !maps.Equal(v.Hashes, after.Hashes) ||
-		!maps.Equal(v.Peers, after.Peers) || !maps.Equal(v.Foreign, after.Foreign) {
+		!maps.Equal(v.Peers, after.Peers) || !maps.Equal(v.Foreign, after.Foreign) || v.Across.None() != after.Across.None() {
 		return true
 	}
 	for ip, connected := range v.Peers {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,6 +26,8 @@ type Action struct {
 	// Mine: the node mines before it tells what it has.
 	Mine Blocks
 	Changes
+	// Severed are addresses with which the node is to have nothing to do: it is asked for its peers, too.
+	Severed map[netip.Addr]struct{}
 	// poll: nothing is wanted of the node.
 	poll bool
 }
@@ -40,9 +43,13 @@ type Changes struct {
 	Remove []netip.Addr
 	// Cut: to be disconnected, though wanted.
 	Cut []netip.Addr
+	// Sever is what the node has to do with nodes on other sides of a partition.
+	Sever Across
 }
 
-func (c Changes) none() bool { return len(c.Dial)+len(c.Redial)+len(c.Remove)+len(c.Cut) == 0 }
+func (c Changes) none() bool {
+	return len(c.Dial)+len(c.Redial)+len(c.Remove)+len(c.Cut) == 0 && c.Sever.None()
+}
 
 // moves are the changes by address.
 func (c Changes) moves() map[netip.Addr]move {
@@ -77,6 +84,7 @@ func (c Changes) calls() []*rpc.Call {
 	for _, ip := range c.Cut {
 		calls = append(calls, rpc.DisconnectNodeCall(ip.String()))
 	}
+	calls = append(calls, c.Sever.calls()...)
 	for _, ip := range c.Redial {
 		calls = append(calls, rpc.AddNodeCall(ip.String(), rpc.OneTry))
 	}
@@ -103,12 +111,17 @@ func Step(t Target, last Report, links Links, now time.Time, maxBackoff time.Dur
 		return query, time.Time{}
 	case last.Err != nil:
 		return at(sooner(last.EndedAt.Add(backoff(last.Failures, maxBackoff)), audit), query, now)
+	case !last.Across.None() && !now.Before(last.severAt()):
+		return Action{Query: true, Hashes: query.Hashes, Changes: Changes{Sever: last.Across}}, time.Time{}
 	case len(cuts(t, last)) > 0:
 		return Action{Query: true, Hashes: query.Hashes, Changes: Changes{Cut: cuts(t, last)}}, time.Time{}
-	case len(query.Hashes) > 0 && unasked(t, last) || last.stale(t.Members):
+	case len(query.Hashes) > 0 && unasked(t, last) || last.stale(t.Members) || !maps.Equal(last.Severed, t.Severed):
 		return query, time.Time{}
 	}
 	due := sooner(audit, nextLook(t, last, links))
+	if !last.Across.None() {
+		due = sooner(due, last.severAt())
+	}
 	if !due.IsZero() && !now.Before(due) {
 		return query, time.Time{}
 	}

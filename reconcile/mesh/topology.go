@@ -21,7 +21,7 @@ const (
 	topologyCore = 2*topologySlots + 1
 )
 
-// Topology says who dials whom. It depends on these three values and nothing else, above all not on which nodes happen
+// Topology says who dials whom. It depends on these values and nothing else, above all not on which nodes happen
 // to be ready: every pass, and every controller after a restart or an upgrade, wants the same edges.
 type Topology struct {
 	// kind is Auto if it is empty or unknown.
@@ -30,6 +30,8 @@ type Topology struct {
 	nodes int32
 	// seed is the network's UID: different networks have different edges.
 	seed string
+	// sides are those of a partition.
+	sides Sides
 }
 
 // TopologyOf depends on the network's spec and its UID alone.

@@ -50,7 +50,7 @@ func forTopologies(t *testing.T, kinds []api.TopologyType, check func(t *testing
 		for _, seed := range seeds {
 			for _, nodes := range sizes {
 				t.Run(fmt.Sprintf("%s/%d/%s", kind, nodes, seed),
-					func(t *testing.T) { check(t, Topology{kind, nodes, seed}) })
+					func(t *testing.T) { check(t, Topology{kind: kind, nodes: nodes, seed: seed}) })
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func TestTopologyNewcomersDialLowerOrdinals(t *testing.T) {
 
 // Of 1,000 nodes some would have more than 24 peers that dial them if there were no bound.
 func TestTopologyBoundIsReached(t *testing.T) {
-	lists := Topology{api.TopologyAuto, 1000, topologySeeds[0]}.dials()
+	lists := Topology{kind: api.TopologyAuto, nodes: 1000, seed: topologySeeds[0]}.dials()
 	most := 0
 	for _, peers := range graphOf(lists) {
 		most = max(most, len(peers))
@@ -150,7 +150,7 @@ func TestTopologyDiameter(t *testing.T) {
 	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		for _, seed := range topologySeeds {
 			for _, nodes := range []int32{100, 300, 1000} {
-				graph := graphOf(Topology{kind, nodes, seed}.dials())
+				graph := graphOf(Topology{kind: kind, nodes: nodes, seed: seed}.dials())
 				for from := range nodes {
 					if reached, hops := graph.reach(from, make([]bool, nodes)); reached != int(nodes) || hops > 4 {
 						t.Fatalf("%s of %d, seed %q: %d reaches %d nodes and needs %d hops", kind, nodes, seed, from,
@@ -203,7 +203,7 @@ func TestTopologySurvivesTheLossOf30Percent(t *testing.T) {
 	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
 		for _, seed := range topologySeeds {
 			for _, nodes := range []int{30, 60, 100, 300, 1000} {
-				graph, random := graphOf(Topology{kind, int32(nodes), seed}.dials()), rand.New(rand.NewPCG(1, 2))
+				graph, random := graphOf(Topology{kind: kind, nodes: int32(nodes), seed: seed}.dials()), rand.New(rand.NewPCG(1, 2))
 				for range 50 {
 					lost := random.Perm(nodes)[:nodes*3/10]
 					left := nodes - len(lost)
@@ -280,7 +280,7 @@ func TestTopologyIsTheSameOnEveryCall(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 4 {
 		calls.Go(func() {
-			network := Topology{api.TopologyAuto, 300, topologySeeds[0]}
+			network := Topology{kind: api.TopologyAuto, nodes: 300, seed: topologySeeds[0]}
 			if diff := cmp.Diff(first[network], network.dials()); diff != "" {
 				t.Errorf("at the same time as others, -want +got:\n%s", diff)
 			}
@@ -291,7 +291,7 @@ func TestTopologyIsTheSameOnEveryCall(t *testing.T) {
 
 func TestTopologyDiffersBetweenNetworks(t *testing.T) {
 	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologySparse} {
-		a, b := Topology{kind, 60, topologySeeds[0]}.dials(), Topology{kind, 60, topologySeeds[2]}.dials()
+		a, b := Topology{kind: kind, nodes: 60, seed: topologySeeds[0]}.dials(), Topology{kind: kind, nodes: 60, seed: topologySeeds[2]}.dials()
 		if cmp.Equal(a, b) {
 			t.Errorf("%s: two networks have the same edges", kind)
 		}
@@ -305,7 +305,7 @@ func TestTopologyStaysForEver(t *testing.T) {
 		api.TopologyAuto:   "fe08c8575dc84b06525f850e0f964ae9b6d74f0be9608553ac6af97bff445ca8",
 		api.TopologySparse: "788cc54d2931535bc601edbc5bf2a852b46fb994315ca75f489e463c0ecefbfa",
 	} {
-		lists, digest := Topology{kind, 1000, topologySeeds[0]}.dials(), sha256.New()
+		lists, digest := Topology{kind: kind, nodes: 1000, seed: topologySeeds[0]}.dials(), sha256.New()
 		for ordinal, list := range lists {
 			line := fmt.Sprint(list)
 			fmt.Fprintf(digest, "%d: %s\n", ordinal, line[1:len(line)-1])
@@ -383,7 +383,7 @@ func TestTopologyRingAndStar(t *testing.T) {
 }
 
 func TestTopologyAllocatesAListANode(t *testing.T) {
-	network := Topology{api.TopologyAuto, 1000, topologySeeds[0]}
+	network := Topology{kind: api.TopologyAuto, nodes: 1000, seed: topologySeeds[0]}
 	if allocations := testing.AllocsPerRun(3, func() { network.dials() }); allocations > 1100 {
 		t.Errorf("%v allocations", allocations)
 	}
@@ -394,7 +394,7 @@ func BenchmarkTopology1000(b *testing.B) {
 		b.Run(string(kind), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Topology{kind, 1000, topologySeeds[0]}.dials()
+				Topology{kind: kind, nodes: 1000, seed: topologySeeds[0]}.dials()
 			}
 		})
 	}

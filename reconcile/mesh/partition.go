@@ -1,0 +1,193 @@
+package mesh
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+)
+
+// maxSeverBackoff bounds the time between two tries to end a connection across sides.
+const maxSeverBackoff = 5 * time.Second
+
+// Sides says on which side of a partition each node is: 2 bytes by ordinal. It is empty where a network is in one piece. A text
+// can be compared, as all that a mesh depends on is.
+type Sides string
+
+// SidesOf are those that the network declares, and that hold at that time. Whoever is on none that is declared is on one more.
+func SidesOf(n *api.Network, now time.Time) Sides {
+	partition := n.Spec.Partition
+	if partition == nil || partition.Until != nil && !now.Before(partition.Until.Time) {
+		return ""
+	}
+	last := uint16(len(partition.Sides))
+	sides := make([]uint16, max(n.Spec.Nodes, 0))
+	for i := range sides {
+		sides[i] = last
+	}
+	for i, side := range partition.Sides {
+		for _, ordinal := range side.Nodes {
+			if int(ordinal) < len(sides) {
+				sides[ordinal] = uint16(i)
+			}
+		}
+	}
+	var text []byte
+	for _, side := range sides {
+		text = binary.BigEndian.AppendUint16(text, side)
+	}
+	return Sides(text)
+}
+
+// Of is the side of a node: 0 is the first that is declared.
+func (s Sides) Of(ordinal int32) int {
+	if len(s) < int(ordinal+1)*2 {
+		return 0
+	}
+	return int(s[ordinal*2])<<8 | int(s[ordinal*2+1])
+}
+
+// Apart says whether two nodes are on different sides.
+func (s Sides) Apart(a, b int32) bool { return s.Of(a) != s.Of(b) }
+
+// Nodes are the ordinals of a side, ascending.
+func (s Sides) Nodes(side int) (ordinals []int32) {
+	for ordinal := range int32(len(s) / 2) {
+		if s.Of(ordinal) == side {
+			ordinals = append(ordinals, ordinal)
+		}
+	}
+	return ordinals
+}
+
+// Count is the number of sides, up to the last that has nodes.
+func (s Sides) Count() (count int) {
+	for ordinal := range int32(len(s) / 2) {
+		count = max(count, s.Of(ordinal)+1)
+	}
+	return count
+}
+
+// Split is the topology of a network in such sides.
+func (t Topology) Split(sides Sides) Topology {
+	t.sides = sides
+	return t
+}
+
+// Sides are those of the topology.
+func (t Topology) Sides() Sides { return t.sides }
+
+// split leaves out the dials across sides. A side that is not connected by what remains gets a ring over its ordinals.
+func split(dials [][]int32, sides Sides) [][]int32 {
+	if sides == "" {
+		return dials
+	}
+	for from := range dials {
+		dials[from] = slices.DeleteFunc(dials[from], func(to int32) bool { return sides.Apart(int32(from), to) })
+	}
+	for number := range sides.Count() {
+		side := sides.Nodes(number)
+		if connected(dials, side) {
+			continue
+		}
+		for i, list := range dialsNext(int32(len(side))) {
+			for _, next := range list {
+				from, to := side[i], side[next]
+				if at, dialled := slices.BinarySearch(dials[from], to); !dialled && !slices.Contains(dials[to], from) {
+					dials[from] = slices.Insert(dials[from], at, to)
+				}
+			}
+		}
+	}
+	return dials
+}
+
+// connected says whether the nodes are one piece.
+func connected(dials [][]int32, nodes []int32) bool {
+	if len(nodes) == 0 {
+		return true
+	}
+	neighbours := map[int32][]int32{}
+	for _, from := range nodes {
+		for _, to := range dials[from] {
+			neighbours[from], neighbours[to] = append(neighbours[from], to), append(neighbours[to], from)
+		}
+	}
+	reached := map[int32]bool{nodes[0]: true}
+	for next := nodes[:1]; len(next) > 0; {
+		var further []int32
+		for _, from := range next {
+			for _, to := range neighbours[from] {
+				if !reached[to] {
+					reached[to] = true
+					further = append(further, to)
+				}
+			}
+		}
+		next = further
+	}
+	return len(reached) == len(nodes)
+}
+
+// Across is what a node has to do with nodes on other sides.
+type Across struct {
+	// Entries are in its list of added nodes, Connections are its peers, as bitcoind calls them. Foreign are the entries that are
+	// users' own.
+	Entries, Connections, Foreign []string
+}
+
+// None says whether it is nothing.
+func (a Across) None() bool { return len(a.Entries)+len(a.Connections) == 0 }
+
+// calls end it. An entry goes first, else the connection would be made again at once.
+func (a Across) calls() []*rpc.Call {
+	var calls []*rpc.Call
+	for _, entry := range a.Entries {
+		calls = append(calls, rpc.AddNodeCall(entry, rpc.Remove))
+	}
+	for _, connection := range a.Connections {
+		calls = append(calls, rpc.DisconnectNodeCall(connection))
+	}
+	return calls
+}
+
+// addressOf is the address of a peer, whatever its port.
+func addressOf(peer string) (netip.Addr, bool) {
+	ip, err := netip.ParseAddr(peer)
+	if withPort, errPort := netip.ParseAddrPort(peer); errPort == nil {
+		ip, err = withPort.Addr(), nil
+	}
+	return ip.Unmap(), err == nil
+}
+
+// acrossOf finds what of a list of added nodes, and of all peers, is with such addresses. An entry that is a host name tells its
+// address while it is connected.
+func acrossOf(severed map[netip.Addr]struct{}, added []rpc.AddedNode, peers []rpc.Peer) (a Across) {
+	within := func(address string) bool {
+		ip, ok := addressOf(address)
+		_, found := severed[ip]
+		return ok && found
+	}
+	for _, entry := range added {
+		connected := slices.ContainsFunc(entry.Addresses, func(to rpc.AddedNodeAddress) bool { return within(to.Address) })
+		if !connected && !within(entry.Address) {
+			continue
+		}
+		a.Entries = append(a.Entries, entry.Address)
+		if ip, err := netip.ParseAddr(entry.Address); err != nil || ip.String() != entry.Address {
+			a.Foreign = append(a.Foreign, entry.Address)
+		}
+		if connected {
+			a.Connections = append(a.Connections, entry.Address)
+		}
+	}
+	for _, peer := range peers {
+		if within(peer.Address) && !slices.Contains(a.Connections, peer.Address) {
+			a.Connections = append(a.Connections, peer.Address)
+		}
+	}
+	return a
+}

@@ -1,0 +1,143 @@
+package reconcile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+)
+
+// chainOf is the verdict on the chains of a node's side.
+func (o *observation) chainOf(ordinal int32) chain.Verdict {
+	if o.sides == "" {
+		return o.chain
+	}
+	return o.chains[o.sides.Of(ordinal)]
+}
+
+// merged is the verdict on a network of the verdicts on its sides. The highest of them is the network's. A tip that several
+// sides have counts once.
+func merged(sides map[int]chain.Verdict) chain.Verdict {
+	var all chain.Verdict
+	seen := map[string]bool{}
+	for _, side := range slices.Sorted(maps.Keys(sides)) {
+		v := sides[side]
+		if v.Tip != "" && (all.Tip == "" || v.Height > all.Height) {
+			all.Height, all.Tip = v.Height, v.Tip
+		}
+		if all.Tips += v.Tips; seen[v.Tip] {
+			all.Tips--
+		}
+		seen[v.Tip] = v.Tip != ""
+		all.Behind, all.Apart = append(all.Behind, v.Behind...), append(all.Apart, v.Apart...)
+		all.Undecided, all.Pending, all.Moving = all.Undecided || v.Undecided, all.Pending || v.Pending, all.Moving || v.Moving
+	}
+	all.Tips = min(all.Tips, chain.MaxTips)
+	slices.Sort(all.Behind)
+	slices.Sort(all.Apart)
+	return all
+}
+
+// severed are the addresses of the nodes on other sides, by side.
+func (o *observation) severed() map[int]map[netip.Addr]struct{} {
+	if o.sides == "" {
+		return nil
+	}
+	severed := map[int]map[netip.Addr]struct{}{}
+	for _, n := range o.nodes {
+		severed[o.sides.Of(n.ordinal)] = map[netip.Addr]struct{}{}
+	}
+	for _, n := range o.nodes {
+		for side, addresses := range severed {
+			if side != o.sides.Of(n.ordinal) && n.self.IP.IsValid() {
+				addresses[n.self.IP] = struct{}{}
+			}
+		}
+	}
+	return severed
+}
+
+// partitionStatus is what is reported of a partition; nil if none is declared. While a block may be on its way in a side its chain
+// is left as reported before.
+func (o *observation) partitionStatus(n *api.Network) *api.PartitionStatus {
+	if n.Spec.Partition == nil {
+		return nil
+	}
+	status := &api.PartitionStatus{Active: o.sides != ""}
+	if !status.Active {
+		return status
+	}
+	before := ptr.Deref(n.Status.Partition, api.PartitionStatus{}).Sides
+	for side := range o.sides.Count() {
+		v := o.chains[side]
+		is := api.SideStatus{Height: v.Height, Tips: v.Tips}
+		if v.Pending && side < len(before) {
+			is = before[side]
+		}
+		is.Nodes = int32(len(o.sides.Nodes(side)))
+		status.Sides = append(status.Sides, is)
+	}
+	return status
+}
+
+// partitionedVerdict is that of Partitioned; zero if there is no partition now.
+func (o *observation) partitionedVerdict(n *api.Network) verdict {
+	if o.sides == "" {
+		return verdict{}
+	}
+	if joined := o.joined(); joined != nil {
+		return verdict{metav1.ConditionFalse, api.ReasonSidesConnected,
+			"connections across sides are yet to be cut, or to be asked for: " + joinLimited(joined, ", ")}
+	}
+	var sides []string
+	for side := range o.sides.Count() {
+		sides = append(sides, fmt.Sprintf("%d nodes", len(o.sides.Nodes(side))))
+	}
+	message := fmt.Sprintf("%d sides: %s", len(sides), joinLimited(sides, ", "))
+	if until := n.Spec.Partition.Until; until != nil {
+		message += "; until " + until.UTC().Format(time.RFC3339)
+	}
+	return verdict{metav1.ConditionTrue, api.ReasonSidesApart, message}
+}
+
+// joined are the nodes that have something to do with nodes of other sides, or have not said that they don't.
+func (o *observation) joined() (names []string) {
+	severed := o.severed()
+	for _, n := range o.nodes {
+		if n.ready && (!maps.Equal(n.view.Severed, severed[o.sides.Of(n.ordinal)]) || !n.view.Across.None()) {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}
+
+// partitionEnds is when the network's partition ends by itself; zero if it doesn't, or has.
+func partitionEnds(n *api.Network, now time.Time) time.Time {
+	if p := n.Spec.Partition; p != nil && p.Until != nil && now.Before(p.Until.Time) {
+		return p.Until.Time
+	}
+	return time.Time{}
+}
+
+// reportSevered tells users of entries of theirs that a partition is in the way of.
+func (c *Controller) reportSevered(n *api.Network, severed []mesh.SeveredEntry) {
+	if len(severed) == 0 {
+		return
+	}
+	var words []string
+	for _, s := range severed {
+		words = append(words, fmt.Sprintf("%s of %s", s.Entry, children.PodName(n, s.From)))
+	}
+	c.event(n, nil, corev1.EventTypeNormal, EventEntriesSevered, "Partition", "entries of your own for nodes on other sides are "+
+		"taken off the nodes' lists as long as the network is partitioned: %s", joinLimited(words, ", "))
+}

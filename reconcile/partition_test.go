@@ -1,0 +1,121 @@
+package reconcile
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// across are the connections between nodes on different sides, each once.
+func (w *world) across(sides ...[]int) (count int) {
+	side := map[*rpctest.Node]int{}
+	for i, ordinals := range sides {
+		for _, ordinal := range ordinals {
+			side[w.Fakes[ordinal]] = i
+		}
+	}
+	for _, fake := range w.Fakes {
+		for _, peer := range fake.Peers() {
+			if !peer.Inbound && side[fake] != side[peer.Node] {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+func TestSidesAreKeptApartAndHealed(t *testing.T) {
+	w := newWorld(t, 5)
+	w.AllReady()
+	c := w.controller(t)
+	o := c.rest(t, w)
+	w.holds(t, o)
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1, 2}}}}
+	o = c.rest(t, w)
+	if got := w.across([]int{0, 1, 2}, []int{3, 4}); got != 0 {
+		t.Errorf("%d connections across", got)
+	}
+	if missing := o.unconnected(); missing != 0 {
+		t.Errorf("%d edges are missing within sides", missing)
+	}
+	// Whoever connects them by hand finds them apart again, in whatever way it is done.
+	w.Call(t, 0, rpc.AddNodeCall(w.IPs[3].String()+":18444", rpc.OneTry))
+	w.Call(t, 4, rpc.AddNodeCall(w.IPs[1].String()+":18444", rpc.Add))
+	w.Advance(time.Minute) // they are asked again
+	c.rest(t, w)
+	if got := w.across([]int{0, 1, 2}, []int{3, 4}); got != 0 {
+		t.Errorf("%d connections across, made by hand", got)
+	}
+	w.Network.Spec.Partition = nil
+	w.holds(t, c.rest(t, w))
+}
+
+// TestEachSideMinesAndTheyConverge: a fork that is declared, and then is over.
+func TestEachSideMinesAndTheyConverge(t *testing.T) {
+	w := miningWorld(t, 4, fixed(api.Miner{Node: 0}, api.Miner{Node: 3}))
+	w.polling = mesh.DefaultPolling
+	c := w.controller(t)
+	c.pays(t, w, time.Minute)
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}},
+		Until: &metav1.Time{Time: w.Clock.Now().Add(5 * time.Minute)}}
+	before := w.Fakes[0].Height()
+	o := c.pays(t, w, 4*time.Minute)
+	for _, side := range [][]int{{0, 1}, {2, 3}} {
+		a, b := w.Fakes[side[0]], w.Fakes[side[1]]
+		if mined := a.Height() - before; a.Tip() != b.Tip() || mined < 46 || mined > 49 {
+			t.Errorf("side %v: %d blocks more, tips %s and %s", side, mined, a.Tip(), b.Tip())
+		}
+	}
+	if w.Fakes[0].Tip() == w.Fakes[3].Tip() {
+		t.Error("both sides have the same chain")
+	}
+	status := w.Network.Status
+	if p := status.Partition; p == nil || !p.Active || len(p.Sides) != 2 || p.Sides[0].Nodes != 2 || p.Sides[1].Tips != 1 ||
+		p.Sides[1].Height < before+46 {
+		t.Errorf("%+v", p)
+	}
+	for _, kind := range []string{api.ConditionReady, api.ConditionPartitioned, api.ConditionChainSynced} {
+		if !meta.IsStatusConditionTrue(status.Conditions, kind) {
+			t.Errorf("%s: %+v", kind, meta.FindStatusCondition(status.Conditions, kind))
+		}
+	}
+	o = c.pays(t, w, 3*time.Minute)
+	if o.chain.Tips != 1 || w.Fakes[0].Tip() != w.Fakes[3].Tip() {
+		t.Errorf("two minutes after the end there are %d tips", o.chain.Tips)
+	}
+	if p := w.Network.Status.Partition; p == nil || p.Active ||
+		meta.FindStatusCondition(w.Network.Status.Conditions, api.ConditionPartitioned) != nil {
+		t.Errorf("%+v", w.Network.Status)
+	}
+}
+
+// TestANodeThatIsReplacedComesUpOnItsSide, and one that is added on that of the rest.
+func TestANodeThatIsReplacedComesUpOnItsSide(t *testing.T) {
+	w := newWorld(t, 4)
+	w.AllReady()
+	c := w.controller(t)
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}}}
+	c.rest(t, w)
+	w.Fakes[0].Mine(3)
+	w.Fakes[2].Mine(7)
+	w.lose(t, 1)
+	c.rest(t, w)
+	w.Add(t)
+	w.Network.Spec.Nodes = 5
+	w.Ready(4)
+	c.rest(t, w)
+	if got := w.across([]int{0, 1}, []int{2, 3, 4}); got != 0 {
+		t.Errorf("%d connections across", got)
+	}
+	for ordinal, want := range []int64{3, 3, 7, 7, 7} {
+		if got := w.Fakes[ordinal].Height(); got != want {
+			t.Errorf("node %d has height %d, want %d", ordinal, got, want)
+		}
+	}
+}
