@@ -1,0 +1,41 @@
+// Command kubectl-btcnet is a plugin of kubectl for BitcoinNetworks: `kubectl btcnet`. It needs no credentials but those of the
+// user's kubeconfig: bitcoind is spoken to by bitcoin-cli in its own pod.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// version is set by the linker for releases.
+var version = "unknown"
+
+// Exit codes besides 0: what was asked for did not come in time, or something else went wrong.
+const (
+	exitFailed  = 1
+	exitTimeout = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	if err := newCommand(streams).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		stop()
+		os.Exit(exitCode(err))
+	}
+}
+
+func exitCode(err error) int {
+	if errors.Is(err, errTimeout) {
+		return exitTimeout
+	}
+	return exitFailed
+}
