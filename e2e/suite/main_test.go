@@ -39,6 +39,8 @@ const (
 var (
 	kube     *cluster.Cluster
 	recorded *recording
+	// leftovers are directories that are removed when all tests are over.
+	leftovers []string
 )
 
 func TestMain(m *testing.M) {
@@ -54,6 +56,11 @@ func TestMain(m *testing.M) {
 		log.Fatal(err)
 	}
 	code := m.Run()
+	for _, dir := range leftovers {
+		if err := os.RemoveAll(dir); err != nil {
+			log.Println(err)
+		}
+	}
 	if err := nothingShown(context.Background()); err != nil {
 		log.Println(err)
 		code = 1
