@@ -53,9 +53,9 @@ func listedReady(before api.NetworkStatus, nodes []node) bool {
 	return len(before.Nodes) == len(nodes)
 }
 
-// unaskedVerdict is of nodes whose chain is known from before a connection of theirs was lost: it may have been cut off
-// from the others since.
+// unaskedVerdict is of nodes whose chain is known from before connections of theirs changed: it may have been cut off
+// from the others since, or they had a side of their own.
 func unaskedVerdict(names []string) verdict {
 	return verdict{metav1.ConditionUnknown, api.ReasonNodesNotAnswering,
-		"chain not asked for since a connection was lost: " + joinLimited(names, ", ")}
+		"chain not asked for since connections changed: " + joinLimited(names, ", ")}
 }

@@ -129,12 +129,12 @@ func TestANodeThatIsCutOffIsNotSaidToHaveTheChainBeforeItIsAsked(t *testing.T) {
 	o.nodes[1].view.Peers = map[netip.Addr]bool{w.IPs[0]: false}
 	o.nodes[1].view.AskedAt, o.nodes[1].view.SaidAt = later, later
 	state.losses.observe(&o, state.topology)
-	o.unasked = state.losses.unasked(o.nodes)
+	o.unasked = state.losses.unasked(&o)
 	if got := strings.Join(o.unasked, " "); got != "my-network-sts-0" {
 		t.Errorf("not asked since: %q", got)
 	}
 	if got := w.judgedNow(o, api.ConditionChainSynced); !strings.HasPrefix(got, "Unknown NodesNotAnswering: chain not "+
-		"asked for since a connection was lost: my-network-sts-0") {
+		"asked for since connections changed: my-network-sts-0") {
 		t.Error(got)
 	}
 	if at, await := state.freshAfter(o.nodes[0]); !at.Equal(later) || !await {
@@ -142,7 +142,7 @@ func TestANodeThatIsCutOffIsNotSaidToHaveTheChainBeforeItIsAsked(t *testing.T) {
 	}
 	// A pass has it asked at once.
 	o.nodes[0].view.AskedAt, o.nodes[0].view.SaidAt = later, later
-	if o.unasked = state.losses.unasked(o.nodes); o.unasked != nil {
+	if o.unasked = state.losses.unasked(&o); o.unasked != nil {
 		t.Errorf("not asked since: %q", o.unasked)
 	}
 }

@@ -55,10 +55,13 @@ func (o *observation) shownAt(e mesh.Edge) (at time.Time) {
 	return at
 }
 
-// unasked names the nodes whose chain is known from before they lost a connection.
-func (l *losses) unasked(nodes []node) (names []string) {
-	for _, n := range nodes {
-		if at, lost := l.since[n.ordinal]; lost && n.ready && n.view.Tip != "" && n.view.SaidAt.Before(at) {
+// unasked names the nodes whose chain is known from before they lost a connection, or from before sides of a partition that
+// are joined now.
+func (l *losses) unasked(o *observation) (names []string) {
+	for _, n := range o.nodes {
+		at, lost := l.since[n.ordinal]
+		joined := o.sides == "" && len(n.view.Severed) > 0
+		if n.ready && n.view.Tip != "" && (lost && n.view.SaidAt.Before(at) || joined) {
 			names = append(names, n.name)
 		}
 	}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -117,5 +118,27 @@ func TestANodeThatIsReplacedComesUpOnItsSide(t *testing.T) {
 		if got := w.Fakes[ordinal].Height(); got != want {
 			t.Errorf("node %d has height %d, want %d", ordinal, got, want)
 		}
+	}
+}
+
+// TestJoinedSidesAreAskedBeforeTheyAgree: what a node said while it had a side of its own doesn't tell that all agree.
+func TestJoinedSidesAreAskedBeforeTheyAgree(t *testing.T) {
+	w := newWorld(t, 3)
+	w.Network.Spec.Topology.Type = api.TopologyStar // 1 and 2 dial 0
+	w.AllReady()
+	c := w.controller(t)
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0}}}}
+	w.judged(c.rest(t, w))
+	w.Fakes[0].Mine(4) // nobody is asked about it
+	w.Network.Spec.Partition = nil
+	_, release := c.hold(t, w, 0)
+	o, _ := c.passBut(t, w, 0)
+	if got := w.judgedNow(o, api.ConditionReady); o.unconnected() > 0 || strings.HasPrefix(got, "True") {
+		t.Errorf("%d edges are missing, and node 0 is yet to answer; Ready is %s", o.unconnected(), got)
+	}
+	release()
+	w.judged(c.rest(t, w))
+	if status := w.Network.Status; status.Height != 4 || status.Tips != 1 {
+		t.Errorf("height %d of 4, %d tips", status.Height, status.Tips)
 	}
 }
