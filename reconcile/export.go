@@ -57,8 +57,14 @@ func (c *Controller) exportedNetwork(key cache.ObjectName, n *api.Network) metri
 		Ready: meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady),
 		Nodes: n.Spec.Nodes, NodesReady: n.Status.ReadyNodes,
 		EdgesWanted: n.Status.Edges.Wanted, EdgesConnected: n.Status.Edges.Connected,
-		Height: n.Status.Height, Tips: n.Status.Tips,
+		Height: n.Status.Height, Tips: n.Status.Tips, Sides: 1,
 		DialsConnected: counts.Connected, DialsFailed: counts.Failed, Heals: counts.Heals,
+	}
+	highest := func(int32) int64 { return n.Status.Height }
+	if p := n.Status.Partition; p != nil && p.Active {
+		of.Sides = int32(len(p.Sides))
+		sides := mesh.SidesOf(n, c.clock.Now())
+		highest = func(ordinal int32) int64 { return p.Sides[min(sides.Of(ordinal), len(p.Sides)-1)].Height }
 	}
 	if of.Mines = n.Spec.Mining != nil; of.Mines {
 		mined := c.prober.Mined(key)
@@ -69,14 +75,14 @@ func (c *Controller) exportedNetwork(key cache.ObjectName, n *api.Network) metri
 	}
 	views := c.prober.Views(key)
 	for _, node := range n.Status.Nodes {
-		said := figures(views[node.Ordinal], n.Status.Height)
+		said := figures(views[node.Ordinal], highest(node.Ordinal))
 		said.Name = node.NodeName
 		of.Each = append(of.Each, said)
 	}
 	return of
 }
 
-// figures are what a node said last, beside the highest chain of its network.
+// figures are what a node said last, beside the highest chain of its network, or side.
 func figures(view mesh.View, highest int64) metrics.NodeFigures {
 	return metrics.NodeFigures{
 		Up: view.Answered(), SaidAt: view.SaidAt,

@@ -62,6 +62,7 @@ func TestEachSideMinesAndTheyConverge(t *testing.T) {
 	w := miningWorld(t, 4, fixed(api.Miner{Node: 0}, api.Miner{Node: 3}))
 	w.polling = mesh.DefaultPolling
 	c := w.controller(t)
+	c.options.NodeMetrics = true
 	c.pays(t, w, time.Minute)
 	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}},
 		Until: &metav1.Time{Time: w.Clock.Now().Add(5 * time.Minute)}}
@@ -85,6 +86,11 @@ func TestEachSideMinesAndTheyConverge(t *testing.T) {
 		if !meta.IsStatusConditionTrue(status.Conditions, kind) {
 			t.Errorf("%s: %+v", kind, meta.FindStatusCondition(status.Conditions, kind))
 		}
+	}
+	w.Fakes[3].Mine(2)
+	w.judged(c.pays(t, w, time.Second))
+	if got := c.exportedNetwork(c.key, w.Network); got.Sides != 2 || got.Each[0].Behind > 0 || got.Each[1].Behind > 0 {
+		t.Errorf("%+v", got)
 	}
 	o = c.pays(t, w, 3*time.Minute)
 	if o.chain.Tips != 1 || w.Fakes[0].Tip() != w.Fakes[3].Tip() {

@@ -18,7 +18,7 @@ import (
 func network(name string) Network {
 	said := time.Unix(1800000000, 5e8)
 	return Network{Namespace: "default", Name: name, Ready: true, Nodes: 3, NodesReady: 2, EdgesWanted: 3, EdgesConnected: 1,
-		Height: 102, Tips: 1, Mines: true, MiningLag: 0.5, BlocksMined: 17, DialsConnected: 4, DialsFailed: 2, Heals: 1,
+		Height: 102, Tips: 2, Sides: 2, Mines: true, MiningLag: 0.5, BlocksMined: 17, DialsConnected: 4, DialsFailed: 2, Heals: 1,
 		Each: []NodeFigures{
 			{Name: name + "-sts-0", Up: true, SaidAt: said, Blocks: 100, Headers: 101, Behind: 2, PeersIn: 1, PeersOut: 2,
 				Downloading: true, SizeOnDisk: 293, Version: "29.5.0", Measured: true, MempoolSize: 7, MempoolBytes: 987, Tips: 2},
@@ -29,7 +29,7 @@ func network(name string) Network {
 
 func TestNetworksAreExportedAsTheyAre(t *testing.T) {
 	const want = `
-# HELP bitcoin_blocks_behind Blocks by which the node's chain is shorter than the network's highest.
+# HELP bitcoin_blocks_behind Blocks by which the node's chain is shorter than the highest of the network, or of its side.
 # TYPE bitcoin_blocks_behind gauge
 bitcoin_blocks_behind{namespace="default",network="a",node="a-sts-0"} 2
 bitcoin_blocks_behind{namespace="default",network="a",node="a-sts-1"} 0
@@ -46,6 +46,9 @@ bitcoin_network_mining_lag_seconds{namespace="default",network="a"} 0.5
 # HELP bitcoin_network_edges_connected Pairs of nodes that are to be, and are connected.
 # TYPE bitcoin_network_edges_connected gauge
 bitcoin_network_edges_connected{namespace="default",network="a"} 1
+# HELP bitcoin_network_sides Sides that a partition keeps apart, each with a chain of its own: 1 without one.
+# TYPE bitcoin_network_sides gauge
+bitcoin_network_sides{namespace="default",network="a"} 2
 # HELP bitcoin_num_chaintips Ends of the node's block tree: 1, and 1 for each fork that it has ever heard of.
 # TYPE bitcoin_num_chaintips gauge
 bitcoin_num_chaintips{namespace="default",network="a",node="a-sts-0"} 2
@@ -73,7 +76,8 @@ bitcoin_version_info{namespace="default",network="a",node="a-sts-1",version="29.
 	collector := Networks(func() []Network { return networks })
 	err := testutil.CollectAndCompare(collector, strings.NewReader(want), "bitcoin_up", "bitcoin_blocks_behind",
 		"bitcoin_peers", "bitcoin_version_info", "bitcoin_num_chaintips", "bitcoin_scrape_timestamp_seconds",
-		"bitcoin_network_dials_total", "bitcoin_network_blocks_mined_total", "bitcoin_network_mining_lag_seconds", "bitcoin_network_edges_connected")
+		"bitcoin_network_dials_total", "bitcoin_network_blocks_mined_total", "bitcoin_network_mining_lag_seconds", "bitcoin_network_edges_connected",
+		"bitcoin_network_sides")
 	if err != nil {
 		t.Error(err)
 	}
@@ -96,7 +100,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		}))
 	}
 	one := count(1)
-	if one != 12+13+10+1 {
+	if one != 13+13+10+1 {
 		t.Errorf("%d series of a network of which one node tells all, one not all, and one nothing", one)
 	}
 	for _, networks := range []int{10, 100} {

@@ -18,6 +18,8 @@ type Network struct {
 	EdgesWanted, EdgesConnected int32
 	Height                      int64
 	Tips                        int32
+	// Sides are those of a partition; 1 where the network is in one piece.
+	Sides int32
 	// Mines: blocks are declared. MiningLag is by how much the last one was later than it was due, in seconds.
 	Mines     bool
 	MiningLag float64
@@ -69,6 +71,8 @@ var networkFigures = []figure[Network]{
 	ofNetwork("height", "Height of the highest tip, in blocks.", func(n Network) float64 { return float64(n.Height) }),
 	ofNetwork("tips", "Chain tips, of which none is on the way to another: 1 if the nodes agree.",
 		func(n Network) float64 { return float64(n.Tips) }),
+	ofNetwork("sides", "Sides that a partition keeps apart, each with a chain of its own: 1 without one.",
+		func(n Network) float64 { return float64(n.Sides) }),
 	counter(ofNetwork("heals_total", "Times that all wanted connections were there after some had not been.",
 		func(n Network) float64 { return float64(n.Heals) })),
 	onlyIf(mines, counter(ofNetwork("blocks_mined_total", "Blocks that nodes were told to mine, and did.",
@@ -87,7 +91,7 @@ var nodeFigures = []figure[NodeFigures]{
 	ofNode("blocks", "Height of the node's chain.", said, func(n NodeFigures) float64 { return float64(n.Blocks) }),
 	ofNode("headers", "Height of the best chain of headers that the node knows.", said,
 		func(n NodeFigures) float64 { return float64(n.Headers) }),
-	ofNode("blocks_behind", "Blocks by which the node's chain is shorter than the network's highest.", said,
+	ofNode("blocks_behind", "Blocks by which the node's chain is shorter than the highest of the network, or of its side.", said,
 		func(n NodeFigures) float64 { return float64(n.Behind) }),
 	peers("in", func(n NodeFigures) float64 { return float64(n.PeersIn) }),
 	peers("out", func(n NodeFigures) float64 { return float64(n.PeersOut) }),
