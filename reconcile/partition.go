@@ -48,6 +48,16 @@ func merged(sides map[int]chain.Verdict) chain.Verdict {
 	return all
 }
 
+// alone names the nodes that are the only ones of a side, and have blocks: nobody gives these back to whoever loses them.
+func (o *observation) alone() (names []string) {
+	for side := range o.sides.Count() {
+		if nodes := o.sides.Nodes(side); len(nodes) == 1 && o.chains[side].Height > 0 {
+			names = append(names, o.nodes[nodes[0]].name)
+		}
+	}
+	return names
+}
+
 // severed are the addresses of the nodes on other sides, by side.
 func (o *observation) severed() map[int]map[netip.Addr]struct{} {
 	if o.sides == "" {

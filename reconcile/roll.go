@@ -292,6 +292,10 @@ func (c *Controller) warnOfLoss(n *api.Network, o *observation) {
 	if n.Spec.Nodes == 1 {
 		lost = fmt.Sprintf("the only node's chain of height %d, and its wallets", max(o.chain.Height, n.Status.Height))
 	}
+	if alone := o.alone(); alone != nil {
+		lost = fmt.Sprintf("the wallets of all nodes, and the chains that these have alone on their sides: %s",
+			joinLimited(alone, ", "))
+	}
 	c.event(n, nil, corev1.EventTypeWarning, EventRollLosesData, "Roll",
 		"pods are replaced, and without spec.storage lose %s", lost)
 }

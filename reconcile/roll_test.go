@@ -408,18 +408,26 @@ func TestARollSaysWhatIsLostBeforeItsFirstPod(t *testing.T) {
 	for name, row := range map[string]struct {
 		nodes   int32
 		storage *api.Storage
-		want    string // no event if it is empty
+		side    []int32 // of a partition
+		want    string  // no event if it is empty
 	}{
 		"one node":           {nodes: 1, want: "lose the only node's chain of height 101, and its wallets"},
 		"several":            {nodes: 3, want: "lose the wallets of all nodes, but not the chain"},
 		"one with a volume":  {nodes: 1, storage: &api.Storage{}},
 		"several on volumes": {nodes: 3, storage: &api.Storage{}},
+		"a side of one":      {nodes: 3, side: []int32{1}, want: "the chains that these have alone on their sides: my-network-sts-1"},
+		"sides of two":       {nodes: 4, side: []int32{0, 1}, want: "lose the wallets of all nodes, but not the chain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder := events.NewFakeRecorder(1)
 			c, n := &Controller{events: recorder}, network(row.nodes)
 			n.Spec.Storage = row.storage
-			c.warnOfLoss(n, &observation{chain: synced})
+			o := &observation{chain: synced, nodes: meshed(int(row.nodes)), chains: map[int]chain.Verdict{0: synced, 1: synced}}
+			if row.side != nil {
+				n.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: row.side}}}
+				o.sides = mesh.SidesOf(n, start)
+			}
+			c.warnOfLoss(n, o)
 			close(recorder.Events)
 			if got := <-recorder.Events; !strings.Contains(got, row.want) || (got == "") != (row.want == "") {
 				t.Errorf("%q", got)
