@@ -210,6 +210,17 @@ func (n network) loses(t *testing.T, resource schema.GroupVersionResource, name 
 	})
 }
 
+// replaced is nil once there is another pod in the place of one.
+func (n network) replaced(pod *corev1.Pod) func(context.Context) error {
+	return func(ctx context.Context) error {
+		now, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+		if err == nil && now.GetUID() == pod.UID {
+			err = errors.New("it is still the old pod")
+		}
+		return err
+	}
+}
+
 // lists waits until the network is ready and its nodes list that many addresses, by ordinal.
 func (n network) lists(t *testing.T, want ...int) {
 	t.Helper()

@@ -92,13 +92,7 @@ func TestAReplacedPodIsMeshed(t *testing.T) {
 	n := own.meshedNetwork(t, 4)
 	pod, _ := n.bitcoind(t, 2)
 	kube.Delete(t, cluster.Pods, n.Namespace, pod.Name)
-	kube.Eventually(t, "replaced", func(context.Context) error {
-		now, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
-		if err == nil && now.GetUID() == pod.UID {
-			err = fmt.Errorf("still the old pod")
-		}
-		return err
-	})
+	kube.Eventually(t, "replaced", n.replaced(pod))
 	kube.Eventually(t, "the old address forgotten", func(context.Context) error {
 		for i := range 4 {
 			_, node, err := n.find(t.Context(), i)
