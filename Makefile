@@ -5,6 +5,8 @@ GOARCH   ?= $(shell go env GOARCH)
 # A count, as Go up to 1.26 may fail a target whose *time* is up: go.dev/issue/75804.
 FUZZTIME ?= 50000x
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Where dist/ will be for those who download it: the krew manifest names its files there.
+RELEASE_URL ?= https://github.com/bitcoin-controller/bitcoin-controller/releases/download/$(VERSION)
 # Go for tools, which run here, whatever the GOARCH is that the controller is built for.
 TOOL     := env -u GOOS -u GOARCH go
 # A shell of its own for every line, which stops at the first error.
@@ -51,6 +53,10 @@ build: ## the controller as a static binary for Linux, bin/bitcoin-controller (G
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -trimpath -buildvcs=false \
 	  -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bitcoin-controller .
 
+plugin: ## the kubectl plugin as a static binary, bin/kubectl-btcnet (GOOS=linux|darwin|windows, GOARCH=amd64|arm64)
+	CGO_ENABLED=0 GOARCH=$(GOARCH) go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ \
+	  ./cmd/kubectl-btcnet
+
 image: image-archive ## the image of the controller, into the Docker engine (IMAGE=name:tag, GOARCH=amd64|arm64)
 	docker load --quiet --input bin/image.tar
 
@@ -69,12 +75,13 @@ install.yaml: ## all of manifests/ in one file, dist/install.yaml (IMAGE=name:ta
 
 # How a release is made: write its section of CHANGELOG.md, commit, `git tag v1.2.3`, and on that commit
 #
-#   make release VERSION=v1.2.3 IMAGE=registry.example.com/you/bitcoin-controller:v1.2.3
+#   make release VERSION=v1.2.3 IMAGE=registry.example.com/you/bitcoin-controller:v1.2.3 \
+#     RELEASE_URL=https://example.com/v1.2.3
 #
 # Nothing is published by that. Whoever does so pushes the two images as IMAGE-amd64 and IMAGE-arm64, makes one list IMAGE
-# of both (docker manifest create), and uploads dist/. Anybody can make it again, and compare SHA256SUMS.
-release: ## what users download, in dist/: binaries, images, install.yaml, chart, checksums (VERSION, IMAGE)
-	@.ci/release '$(VERSION)' '$(if $(filter file,$(origin IMAGE)),bitcoin-controller:$(VERSION),$(IMAGE))'
+# of both (docker manifest create), and uploads dist/ to RELEASE_URL. Anybody can make it again, and compare SHA256SUMS.
+release: ## what users download, in dist/: binaries, images, install.yaml, chart, plugin (VERSION, IMAGE, RELEASE_URL)
+	@.ci/release '$(VERSION)' '$(if $(filter file,$(origin IMAGE)),bitcoin-controller:$(VERSION),$(IMAGE))' '$(RELEASE_URL)'
 
 vulnerabilities: ## whether code with a known vulnerability is called
 	@.ci/vulnerabilities
@@ -88,5 +95,5 @@ chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
 clean: ## delete what was built in this checkout
 	rm -rf bin dist
 
-.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench build image image-archive sbom install.yaml \
-  release vulnerabilities lint chart clean
+.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench build plugin image image-archive sbom \
+  install.yaml release vulnerabilities lint chart clean
