@@ -10,7 +10,7 @@ import (
 func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	c := &client{flags: genericclioptions.NewConfigFlags(true), streams: streams}
 	root := &cobra.Command{
-		Use:   "kubectl btcnet",
+		Use:   "kubectl-btcnet", // by which a shell completes it; people see the name of the annotation
 		Short: "See, use, split and reorganise private Bitcoin networks",
 		Long: `See, use, split and reorganise BitcoinNetworks.
 
@@ -22,5 +22,6 @@ NET is the name of a BitcoinNetwork, NET/2 its node with the ordinal 2, and NET/
 	}
 	c.flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(newStatus(c), newWait(c), newCLI(c), newMine(c), newPartition(c), newHeal(c))
+	c.arrange(root)
 	return root
 }

@@ -26,6 +26,7 @@ var sampleTests = map[string]func(t *testing.T, namespace string){
 	"mining.yaml":               testSampleMining,
 	"lightning.yaml":            testSampleLightning,
 	"ci.yaml":                   testSampleCI,
+	"plugin-role.yaml":          testSamplePluginRole,
 	"pod.yaml":                  testSamplePod,
 	"access.yaml":               testSampleAccess,
 	"application.yaml":          testSampleApplication,
