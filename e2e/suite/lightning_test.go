@@ -62,6 +62,7 @@ func testSampleLightning(t *testing.T, namespace string) {
 	for _, l := range []lightningNode{alice, bob} {
 		l.quote(t)
 	}
+	alice.forceClosesAcrossReorg(t, n, bob, 1_000_000)
 }
 
 // replaceNode deletes the pod of a node, and waits until there is another one and all of them are ready.

@@ -3,6 +3,9 @@
 package suite
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,9 +30,35 @@ func TestThePluginCompletes(t *testing.T) {
 		"wait none/":            {":4"},
 		"mine none/":            {":1"}, // an error
 	} {
-		got := strings.Split(n.btcnet(t, append([]string{"__complete"}, strings.Split(typed, " ")...)...), "\n")
+		words := strings.Split(typed, " ")
+		got := strings.Split(n.btcnet(t, append([]string{"__complete"}, words...)...), "\n")
 		if !slices.Equal(got, want) {
 			t.Errorf("%q is completed by %q, want %q", typed, got, want)
 		}
 	}
+	if got, want := n.kubectlCompletes(t, "mine", "completed/"), "completed/0\ncompleted/1\n:4\n"; got != want {
+		t.Errorf("kubectl completes by %q, want %q", got, want)
+	}
+}
+
+// kubectlCompletes asks kubectl itself, which asks the program kubectl_complete-btcnet in the PATH.
+func (n network) kubectlCompletes(t *testing.T, words ...string) string {
+	t.Helper()
+	dir, err := plugin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := filepath.Abs("../../cmd/kubectl-btcnet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.Join([]string{dir, source, os.Getenv("PATH")}, string(filepath.ListSeparator))
+	args := append([]string{"__complete", "btcnet", "--namespace", n.Namespace}, words...)
+	cmd := exec.CommandContext(t.Context(), "kubectl", args...)
+	cmd.Env = append(os.Environ(), "PATH="+path)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
