@@ -141,7 +141,7 @@ func (t target) nodes(n *api.Network) ([]int32, error) {
 func (c *client) bitcoinCLI(ctx context.Context, n *api.Network, ordinal int32, args ...string) (string, error) {
 	var out, errOut bytes.Buffer
 	if err := c.exec(ctx, children.PodName(n, ordinal), append([]string{"bitcoin-cli"}, args...), nil, &out, &errOut); err != nil {
-		if words := strings.TrimSpace(errOut.String()); words != "" {
+		if words := bitcoindWords(errOut.String()); words != "" {
 			return "", fmt.Errorf("%s: bitcoin-cli %s: %s", children.PodName(n, ordinal), strings.Join(args, " "), words)
 		}
 		return "", fmt.Errorf("%s: %w", children.PodName(n, ordinal), err)
