@@ -25,8 +25,8 @@ const (
 	settleTime = 15 * time.Second
 	// askAgain is how often nodes are asked what they are on meanwhile.
 	askAgain = 250 * time.Millisecond
-	// maxRivalled is after how many answers in a row nobody waits for a node that is on another tip as high as the new one.
-	maxRivalled = 3
+	// maxOutpaced is after how many answers in a row nobody waits for a node that is on another tip as high as the new one.
+	maxOutpaced = 3
 	// cleanupTime is how long marks may take to be removed after a failure.
 	cleanupTime = 20 * time.Second
 	// deepInvalidation is how many blocks back invalidateblock still puts transactions into the mempool again. Those of blocks
@@ -104,22 +104,39 @@ func (b *branching) tips(ctx context.Context) ([]block, error) {
 	})
 }
 
-// agreed waits until all nodes are on one tip, and returns it.
-func (b *branching) agreed(ctx context.Context, within time.Duration) (block, error) {
-	var tips []block
-	err := wait.PollUntilContextTimeout(ctx, askAgain, within, true, func(ctx context.Context) (bool, error) {
-		var err error
-		tips, err = b.tips(ctx)
-		return err == nil && len(slices.Compact(slices.Clone(tips))) == 1, err
+// notYet is an error that may be none later.
+type notYet struct{ error }
+
+// poll asks until the answer is not notYet, for so long, and then returns what that was. A call that is under way when the time is over is waited for.
+func poll(ctx context.Context, within time.Duration, ask func() error) error {
+	var last notYet
+	err := wait.PollUntilContextTimeout(ctx, askAgain, within, true, func(context.Context) (bool, error) {
+		err := ask()
+		if errors.As(err, &last) {
+			return false, nil
+		}
+		return true, err
 	})
-	if err == nil {
-		return tips[0], nil
+	if wait.Interrupted(err) && ctx.Err() == nil {
+		return last.error
 	}
-	if ctx.Err() != nil || !wait.Interrupted(err) {
-		return block{}, err
-	}
-	return block{}, fmt.Errorf("the nodes of %s are on several tips, so there is none to replace: %s; see kubectl btcnet status %s",
-		b.network.Name, b.describe(tips), b.network.Name)
+	return err
+}
+
+// agreed waits until all nodes are on one tip, and returns it.
+func (b *branching) agreed(ctx context.Context, within time.Duration) (tip block, err error) {
+	err = poll(ctx, within, func() error {
+		tips, err := b.tips(ctx)
+		if err != nil {
+			return err
+		}
+		if tip = tips[b.node]; len(slices.Compact(slices.Clone(tips))) > 1 {
+			return notYet{fmt.Errorf("the nodes of %s are on several tips, so there is none to replace: %s; see kubectl btcnet status %s",
+				b.network.Name, b.describe(tips), b.network.Name)}
+		}
+		return nil
+	})
+	return tip, err
 }
 
 // describe says which node is on which tip.
@@ -199,24 +216,24 @@ func freshPayee() (string, error) {
 }
 
 // replace mines a branch from the fork point that is one longer than the chain up to tip, and waits until all nodes are on it.
-// Somebody who mines at the same time can get ahead of it: then it is made longer.
+// Somebody who mines at the same time can get ahead of it: then it is made longer, by more each time.
 func (b *branching) replace(ctx context.Context, holders []int32, tip block) (block, error) {
-	height := tip.Height
-	for {
-		if err := b.mineBeside(ctx, holders, height+1); err != nil {
+	highest := tip.Height
+	for lead := int64(1); ; lead++ {
+		if err := b.mineBeside(ctx, holders, highest+lead); err != nil {
 			return block{}, b.release(ctx, holders, err)
 		}
 		tips, err := b.onBranch(ctx)
 		if err == nil {
 			return tips[b.node], nil
 		}
-		if ctx.Err() != nil || !wait.Interrupted(err) {
+		if !errors.Is(err, errOutpaced) {
 			return block{}, b.release(ctx, holders, err)
 		}
 		for _, one := range tips {
-			height = max(height, one.Height)
+			highest = max(highest, one.Height)
 		}
-		fmt.Fprintf(b.streams.ErrOut, "not all nodes follow yet: %s; the branch is made longer\n", b.describe(tips))
+		fmt.Fprintf(b.streams.ErrOut, "not all nodes follow: %s; the branch is made longer\n", b.describe(tips))
 	}
 }
 
@@ -318,27 +335,32 @@ func (f *firstLine) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// onBranch waits until all nodes are on one tip of the new branch, or not all of them will come. It returns the tips in any case.
+// onBranch waits until all nodes are on one tip of the new branch. It fails by errOutpaced as soon as that won't be.
 func (b *branching) onBranch(ctx context.Context) (tips []block, err error) {
-	at, rivalled := strconv.FormatInt(b.fork.Height+1, 10), 0
-	err = wait.PollUntilContextTimeout(ctx, askAgain, settleTime, true, func(ctx context.Context) (bool, error) {
+	at, count := strconv.FormatInt(b.fork.Height+1, 10), 0
+	err = poll(ctx, settleTime, func() error {
 		if tips, err = b.tips(ctx); err != nil {
-			return false, err
+			return err
 		}
-		if len(slices.Compact(slices.Clone(tips))) != 1 {
-			rivalled = outpaced(tips, tips[b.node], rivalled)
-			if rivalled == maxRivalled {
-				return false, context.DeadlineExceeded
+		if len(slices.Compact(slices.Clone(tips))) > 1 {
+			if count = outpaced(tips, tips[b.node], count); count == maxOutpaced {
+				return errOutpaced
 			}
-			return false, nil
+			return notYet{errOutpaced}
 		}
 		firsts, err := onEach(ctx, b.all, func(ctx context.Context, ordinal int32) (string, error) {
 			return b.bitcoinCLI(ctx, b.network, ordinal, "getblockhash", at)
 		})
-		return err == nil && !slices.Contains(firsts, b.first), err
+		if err == nil && slices.Contains(firsts, b.first) {
+			return errOutpaced
+		}
+		return err
 	})
 	return tips, err
 }
+
+// errOutpaced is of a branch that nodes don't follow, as another one is as long.
+var errOutpaced = errors.New("another branch is as long")
 
 // outpaced counts how often in a row a node had another tip that is as high as this one, so that it won't follow.
 func outpaced(tips []block, tip block, before int) int {

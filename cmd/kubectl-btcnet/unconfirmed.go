@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // relayTime is how long a transaction may take to all nodes: bitcoind tells its peers of one after a few seconds each.
@@ -64,23 +62,22 @@ func (b *branching) follow(ctx context.Context, old []located, drop bool) (trans
 			return became, err
 		}
 	}
-	err := wait.PollUntilContextTimeout(ctx, askAgain, relayTime, true, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, relayTime, func() error {
 		pools, err := b.mempools(ctx)
 		if err != nil {
-			return false, err
+			return err
 		}
 		confirmed, err := b.confirmed(ctx)
 		if err != nil {
-			return false, err
+			return err
 		}
 		var split bool
-		became, split = sortOut(old, pools, confirmed, invalid)
-		return !split, nil
+		if became, split = sortOut(old, pools, confirmed, invalid); split {
+			return notYet{fmt.Errorf("the new branch is there, but after %s not all nodes have the same of its transactions in their "+
+				"mempools: see kubectl btcnet cli %s/all -- getrawmempool", relayTime, b.network.Name)}
+		}
+		return nil
 	})
-	if wait.Interrupted(err) && ctx.Err() == nil {
-		return became, fmt.Errorf("the new branch is there, but after %s not all nodes have the same of its transactions in their mempools: "+
-			"see kubectl btcnet cli %s/all -- getrawmempool", relayTime, b.network.Name)
-	}
 	if drop && err == nil && len(became.Unconfirmed) > 0 {
 		return became, fmt.Errorf("the new branch is there, but these came back into the mempools, as a wallet has sent them again: %s",
 			strings.Join(became.Unconfirmed, ", "))
