@@ -111,13 +111,38 @@ func (o *observation) partitionedVerdict(n *api.Network) verdict {
 	}
 	var sides []string
 	for side := range o.sides.Count() {
-		sides = append(sides, fmt.Sprintf("%d nodes", len(o.sides.Nodes(side))))
+		sides = append(sides, numberOfNodes(len(o.sides.Nodes(side))))
 	}
 	message := fmt.Sprintf("%d sides: %s", len(sides), joinLimited(sides, ", "))
 	if until := n.Spec.Partition.Until; until != nil {
 		message += "; until " + until.UTC().Format(time.RFC3339)
 	}
 	return verdict{metav1.ConditionTrue, api.ReasonSidesApart, message}
+}
+
+func numberOfNodes(count int) string {
+	if count == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", count)
+}
+
+// syncedVerdict is ChainSynced's: that of the first side whose nodes don't agree, if there is a partition.
+func (o *observation) syncedVerdict() verdict {
+	if o.sides == "" {
+		return syncedVerdict(o.nodes, o.chain, o.unasked)
+	}
+	for side := range o.sides.Count() {
+		nodes := o.sides.Nodes(side)
+		if len(nodes) == 0 {
+			continue
+		}
+		if v := syncedVerdict(o.nodes, o.chains[side], o.unasked); v.status != metav1.ConditionTrue {
+			v.message = fmt.Sprintf("side of %s: %s", o.nodes[nodes[0]].name, v.message)
+			return v
+		}
+	}
+	return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes of each side have the same chain"}
 }
 
 // joined are the nodes that have something to do with nodes of other sides, or have not said that they don't.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
@@ -99,6 +100,33 @@ func TestEachSideMinesAndTheyConverge(t *testing.T) {
 	if p := w.Network.Status.Partition; p == nil || p.Active ||
 		meta.FindStatusCondition(w.Network.Status.Conditions, api.ConditionPartitioned) != nil {
 		t.Errorf("%+v", w.Network.Status)
+	}
+}
+
+// TestEachSideIsJudgedByItself: a node that lacks blocks of another side lacks nothing.
+func TestEachSideIsJudgedByItself(t *testing.T) {
+	w := newWorld(t, 4)
+	w.AllReady()
+	c := w.controller(t)
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}}}
+	c.rest(t, w)
+	w.Fakes[0].Mine(3)
+	w.Fakes[2].Mine(7)
+	w.Advance(time.Minute) // they are asked again
+	o := c.rest(t, w)
+	for _, row := range []struct{ kind, want string }{
+		{api.ConditionChainSynced, "True OneTip: all ready nodes of each side have the same chain"},
+		{api.ConditionPartitioned, "True SidesApart: 2 sides: 2 nodes, 2 nodes"},
+		{api.ConditionReady, "True Ready: 4 nodes ready, all pairs connected, same chain within each of 2 sides: 2 nodes, 2 nodes"},
+	} {
+		if got := w.judgedNow(o, row.kind); !strings.HasPrefix(got, row.want) {
+			t.Errorf("%s is %s", row.kind, got)
+		}
+	}
+	o.chains[1] = chain.Verdict{Height: 7, Tip: o.chains[1].Tip, Tips: 1, Behind: []int32{3}}
+	if got := w.judgedNow(o, api.ConditionReady); !strings.HasPrefix(got,
+		"False NodesBehind: side of my-network-sts-2: nodes behind height 7: my-network-sts-3 (height 7)") {
+		t.Error(got)
 	}
 }
 

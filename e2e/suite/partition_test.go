@@ -71,6 +71,15 @@ func TestSidesMineApartAndConverge(t *testing.T) {
 	if err := apart(t.Context()); err != nil {
 		t.Error(err)
 	}
+	pod, err := n.Pod(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.cli(t.Context(), 0, "addnode", pod.Status.PodIP+":18444", "add"); err != nil {
+		t.Fatal(err)
+	}
+	n.Event(t, "EntriesSevered")
+	kube.Eventually(t, "apart again", apart)
 	network, err := n.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
