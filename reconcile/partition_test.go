@@ -12,6 +12,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 )
 
 // across are the connections between nodes on different sides, each once.
@@ -174,5 +175,45 @@ func TestJoinedSidesAreAskedBeforeTheyAgree(t *testing.T) {
 	w.judged(c.rest(t, w))
 	if status := w.Network.Status; status.Height != 4 || status.Tips != 1 {
 		t.Errorf("height %d of 4, %d tips", status.Height, status.Tips)
+	}
+}
+
+// TestALossOfASideIsTold: the chain of a side that is one node, and not the highest, is gone with its pod.
+func TestALossOfASideIsTold(t *testing.T) {
+	w := newWorld(t, 3)
+	w.AllReady()
+	c := w.controller(t)
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{2}}}}
+	c.rest(t, w)
+	w.Fakes[0].Mine(7)
+	w.Fakes[2].Mine(3)
+	w.Advance(time.Minute) // they are asked again
+	w.judged(c.rest(t, w))
+	recorder := events.NewFakeRecorder(10)
+	c.events = recorder
+	state := c.networkStates.of(c.key)
+	look := func() api.SideStatus {
+		before := w.Network.Status
+		o := c.rest(t, w)
+		w.judged(o)
+		c.reportShortened(w.Network, before, o, state)
+		return w.Network.Status.Partition.Sides[0]
+	}
+	delete(w.Up, 2)
+	if is := look(); is.Height != 3 || is.Tips != 0 {
+		t.Errorf("while its only node is away, the side is %+v", is)
+	}
+	w.lose(t, 2)
+	if is := look(); is.Height != 0 || is.Tips != 1 {
+		t.Errorf("its only node has come back without blocks, and the side is %+v", is)
+	}
+	look() // once is enough
+	close(recorder.Events)
+	for _, want := range []string{
+		"Warning ChainShortened chain of the side of my-network-sts-2 shortened from height 3 to 0", "",
+	} {
+		if got := <-recorder.Events; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
 	}
 }

@@ -54,7 +54,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 		Height:             told.height,
 		Tips:               told.tips,
 		Mining:             o.mining.status,
-		Partition:          o.partitionStatus(n),
+		Partition:          o.partitionStatus(n, now),
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
 	for i, node := range o.nodes {
