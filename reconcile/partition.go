@@ -24,8 +24,8 @@ func (o *observation) chainOf(ordinal int32) chain.Verdict {
 	return o.chains[o.sides.Of(ordinal)]
 }
 
-// merged is the verdict on a network of the verdicts on its sides. The highest of them is the network's. A tip that several
-// sides have counts once.
+// merged is the verdict on a network of the verdicts on its sides. The highest of them is the network's. A tip that
+// several sides have counts once.
 func merged(sides map[int]chain.Verdict) chain.Verdict {
 	var all chain.Verdict
 	seen := map[string]bool{}
@@ -47,7 +47,8 @@ func merged(sides map[int]chain.Verdict) chain.Verdict {
 	return all
 }
 
-// alone names the nodes that are the only ones of a side, and have blocks: nobody gives these back to whoever loses them.
+// alone names the nodes that are the only ones of a side, and have blocks: nobody gives these back to whoever loses
+// them.
 func (o *observation) alone() (names []string) {
 	for side := range o.sides.Count() {
 		if nodes := o.sides.Nodes(side); len(nodes) == 1 && o.chains[side].Height > 0 {
@@ -76,7 +77,8 @@ func (o *observation) severed() map[int]map[netip.Addr]struct{} {
 	return severed
 }
 
-// knownSides are those of a status that was written for this generation of the network: before, others may have been declared.
+// knownSides are those of a status that was written for this generation of the network: before, others may have been
+// declared.
 func knownSides(generation int64, status api.NetworkStatus) []api.SideStatus {
 	if status.Partition == nil || status.ObservedGeneration != generation {
 		return nil
@@ -84,8 +86,9 @@ func knownSides(generation int64, status api.NetworkStatus) []api.SideStatus {
 	return status.Partition.Sides
 }
 
-// partitionStatus is what is reported of a partition; nil if none is declared. While a block may be on its way in a side its chain
-// is left as reported before. A height stays until all nodes of the side have told: somebody may have it yet.
+// partitionStatus is what is reported of a partition; nil if none is declared. While a block may be on its way in a
+// side its chain is left as reported before. A height stays until all nodes of the side have told: somebody may have it
+// yet.
 func (o *observation) partitionStatus(n *api.Network, now time.Time) *api.PartitionStatus {
 	if n.Spec.Partition == nil {
 		return nil

@@ -33,6 +33,17 @@ func (w *world) across(sides ...[]int) (count int) {
 	return count
 }
 
+// partitioned is a world whose nodes are settled on two sides: those, and the rest.
+func partitioned(t *testing.T, nodes int, side ...int32) (*world, *watcher) {
+	t.Helper()
+	w := newWorld(t, nodes)
+	w.AllReady()
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: side}}}
+	c := w.controller(t)
+	w.judged(c.rest(t, w))
+	return w, c
+}
+
 func TestSidesAreKeptApartAndHealed(t *testing.T) {
 	w := newWorld(t, 5)
 	w.AllReady()
@@ -106,11 +117,7 @@ func TestEachSideMinesAndTheyConverge(t *testing.T) {
 
 // TestEachSideIsJudgedByItself: a node that lacks blocks of another side lacks nothing.
 func TestEachSideIsJudgedByItself(t *testing.T) {
-	w := newWorld(t, 4)
-	w.AllReady()
-	c := w.controller(t)
-	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}}}
-	c.rest(t, w)
+	w, c := partitioned(t, 4, 0, 1)
 	w.Fakes[0].Mine(3)
 	w.Fakes[2].Mine(7)
 	w.Advance(time.Minute) // they are asked again
@@ -118,7 +125,8 @@ func TestEachSideIsJudgedByItself(t *testing.T) {
 	for _, row := range []struct{ kind, want string }{
 		{api.ConditionChainSynced, "True OneTip: all ready nodes of each side have the same chain"},
 		{api.ConditionPartitioned, "True SidesApart: 2 sides: 2 nodes, 2 nodes"},
-		{api.ConditionReady, "True Ready: 4 nodes ready, all pairs connected, same chain within each of 2 sides: 2 nodes, 2 nodes"},
+		{api.ConditionReady, "True Ready: 4 nodes ready, all pairs connected, same chain within each of 2 sides: 2 nodes, " +
+			"2 nodes"},
 	} {
 		if got := w.judgedNow(o, row.kind); !strings.HasPrefix(got, row.want) {
 			t.Errorf("%s is %s", row.kind, got)
@@ -133,11 +141,7 @@ func TestEachSideIsJudgedByItself(t *testing.T) {
 
 // TestANodeThatIsReplacedComesUpOnItsSide, and one that is added on that of the rest.
 func TestANodeThatIsReplacedComesUpOnItsSide(t *testing.T) {
-	w := newWorld(t, 4)
-	w.AllReady()
-	c := w.controller(t)
-	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}}}
-	c.rest(t, w)
+	w, c := partitioned(t, 4, 0, 1)
 	w.Fakes[0].Mine(3)
 	w.Fakes[2].Mine(7)
 	w.lose(t, 1)
@@ -180,11 +184,7 @@ func TestJoinedSidesAreAskedBeforeTheyAgree(t *testing.T) {
 
 // TestALossOfASideIsTold: the chain of a side that is one node, and not the highest, is gone with its pod.
 func TestALossOfASideIsTold(t *testing.T) {
-	w := newWorld(t, 3)
-	w.AllReady()
-	c := w.controller(t)
-	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{2}}}}
-	c.rest(t, w)
+	w, c := partitioned(t, 3, 2)
 	w.Fakes[0].Mine(7)
 	w.Fakes[2].Mine(3)
 	w.Advance(time.Minute) // they are asked again

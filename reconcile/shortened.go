@@ -87,8 +87,8 @@ func (c *Controller) reportShortened(n *api.Network, before api.NetworkStatus, o
 	}
 }
 
-// remember keeps which incarnations have the chain that the status tells of. Of a node that has less, it is still the one
-// that had the chain of before.
+// remember keeps which incarnations have the chain that the status tells of. Of a node that has less, it is still the
+// one that had the chain of before.
 func (state *networkState) remember(status api.NetworkStatus, nodes []node) {
 	if status.LastChain != nil || status.Tips == 0 {
 		return
