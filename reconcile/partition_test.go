@@ -217,3 +217,26 @@ func TestALossOfASideIsTold(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherSidesAreJudgedAnew: nodes of which one comes from another side don't agree, however fast blocks come.
+func TestOtherSidesAreJudgedAnew(t *testing.T) {
+	w, c := partitioned(t, 4, 0, 1)
+	w.Fakes[0].Mine(3)
+	w.Fakes[2].Mine(7)
+	w.Advance(time.Minute) // they are asked again
+	o := c.rest(t, w)
+	w.judged(o)
+	state := c.networkStates.of(c.key)
+	state.remember(w.Network.Status, &o)
+	w.Network.Spec.Partition.Sides[0].Nodes = []int32{0, 2}
+	o, _ = c.once(w) // what the nodes said before is all that it knows
+	if got := w.judgedNow(o, api.ConditionChainSynced); strings.HasPrefix(got, "True") {
+		t.Error(got)
+	}
+	state.remember(w.Network.Status, &o)
+	c.settled(t, w, none, time.Now().Add(time.Minute))
+	w.judged(c.rest(t, w))
+	if is := w.Network.Status.Partition.Sides; is[0].Height != 7 || is[0].Tips != 1 || is[1].Tips != 1 {
+		t.Errorf("%+v", is)
+	}
+}

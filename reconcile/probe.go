@@ -75,6 +75,7 @@ const errNoPassword = "the controller has no password for bitcoind, whose was de
 // it is connected.
 func (o *observation) compare(state *networkState, now time.Time) (lacking []chain.Query) {
 	o.sides, o.chains = state.topology.Sides(), map[int]chain.Verdict{}
+	o.regrouped = state.told != nil && *state.told != o.sides
 	before := state.differences
 	state.differences = map[int]chain.Difference{}
 	var ordinals []int32

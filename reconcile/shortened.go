@@ -87,14 +87,15 @@ func (c *Controller) reportShortened(n *api.Network, before api.NetworkStatus, o
 	}
 }
 
-// remember keeps which incarnations have the chain that the status tells of. Of a node that has less, it is still the
-// one that had the chain of before.
-func (state *networkState) remember(status api.NetworkStatus, nodes []node) {
+// remember keeps which sides the status tells of, and which incarnations have its chain. Of a node that has less, it is
+// still the one that had the chain of before.
+func (state *networkState) remember(status api.NetworkStatus, o *observation) {
+	state.told = &o.sides
 	if status.LastChain != nil || status.Tips == 0 {
 		return
 	}
 	lives := map[int32]mesh.Incarnation{}
-	for _, n := range nodes {
+	for _, n := range o.nodes {
 		if was, known := state.lives[n.ordinal]; known {
 			lives[n.ordinal] = was
 		}
