@@ -70,10 +70,12 @@ func readViews(nodes []node, views map[int32]mesh.View) {
 const errNoPassword = "the controller has no password for bitcoind, whose was derived from another master key, " +
 	"or for another network"
 
-// compare relates the chains of the nodes, of each side for itself; what may be only a block on its way is left pending. Nodes that
-// differ are asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
+// compare relates the chains of the nodes, of each side for itself; what may be only a block on its way is left
+// pending. Nodes that differ are asked again before the next audit: one that has just come up gets the chain as soon as
+// it is connected.
 func (o *observation) compare(state *networkState, now time.Time) (lacking []chain.Query) {
 	o.sides, o.chains = state.topology.Sides(), map[int]chain.Verdict{}
+	o.regrouped = state.told != nil && *state.told != o.sides
 	before := state.differences
 	state.differences = map[int]chain.Difference{}
 	var ordinals []int32

@@ -15,7 +15,8 @@ import (
 	"testing"
 )
 
-// plugin builds kubectl-btcnet into a directory of its own, which the first test that needs it leaves to TestMain to remove.
+// plugin builds kubectl-btcnet into a directory of its own, which the first test that needs it leaves to TestMain to
+// remove.
 var plugin = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "kubectl-btcnet")
 	if err != nil {
