@@ -37,7 +37,8 @@ const (
 // The scripts run in the container of bitcoind.
 const (
 	// mineScript mines blocks without transactions, up to a height.
-	mineScript = `while [ "$(bitcoin-cli getblockcount)" -lt "$1" ]; do bitcoin-cli generateblock "$2" '[]' >/dev/null || exit 1; done`
+	mineScript = `while [ "$(bitcoin-cli getblockcount)" -lt "$1" ]; do
+bitcoin-cli generateblock "$2" '[]' >/dev/null || exit 1; done`
 
 	// holdScript marks blocks as invalid, the first one last, until the node has a height without them, for a minute at most. The
 	// marks go whatever becomes of whoever has started the script.
@@ -107,7 +108,8 @@ func (b *branching) tips(ctx context.Context) ([]block, error) {
 // notYet is an error that may be none later.
 type notYet struct{ error }
 
-// poll asks until the answer is not notYet, for so long, and then returns what that was. A call that is under way when the time is over is waited for.
+// poll asks until the answer is not notYet, for so long, and then returns what that was. A call that is under way when the time is
+// over is waited for.
 func poll(ctx context.Context, within time.Duration, ask func() error) error {
 	var last notYet
 	err := wait.PollUntilContextTimeout(ctx, askAgain, within, true, func(context.Context) (bool, error) {
@@ -131,7 +133,8 @@ func (b *branching) agreed(ctx context.Context, within time.Duration) (tip block
 			return err
 		}
 		if tip = tips[b.node]; len(slices.Compact(slices.Clone(tips))) > 1 {
-			return notYet{fmt.Errorf("the nodes of %s are on several tips, so there is none to replace: %s; see kubectl btcnet status %s",
+			return notYet{fmt.Errorf("the nodes of %s are on several tips, so there is none to replace: %s; see "+
+				"kubectl btcnet status %s",
 				b.network.Name, b.describe(tips), b.network.Name)}
 		}
 		return nil
@@ -151,7 +154,8 @@ func (b *branching) describe(tips []block) string {
 // blocks are those of the active chain of the node that mines the new branch.
 func (b *branching) blocks(ctx context.Context, from, to int64) ([]blockOfNode, error) {
 	var out bytes.Buffer
-	if err := b.script(ctx, b.network, b.node, nil, &out, blocksScript, strconv.FormatInt(from, 10), strconv.FormatInt(to, 10)); err != nil {
+	heights := []string{strconv.FormatInt(from, 10), strconv.FormatInt(to, 10)}
+	if err := b.script(ctx, b.network, b.node, nil, &out, blocksScript, heights...); err != nil {
 		return nil, fmt.Errorf("read blocks %d to %d: %w", from, to, err)
 	}
 	return decodeBlocks(&out, to-from+1)
@@ -311,7 +315,8 @@ func (b *branching) marks(ctx context.Context, ordinal int32) ([]string, error) 
 	marks := []string{b.first}
 	for _, tip := range rivalsOf(b.fork, tips) {
 		var out bytes.Buffer
-		if err := b.script(ctx, b.network, ordinal, nil, &out, ancestorScript, tip.Hash, strconv.FormatInt(tip.BranchLen-1, 10)); err != nil {
+		back := strconv.FormatInt(tip.BranchLen-1, 10)
+		if err := b.script(ctx, b.network, ordinal, nil, &out, ancestorScript, tip.Hash, back); err != nil {
 			return nil, err
 		}
 		if first := strings.TrimSpace(out.String()); !slices.Contains(marks, first) {

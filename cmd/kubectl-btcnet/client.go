@@ -143,7 +143,8 @@ func (c *client) bitcoinCLI(ctx context.Context, n *api.Network, ordinal int32, 
 }
 
 // bitcoinCLIReading runs bitcoin-cli, which reads in.
-func (c *client) bitcoinCLIReading(ctx context.Context, n *api.Network, ordinal int32, in io.Reader, args ...string) (string, error) {
+func (c *client) bitcoinCLIReading(ctx context.Context, n *api.Network, ordinal int32, in io.Reader, args ...string) (
+	string, error) {
 	var out, errOut bytes.Buffer
 	if err := c.exec(ctx, children.PodName(n, ordinal), append([]string{"bitcoin-cli"}, args...), in, &out, &errOut); err != nil {
 		if words := bitcoindWords(errOut.String()); words != "" {

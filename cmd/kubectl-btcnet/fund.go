@@ -70,7 +70,8 @@ address paid whenever a network is made, write spec.mining.funds.`,
 				return err
 			}
 			return writeAs(c.streams.Out, output, paid, func(out io.Writer) error {
-				_, err := fmt.Fprintf(out, "%s\n%s BTC for %s, in the block at height %d\n", paid.TxID, paid.Amount, paid.Address, paid.Height)
+				_, err := fmt.Fprintf(out, "%s\n%s BTC for %s, in the block at height %d\n",
+					paid.TxID, paid.Amount, paid.Address, paid.Height)
 				return err
 			})
 		},
@@ -115,7 +116,8 @@ func (f *funding) pay(ctx context.Context, address string, value amount) (*funde
 	if err := f.earn(ctx, value+feeRoom); err != nil {
 		return nil, err
 	}
-	txid, err := f.call(ctx, "-named", "sendtoaddress", "address="+address, "amount="+value.String(), fmt.Sprintf("fee_rate=%d", feeRate))
+	txid, err := f.call(ctx, "-named", "sendtoaddress", "address="+address, "amount="+value.String(),
+		fmt.Sprintf("fee_rate=%d", feeRate))
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +153,8 @@ func (f *funding) earn(ctx context.Context, need amount) error {
 			return err
 		}
 	}
-	return fmt.Errorf("wallet %s of %s can spend %s BTC, and %s are needed: another chain took the place of its blocks, or somebody spends "+
-		"from it; try again", ownWallet, children.PodName(f.network, f.node), has.Spendable, need)
+	return fmt.Errorf("wallet %s of %s can spend %s BTC, and %s are needed: another chain took the place of its blocks, "+
+		"or somebody spends from it; try again", ownWallet, children.PodName(f.network, f.node), has.Spendable, need)
 }
 
 // blocksToEarn is how many blocks on top of a height pay so much.
@@ -162,8 +164,8 @@ func blocksToEarn(height int64, lacking amount) (blocks int64, err error) {
 		blocks++
 		subsidy := subsidyOf(height + blocks)
 		if subsidy == 0 {
-			return 0, fmt.Errorf("all blocks from height %d on pay %s BTC together, as on regtest the reward halves every %d blocks; "+
-				"pay less, or begin a new network", height+1, earned, halving)
+			return 0, fmt.Errorf("all blocks from height %d on pay %s BTC together, as on regtest the reward halves every "+
+				"%d blocks; pay less, or begin a new network", height+1, earned, halving)
 		}
 		earned += subsidy
 	}
@@ -179,7 +181,8 @@ func (f *funding) height(ctx context.Context) (int64, error) {
 
 // mine mines blocks to the wallet.
 func (f *funding) mine(ctx context.Context, blocks int64) error {
-	fmt.Fprintf(f.streams.ErrOut, "mining %s to wallet %s of %s\n", countBlocks(blocks), ownWallet, children.PodName(f.network, f.node))
+	fmt.Fprintf(f.streams.ErrOut, "mining %s to wallet %s of %s\n", countBlocks(blocks), ownWallet,
+		children.PodName(f.network, f.node))
 	_, err := f.call(ctx, "generatetoaddress", strconv.FormatInt(blocks, 10), f.address)
 	if err == nil {
 		f.mined += blocks

@@ -50,7 +50,8 @@ func callNode[T any](ctx context.Context, c *client, n *api.Network, ordinal int
 
 // script runs a shell script in the container of a node's bitcoind. It is for what is many calls, or has to end whatever becomes
 // of the plugin.
-func (c *client) script(ctx context.Context, n *api.Network, ordinal int32, in io.Reader, out io.Writer, text string, args ...string) error {
+func (c *client) script(ctx context.Context, n *api.Network, ordinal int32, in io.Reader, out io.Writer, text string,
+	args ...string) error {
 	var errOut bytes.Buffer
 	pod := children.PodName(n, ordinal)
 	if err := c.exec(ctx, pod, append([]string{"sh", "-c", text, "sh"}, args...), in, out, &errOut); err != nil {

@@ -43,11 +43,13 @@ func newReorg(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reorg NET",
 		Short: "Replace the last blocks of a network by a branch that is one longer",
-		Long: `Replace the last blocks of a network by a branch that is one longer, on all of its nodes, and wait until they are on it.
+		Long: `Replace the last blocks of a network by a branch that is one longer, on all of its nodes, and wait until they are on
+it.
 
 One node mines the branch, of blocks without transactions. What becomes of those that only the old blocks had:
 
-  keep  they are unconfirmed: in the mempools of all nodes again, as if by a reorg in a public network. The next block confirms them.
+  keep  they are unconfirmed: in the mempools of all nodes again, as by a reorg in a public network. The next block confirms
+        them.
   drop  they are gone from all mempools, as if they had never been sent. For bitcoind to forget them, up to 10 empty blocks are
         mined onto the old tip first, and the new branch is one longer than those. A wallet that has sent one still knows it, and
         sends it again by itself when its node restarts, or half a day later, unless "abandontransaction" tells it not to.
@@ -61,29 +63,11 @@ The exit code is 3 if the nodes were not on one new branch in time.`,
 			if transactions != keepTransactions && transactions != dropTransactions {
 				return fmt.Errorf("--transactions is %q: it is keep or drop", transactions)
 			}
-			if asked.depth < 1 {
-				return fmt.Errorf("--depth is %d: it is how many blocks are replaced, 1 at least", asked.depth)
-			}
 			asked.drop = transactions == dropTransactions
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			if err := c.connect(); err != nil {
-				return err
-			}
-			n, err := c.network(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := asked.refusedBy(n, time.Now()); err != nil {
-				return err
-			}
-			within, cancel := context.WithTimeout(cmd.Context(), timeout)
-			defer cancel()
-			done, err := c.reorganise(within, n, asked)
-			if err != nil && cmd.Context().Err() == nil && within.Err() != nil {
-				return fmt.Errorf("%w after %s: %w", errTimeout, timeout, err)
-			}
+			done, err := c.runReorg(cmd.Context(), args[0], asked, timeout)
 			if err != nil {
 				return err
 			}
@@ -97,6 +81,30 @@ The exit code is 3 if the nodes were not on one new branch in time.`,
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json, or nothing for people")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait until all nodes are on the new branch")
 	return cmd
+}
+
+// runReorg reorganises a network of that name, if there is nothing against it.
+func (c *client) runReorg(ctx context.Context, name string, asked reorg, timeout time.Duration) (*reorganised, error) {
+	if asked.depth < 1 {
+		return nil, fmt.Errorf("--depth is %d: it is how many blocks are replaced, 1 at least", asked.depth)
+	}
+	if err := c.connect(); err != nil {
+		return nil, err
+	}
+	n, err := c.network(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := asked.refusedBy(n, time.Now()); err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	done, err := c.reorganise(within, n, asked)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		return nil, fmt.Errorf("%w after %s: %w", errTimeout, timeout, err)
+	}
+	return done, err
 }
 
 // refusedBy says why a network can't be reorganised, as far as its spec tells.
@@ -121,7 +129,8 @@ func (c *client) reorganise(ctx context.Context, n *api.Network, asked reorg) (*
 		return nil, err
 	}
 	if asked.depth > tip.Height {
-		return nil, fmt.Errorf("--depth is %d, and %s has %d blocks: kubectl btcnet mine %s", asked.depth, n.Name, tip.Height, n.Name)
+		return nil, fmt.Errorf("--depth is %d, and %s has %d blocks: kubectl btcnet mine %s",
+			asked.depth, n.Name, tip.Height, n.Name)
 	}
 	first := tip.Height - asked.depth + 1
 	old, err := b.blocks(ctx, first, tip.Height)
@@ -149,8 +158,8 @@ func (c *client) reorganise(ctx context.Context, n *api.Network, asked reorg) (*
 
 // write writes for people.
 func (r *reorganised) write(out io.Writer) error {
-	if _, err := fmt.Fprintf(out, "fork point  %6d  %s\nold tip     %6d  %s\nnew tip     %6d  %s\n", r.ForkPoint.Height, r.ForkPoint.Hash,
-		r.OldTip.Height, r.OldTip.Hash, r.NewTip.Height, r.NewTip.Hash); err != nil {
+	if _, err := fmt.Fprintf(out, "fork point  %6d  %s\nold tip     %6d  %s\nnew tip     %6d  %s\n",
+		r.ForkPoint.Height, r.ForkPoint.Hash, r.OldTip.Height, r.OldTip.Hash, r.NewTip.Height, r.NewTip.Hash); err != nil {
 		return err
 	}
 	if r.EmptyBlocks > 0 {

@@ -18,7 +18,8 @@ func newStatus(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status NET",
 		Short: "Show a network: its conditions, nodes, chains, and what is wrong",
-		Long: `Show a network: its conditions, the sides of a partition, mining and funds where there are any, its nodes, and what is wrong.
+		Long: `Show a network: its conditions, the sides of a partition, mining and funds where there are any, its nodes, and what
+is wrong.
 
 On a terminal it has colours, unless NO_COLOR is set, and --watch draws it anew whenever it changes, until you interrupt it or the
 network is deleted.`,
@@ -75,7 +76,7 @@ func (c *client) follow(ctx context.Context, name string, show func(*unstructure
 		if err != nil {
 			return ignoreEnd(ctx, err)
 		}
-		if object, err = showChanges(changes, object, show); err != nil {
+		if err := showChanges(changes, show); err != nil {
 			return err
 		}
 		select {
@@ -92,23 +93,21 @@ func (c *client) follow(ctx context.Context, name string, show func(*unstructure
 // watchAgain is how long after the end of a watch the next one begins, as an apiserver may end them at once.
 const watchAgain = time.Second
 
-// showChanges calls show with what a network becomes, until the watch ends, and returns what it was last.
-func showChanges(changes watch.Interface, object *unstructured.Unstructured, show func(*unstructured.Unstructured) error) (
-	*unstructured.Unstructured, error) {
+// showChanges calls show with what a network becomes, until the watch ends. It fails if the network is deleted.
+func showChanges(changes watch.Interface, show func(*unstructured.Unstructured) error) error {
 	defer changes.Stop()
 	for event := range changes.ResultChan() {
-		changed, is := event.Object.(*unstructured.Unstructured)
+		object, is := event.Object.(*unstructured.Unstructured)
 		switch {
-		case event.Type == watch.Deleted:
-			return object, deleted(object)
+		case is && event.Type == watch.Deleted:
+			return deleted(object)
 		case is && (event.Type == watch.Added || event.Type == watch.Modified):
-			if err := show(changed); err != nil {
-				return object, err
+			if err := show(object); err != nil {
+				return err
 			}
-			object = changed
 		}
 	}
-	return object, nil
+	return nil
 }
 
 // deleted is the error of somebody who looks at a network that goes.

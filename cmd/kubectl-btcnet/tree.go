@@ -83,7 +83,8 @@ func statusTree(n *api.Network, now time.Time) tree {
 	if n.DeletionTimestamp != nil {
 		root.cells, root.colour = append(root.cells, "is being deleted"), red
 	}
-	for _, part := range []tree{conditionsTree(s.Conditions), partitionTree(n), miningTree(n, now), fundsTree(s.Mining), nodesTree(s.Nodes)} {
+	for _, part := range []tree{conditionsTree(s.Conditions), partitionTree(n), miningTree(n, now),
+		fundsTree(s.Mining), nodesTree(s.Nodes)} {
 		if len(part.below) > 0 {
 			root.below = append(root.below, part)
 		}
@@ -99,7 +100,8 @@ func counted[T int | int32 | int64](count T, what string) string {
 }
 
 // good are the conditions that are well when they are True; others are there while there is something to say.
-var good = map[string]bool{api.ConditionReady: true, api.ConditionMeshed: true, api.ConditionChainSynced: true, api.ConditionFunded: true}
+var good = map[string]bool{api.ConditionReady: true, api.ConditionMeshed: true,
+	api.ConditionChainSynced: true, api.ConditionFunded: true}
 
 func conditionsTree(conditions []metav1.Condition) tree {
 	part := tree{cells: []string{"conditions"}}
@@ -108,8 +110,8 @@ func conditionsTree(conditions []metav1.Condition) tree {
 		switch {
 		case good[is.Type] && is.Status == metav1.ConditionTrue:
 			line.colour = green
-		case good[is.Type] && is.Status == metav1.ConditionFalse, is.Type == api.ConditionStalled, is.Type == api.ConditionMiningStalled,
-			is.Type == api.ConditionWalletLost:
+		case good[is.Type] && is.Status == metav1.ConditionFalse, is.Type == api.ConditionStalled,
+			is.Type == api.ConditionMiningStalled, is.Type == api.ConditionWalletLost:
 			line.colour = red
 		}
 		part.below = append(part.below, line)
@@ -130,7 +132,8 @@ func partitionTree(n *api.Network) tree {
 		if n.Spec.Partition != nil && i < len(n.Spec.Partition.Sides) {
 			on = "nodes " + strings.ReplaceAll(strings.Trim(fmt.Sprint(n.Spec.Partition.Sides[i].Nodes), "[]"), " ", ",")
 		}
-		line := tree{cells: []string{on, counted(side.Nodes, "node"), fmt.Sprintf("height %d", side.Height), counted(side.Tips, "tip")}}
+		line := tree{cells: []string{on, counted(side.Nodes, "node"), fmt.Sprintf("height %d", side.Height),
+			counted(side.Tips, "tip")}}
 		if side.Tips > 1 {
 			line.colour = yellow
 		}
@@ -189,7 +192,8 @@ func nodesTree(nodes []api.NodeStatus) tree {
 		line := tree{cells: []string{node.NodeName, "ready", node.Version, "height -", "",
 			fmt.Sprintf("peers %d/%d", node.Edges.Connected, node.Edges.Wanted)}, colour: green}
 		if node.BestBlockHash != "" {
-			line.cells[3], line.cells[4] = fmt.Sprintf("height %d", node.Height), node.BestBlockHash[:min(12, len(node.BestBlockHash))]
+			line.cells[3], line.cells[4] = fmt.Sprintf("height %d", node.Height),
+				node.BestBlockHash[:min(12, len(node.BestBlockHash))]
 		}
 		if node.Edges.Connected < node.Edges.Wanted {
 			line.colour = yellow

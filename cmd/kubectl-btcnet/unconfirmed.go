@@ -73,20 +73,22 @@ func (b *branching) follow(ctx context.Context, old []located, drop bool) (trans
 		}
 		var split bool
 		if became, split = sortOut(old, pools, confirmed, invalid); split {
-			return notYet{fmt.Errorf("the new branch is there, but after %s not all nodes have the same of its transactions in their "+
-				"mempools: see kubectl btcnet cli %s/all -- getrawmempool", relayTime, b.network.Name)}
+			return notYet{fmt.Errorf("the new branch is there, but after %s not all nodes have the same of its transactions in "+
+				"their mempools: see kubectl btcnet cli %s/all -- getrawmempool", relayTime, b.network.Name)}
 		}
 		return nil
 	})
 	if drop && err == nil && len(became.Unconfirmed) > 0 {
-		return became, fmt.Errorf("the new branch is there, but these came back into the mempools, as a wallet has sent them again: %s",
+		return became, fmt.Errorf("the new branch is there, but these came back into the mempools, as a wallet has "+
+			"sent them again: %s",
 			strings.Join(became.Unconfirmed, ", "))
 	}
 	return became, err
 }
 
 // sortOut says what became of transactions, and whether some are in mempools of some nodes only.
-func sortOut(old []located, pools []map[string]bool, confirmed map[string]bool, invalid map[string]string) (transactionsOfOld, bool) {
+func sortOut(old []located, pools []map[string]bool, confirmed map[string]bool, invalid map[string]string) (
+	transactionsOfOld, bool) {
 	became, split := noTransactions(), false
 	for _, one := range old {
 		have := 0
