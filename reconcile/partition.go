@@ -77,6 +77,15 @@ func (o *observation) severed() map[int]map[netip.Addr]struct{} {
 	return severed
 }
 
+// regrouped says whether the status of the network tells of other sides than these. A controller that has just started
+// knows no more than whether the network is as it was then, and had a partition, or has one.
+func (state *networkState) regrouped(n *api.Network, sides mesh.Sides) bool {
+	if state.told != nil {
+		return *state.told != sides
+	}
+	return n.Status.ObservedGeneration != n.Generation && (sides != "" || n.Status.Partition != nil)
+}
+
 // knownSides are those of a status that was written for this generation of the network: before, others may have been
 // declared.
 func knownSides(generation int64, status api.NetworkStatus) []api.SideStatus {
