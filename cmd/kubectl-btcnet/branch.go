@@ -25,6 +25,8 @@ const (
 	settleTime = 15 * time.Second
 	// askAgain is how often nodes are asked what they are on meanwhile.
 	askAgain = 250 * time.Millisecond
+	// mineTime is what a block takes a slow machine.
+	mineTime = 100 * time.Millisecond
 	// maxOutpaced is after how many answers in a row nobody waits for a node that is on another tip as high as the new one.
 	maxOutpaced = 3
 	// cleanupTime is how long marks may take to be removed after a failure.
@@ -40,14 +42,14 @@ const (
 	mineScript = `while [ "$(bitcoin-cli getblockcount)" -lt "$1" ]; do
 bitcoin-cli generateblock "$2" '[]' >/dev/null || exit 1; done`
 
-	// holdScript marks blocks as invalid, the first one last, until the node has a height without them, for a minute at most. The
-	// marks go whatever becomes of whoever has started the script.
-	holdScript = `height=$1; shift
+	// holdScript marks blocks as invalid, the first one last, until the node has a height without them, for so many milliseconds
+	// at most. The marks go whatever becomes of whoever has started the script.
+	holdScript = `height=$1; time=$2; shift 2
 trap 'for block in "$@"; do bitcoin-cli reconsiderblock "$block"; done' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 for block in "$@"; do [ "$block" = "$1" ] || bitcoin-cli invalidateblock "$block" || exit 1; done
 bitcoin-cli invalidateblock "$1" && echo held || exit 1
-bitcoin-cli waitforblockheight "$height" 60000 >/dev/null`
+bitcoin-cli waitforblockheight "$height" "$time" >/dev/null`
 
 	// ancestorScript prints the hash of the block so many blocks before another one.
 	ancestorScript = `hash=$1; i=$2; while [ "$i" -gt 0 ]; do
@@ -254,7 +256,7 @@ func (b *branching) mineBeside(ctx context.Context, holders []int32, height int6
 	for i, ordinal := range holders {
 		go func() {
 			ended <- b.script(ctx, b.network, ordinal, nil, &firstLine{seen: held}, holdScript,
-				append([]string{strconv.FormatInt(height, 10)}, marks[i]...)...)
+				append([]string{strconv.FormatInt(height, 10), b.holdTime(height)}, marks[i]...)...)
 		}()
 	}
 	for range holders {
@@ -273,6 +275,12 @@ func (b *branching) mineBeside(ctx context.Context, holders []int32, height int6
 		}
 	}
 	return nil
+}
+
+// holdTime is how long nodes hold the old branch for invalid if nothing else ends that: a minute, and what it takes to mine the new
+// one. It is in milliseconds.
+func (b *branching) holdTime(height int64) string {
+	return strconv.FormatInt((time.Minute + time.Duration(height-b.fork.Height)*mineTime).Milliseconds(), 10)
 }
 
 // mineOn mines the new branch up to a height. It refuses to where the node is on a branch of another fork point.

@@ -162,6 +162,15 @@ func TestNetworksThatAreNotReorganised(t *testing.T) {
 	}
 }
 
+func TestMarksLastUntilTheBranchIsMined(t *testing.T) {
+	b := &branching{fork: block{Height: 100}}
+	for height, want := range map[int64]string{101: "60100", 1100: "160000"} {
+		if got := b.holdTime(height); got != want {
+			t.Errorf("height %d: %s ms, want %s", height, got, want)
+		}
+	}
+}
+
 // fakeCLI is a bitcoin-cli that writes its calls to $CALLS, and fails at the method $FAILS.
 const fakeCLI = `#!/bin/sh
 echo "$@" >>"$CALLS"
@@ -175,8 +184,8 @@ func TestMarksAreTakenAway(t *testing.T) {
 	}
 	const undone = "reconsiderblock first\nreconsiderblock rival\n"
 	for fails, want := range map[string]string{
-		"nothing":            "invalidateblock rival\ninvalidateblock first\nwaitforblockheight 7 60000\n" + undone,
-		"waitforblockheight": "invalidateblock rival\ninvalidateblock first\nwaitforblockheight 7 60000\n" + undone,
+		"nothing":            "invalidateblock rival\ninvalidateblock first\nwaitforblockheight 7 60500\n" + undone,
+		"waitforblockheight": "invalidateblock rival\ninvalidateblock first\nwaitforblockheight 7 60500\n" + undone,
 		"invalidateblock":    "invalidateblock rival\n" + undone,
 	} {
 		dir := t.TempDir()
@@ -184,7 +193,7 @@ func TestMarksAreTakenAway(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "bitcoin-cli"), []byte(fakeCLI), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", holdScript, "sh", "7", "first", "rival")
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", holdScript, "sh", "7", "60500", "first", "rival")
 		cmd.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+os.Getenv("PATH"), "CALLS="+calls, "FAILS="+fails)
 		out, err := cmd.Output()
 		if (err != nil) != (fails != "nothing") || (string(out) == "held\n") != (fails != "invalidateblock") {
