@@ -39,13 +39,13 @@ const (
 // The scripts run in the container of bitcoind.
 const (
 	// mineScript mines blocks without transactions, up to a height.
-	mineScript = `while [ "$(bitcoin-cli getblockcount)" -lt "$1" ]; do
+	mineScript = `while height=$(bitcoin-cli getblockcount) || exit 1; [ "$height" -lt "$1" ]; do
 bitcoin-cli generateblock "$2" '[]' >/dev/null || exit 1; done`
 
 	// holdScript marks blocks as invalid, the first one last, until the node has a height without them, for so many milliseconds
 	// at most. The marks go whatever becomes of whoever has started the script.
 	holdScript = `height=$1; time=$2; shift 2
-trap 'for block in "$@"; do bitcoin-cli reconsiderblock "$block"; done' EXIT
+trap 'for block in "$@"; do bitcoin-cli reconsiderblock "$block" || left=1; done; [ -z "$left" ] || exit 1' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 for block in "$@"; do [ "$block" = "$1" ] || bitcoin-cli invalidateblock "$block" || exit 1; done
 bitcoin-cli invalidateblock "$1" && echo held || exit 1
@@ -53,7 +53,8 @@ bitcoin-cli waitforblockheight "$height" "$time" >/dev/null`
 
 	// ancestorScript prints the hash of the block so many blocks before another one.
 	ancestorScript = `hash=$1; i=$2; while [ "$i" -gt 0 ]; do
-hash=$(bitcoin-cli getblockheader "$hash" | sed -n 's/.*"previousblockhash": "\(.*\)".*/\1/p') || exit 1; i=$((i - 1)); done
+hash=$(bitcoin-cli getblockheader "$hash" | sed -n 's/.*"previousblockhash": "\(.*\)".*/\1/p'); [ "$hash" ] || exit 1
+i=$((i - 1)); done
 echo "$hash"`
 
 	// blocksScript prints the blocks of the active chain from a height to another one.
@@ -61,7 +62,7 @@ echo "$hash"`
 hash=$(bitcoin-cli getblockhash "$i") && bitcoin-cli getblock "$hash" || exit 1; i=$((i + 1)); done`
 
 	// sendScript reads transactions and the blocks that have them, sends each, and prints those that are refused, and why.
-	sendScript = `while read -r tx block; do
+	sendScript = `set -f; while read -r tx block; do
 words=$({ bitcoin-cli getrawtransaction "$tx" false "$block"; echo 0; } | bitcoin-cli -stdin sendrawtransaction 2>&1) ||
 echo "$tx" $words; done`
 )

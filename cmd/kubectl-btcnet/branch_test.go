@@ -187,6 +187,7 @@ func TestMarksAreTakenAway(t *testing.T) {
 		"nothing":            "invalidateblock rival\ninvalidateblock first\nwaitforblockheight 7 60500\n" + undone,
 		"waitforblockheight": "invalidateblock rival\ninvalidateblock first\nwaitforblockheight 7 60500\n" + undone,
 		"invalidateblock":    "invalidateblock rival\n" + undone,
+		"reconsiderblock":    "invalidateblock rival\ninvalidateblock first\nwaitforblockheight 7 60500\n" + undone,
 	} {
 		dir := t.TempDir()
 		calls := filepath.Join(dir, "calls")
