@@ -39,7 +39,7 @@ test-integration: ## tests against a real apiserver and its controllers, with si
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it (BITCOIND_IMAGE=name:tag)
 	@CLUSTER=btc-e2e e2e/kind.sh test
 
-bench: ## how long networks of 3 to 20 nodes take to get ready and to heal, on a kind cluster
+bench: ## how long networks of 3 to 20 nodes take to get ready, to heal, to be cut in two and joined, on a kind cluster
 	@CLUSTER=btc-bench e2e/kind.sh bench
 
 fuzz: ## look for replies that the RPC client can't bear, FUZZTIME for each of two targets

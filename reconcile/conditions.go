@@ -34,6 +34,9 @@ func setConditions(status *api.NetworkStatus, n *api.Network, o observation, syn
 	stalled := stalledVerdict(o.applyErr)
 	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, connected, o.initialVerdict(*status, synced)), stalled)
 	if ready.status == metav1.ConditionTrue {
+		if o.sides != "" {
+			ready.message += " within each of " + partitioned.message
+		}
 		ready.message = joinClauses(ready.message, o.hint(n))
 	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,

@@ -42,6 +42,8 @@ const (
 	EventEntriesSevered = "EntriesSevered"
 	// EventWalletLost: a miner's wallet went with its pod, and another one has its place.
 	EventWalletLost = "WalletLost"
+	// EventSidesJoined: a partition is over.
+	EventSidesJoined = "SidesJoined"
 	// EventTipsConverged: no node has a chain of its own any more.
 	EventTipsConverged = "TipsConverged"
 )
@@ -92,9 +94,15 @@ func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	case is.Reason == api.ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
 	// some nodes may still be behind
-	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && after.Tips == 1:
+	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && is.Reason != was.Reason:
 		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "tips converged at height %d",
 			after.Height)
+	}
+	switch was, is := change(api.ConditionPartitioned); {
+	case is.Status == metav1.ConditionTrue && (was.Status != is.Status || was.Message != is.Message):
+		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Partition", "%s", is.Message)
+	case is.Status == "" && was.Status != "":
+		c.event(n, nil, corev1.EventTypeNormal, EventSidesJoined, "Partition", "the partition is over")
 	}
 	if was, is := change(api.ConditionReady); is.Status == metav1.ConditionTrue && was.Status != is.Status {
 		c.event(n, nil, corev1.EventTypeNormal, is.Reason, "Observe", "%s", is.Message)

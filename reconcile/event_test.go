@@ -40,6 +40,8 @@ func TestTransitions(t *testing.T) {
 	wallets := func(wallets ...api.MinerWallet) api.NetworkStatus {
 		return api.NetworkStatus{Mining: &api.MiningStatus{Wallets: wallets}}
 	}
+	apart := status(2, is(api.ConditionReady, metav1.ConditionTrue, api.ReasonReady),
+		is(api.ConditionPartitioned, metav1.ConditionTrue, api.ReasonSidesApart))
 	first := api.MinerWallet{Node: 1, PodUID: "first"}
 	second := api.MinerWallet{Node: 1, PodUID: "second", LostAtHeight: ptr.To[int64](7)}
 	third := api.MinerWallet{Node: 1, PodUID: "third", LostAtHeight: ptr.To[int64](7)}
@@ -68,6 +70,9 @@ func TestTransitions(t *testing.T) {
 			after: status(1, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNodesNotAnswering))},
 		"nobody tells any more": {before: diverged,
 			after: status(0, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNoNodeAnswers))},
+		"sides are apart":         {before: ready, after: apart, want: []string{"Normal SidesApart words"}},
+		"they still are":          {before: apart, after: apart},
+		"they are joined":         {before: apart, after: ready, want: []string{"Normal SidesJoined the partition is over"}},
 		"a child is refused":      {before: ready, after: stalled, want: []string{"Warning ApplyFailed words"}},
 		"it is refused once more": {before: stalled, after: stalled},
 		"it is refused no longer": {before: stalled, after: status(1)},

@@ -14,7 +14,10 @@ var flagValues = map[string]map[string][]string{
 	"wait":   {"for": {"Ready", "Healed", "Synced"}},
 	"graph":  {"output": {"mermaid", "dot", "svg"}},
 	"chain":  {"output": {"text", "mermaid", "svg"}},
-	"reorg":  {"transactions": {"keep", "drop"}},
+	"reorg":  {"transactions": {"keep", "drop"}, "output": {"json"}},
+	"mine":   {"output": {"json"}},
+	"fund":   {"output": {"json"}},
+	"wallet": {"output": {"json"}},
 }
 
 // complete has shells complete the verb: a network, and its nodes where the verb takes them, and values of flags.

@@ -40,8 +40,8 @@ type podReady struct {
 }
 
 type statusSeen struct {
-	at    time.Time
-	ready bool
+	at                 time.Time
+	ready, partitioned bool
 }
 
 func watchNetwork(t *testing.T, namespace string) (*seen, func()) {
@@ -91,7 +91,8 @@ func (s *seen) noteNetwork(u *unstructured.Unstructured) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.statuses = append(s.statuses, statusSeen{time.Now(),
-		meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady)})
+		meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionReady),
+		meta.IsStatusConditionTrue(n.Status.Conditions, api.ConditionPartitioned)})
 }
 
 // up is when the last pod of a new network was ready, and when its status was.

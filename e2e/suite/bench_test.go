@@ -22,7 +22,7 @@ import (
 // what a client sees who watches; where bitcoind's own log is the source, its clock must be this one's, as on a kind
 // cluster.
 func TestBench(t *testing.T) {
-	var up, heal, idle table
+	var up, heal, partition, idle table
 	up.row(t, "nodes", "apply to all pods Ready, s", "then to status Ready, s", "then to all connected, s",
 		"RPC round trips a node")
 	for _, nodes := range []int{3, 9, 17, 20} {
@@ -31,9 +31,15 @@ func TestBench(t *testing.T) {
 	heal.row(t, "3 nodes", "to pod Ready, s", "then to status Ready, s", "then to all connected, s",
 		"RPC round trips of all")
 	benchHeal(t, &heal)
+	partition.row(t, "nodes cut in two", "to status Partitioned and Ready, s", "joined, to status Ready, s",
+		"joined, to all connected, s")
+	for _, nodes := range []int{3, 20} {
+		benchPartition(t, &partition, nodes)
+	}
 	idle.row(t, "idle", "audits", "RPC round trips an audit and node", "writes of the status")
 	benchIdle(t, &idle)
-	fmt.Printf("\nMedian (worst). Round trips are counted until the status is Ready.\n\n%s\n%s\n%s\n", up, heal, idle)
+	fmt.Printf("\nMedian (worst). Round trips are counted until the status is Ready.\n\n%s\n%s\n%s\n%s\n", up, heal,
+		partition, idle)
 }
 
 // table is in Markdown. Its first row is the head.

@@ -55,7 +55,11 @@ func (l lightningNode) forceClosesAcrossReorg(t *testing.T, n network, other lig
 	n.mine(t, 1, 2)
 	confirmed := l.isForceClosing(t, closed.TxID)
 
-	height := n.reorganised(t, 2)
+	height, err := strconv.Atoi(n.call(t, 1, "getblockcount"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.btcnet(t, "reorg", n.Name, "--depth", "2", "--node", "1")
 	for _, node := range []lightningNode{l, other} {
 		node.hasTip(t, n)
 	}
@@ -110,26 +114,6 @@ func (n network) suspended(t *testing.T) {
 		}
 		return err
 	})
-}
-
-// reorganised replaces the last blocks of both nodes by a branch that is one longer and has no transactions. It returns
-// the height that there was.
-func (n network) reorganised(t *testing.T, depth int) int {
-	t.Helper()
-	height, err := strconv.Atoi(n.call(t, 1, "getblockcount"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fork := n.call(t, 1, "getblockhash", strconv.Itoa(height-depth+1))
-	n.call(t, 1, "invalidateblock", fork)
-	for range depth + 1 {
-		n.call(t, 1, "generateblock", "raw(51)", "[]")
-	}
-	n.call(t, 1, "reconsiderblock", fork)
-	kube.Eventually(t, "node 0 follows the reorg", func(ctx context.Context) error {
-		return n.hasHeight(ctx, 0, height+1)
-	})
-	return height
 }
 
 // openChannel is the open channel of that capacity.

@@ -13,7 +13,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// across is nil if no node lists or has a peer on another side, as bitcoind itself tells; whoever is not named is on one more side.
+// across is nil if no node lists or has a peer on another side, as bitcoind itself tells; whoever is not named is on
+// one more side.
 func (n network) across(ctx context.Context, nodes int, sides ...[]int) error {
 	ordinals, err := n.ordinals(ctx, nodes)
 	if err != nil {
@@ -71,6 +72,15 @@ func TestSidesMineApartAndConverge(t *testing.T) {
 	if err := apart(t.Context()); err != nil {
 		t.Error(err)
 	}
+	pod, err := n.Pod(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.cli(t.Context(), 0, "addnode", pod.Status.PodIP+":18444", "add"); err != nil {
+		t.Fatal(err)
+	}
+	n.Event(t, "EntriesSevered")
+	kube.Eventually(t, "apart again", apart)
 	network, err := n.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -18,17 +18,19 @@ func TestThePluginCompletes(t *testing.T) {
 	n := networkIn(namespace(t), "completed")
 	n.apply(t, 2)
 	for typed, want := range map[string][]string{
-		"status ":               {"completed", ":4"},
-		"status comp":           {"completed", ":4"},
-		"status another":        {":4"},
-		"status completed ":     {":4"},
-		"cli ":                  {"completed", ":6"},
-		"cli completed/":        {"completed/0", "completed/1", "completed/all", ":4"},
-		"mine completed/1":      {"completed/1", ":4"},
-		"mine completed/":       {"completed/0", "completed/1", ":4"},
-		"wait completed --for ": {"Ready", "Healed", "Synced", ":4"},
-		"wait none/":            {":4"},
-		"mine none/":            {":1"}, // an error
+		"status ":                         {"completed", ":4"},
+		"status comp":                     {"completed", ":4"},
+		"status another":                  {":4"},
+		"status completed ":               {":4"},
+		"cli ":                            {"completed", ":6"},
+		"cli completed/":                  {"completed/0", "completed/1", "completed/all", ":4"},
+		"mine completed/1":                {"completed/1", ":4"},
+		"mine completed/":                 {"completed/0", "completed/1", ":4"},
+		"wait completed --for ":           {"Ready", "Healed", "Synced", ":4"},
+		"wallet completed ":               {"create", "list", "balance", ":4"},
+		"reorg completed --transactions ": {"keep", "drop", ":4"},
+		"wait none/":                      {":4"},
+		"mine none/":                      {":1"}, // an error
 	} {
 		words := strings.Split(typed, " ")
 		got := strings.Split(n.btcnet(t, append([]string{"__complete"}, words...)...), "\n")
