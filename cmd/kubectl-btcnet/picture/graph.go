@@ -195,7 +195,9 @@ func (g Graph) Mermaid() string {
 }
 
 // mermaidText is a text as it may be between quotes.
-func mermaidText(text string) string { return strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(text) }
+func mermaidText(text string) string {
+	return strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(text)
+}
 
 // on are the nodes with a tip, by ordinal.
 func (g Graph) on(hash, prefix string) (names []string) {

@@ -49,7 +49,9 @@ func escape(text string) string {
 }
 
 // textWidth is how wide a text is at most.
-func textWidth(text string, size float64) float64 { return float64(len([]rune(text))) * size * fontWidth }
+func textWidth(text string, size float64) float64 {
+	return float64(len([]rune(text))) * size * fontWidth
+}
 
 // canvas collects what is drawn, and becomes as large as it takes.
 type canvas struct {
