@@ -2,7 +2,9 @@ package picture
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -221,11 +223,31 @@ func (s scene) drawEdges(c *canvas) {
 // control is the control point of an edge; false for one that is straight.
 func (s scene) control(edge Edge) (point, bool) {
 	from, to := s.at[edge.Low], s.at[edge.High]
-	if s.middle[edge.Low] != s.middle[edge.High] || s.beside[edge.Low] == nil {
+	if s.beside[edge.Low] == nil || s.beside[edge.High] == nil {
 		return point{}, false
+	}
+	if s.middle[edge.Low] != s.middle[edge.High] {
+		return s.across(from, to)
 	}
 	control := bend(from, to, s.middle[edge.Low], s.beside[edge.Low], s.radius)
 	return control, control != from.plus(to).times(0.5)
+}
+
+// across is the control point of an edge from one side to another: as little beside its middle as it takes to run clear of nodes.
+func (s scene) across(from, to point) (point, bool) {
+	all := slices.Collect(maps.Values(s.at))
+	half, length := from.plus(to).times(0.5), from.distance(to)
+	beside := point{(from.y - to.y) / length, (to.x - from.x) / length}
+	for step := range 24 {
+		offset := float64((step+1)/2) * 12
+		if step%2 == 0 {
+			offset = -offset
+		}
+		if control := half.plus(beside.times(offset)); clear(from, control, to, all, s.radius+clearance) {
+			return control, step > 0
+		}
+	}
+	return half, false
 }
 
 // maxLegend bounds the tips of a legend.
