@@ -237,7 +237,16 @@ func lastOf(in io.Reader, limit int) (string, error) {
 func (b *bundle) controller(ctx context.Context, namespace string) {
 	b.list(ctx, "controller/deployments.yaml", schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}, namespace, controllerName)
 	for _, pod := range b.list(ctx, "controller/pods.yaml", podsResource, namespace, controllerName) {
-		b.logs(ctx, "controller/"+pod.GetName()+"/", namespace, pod.GetName(), "bitcoin-controller")
+		containers, _, err := unstructured.NestedSlice(pod.Object, "spec", "containers")
+		if err != nil {
+			b.add("controller/"+pod.GetName()+"/log", "", err)
+		}
+		for _, container := range containers {
+			if fields, is := container.(map[string]any); is {
+				name, _ := fields["name"].(string)
+				b.logs(ctx, "controller/"+pod.GetName()+"/"+name+".", namespace, pod.GetName(), name)
+			}
+		}
 	}
 }
 

@@ -4,7 +4,9 @@ package suite
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -26,7 +28,7 @@ func TestThePluginDraws(t *testing.T) {
 	n.btcnet(t, "wait", n.Name)
 	n.btcnet(t, "mine", n.Name, "--blocks", "5")
 	n.btcnet(t, "wait", n.Name, "--height", "5")
-	n.draws(t, "before", "159/159 edges", `class="side"`, 0)
+	n.draws(t, "before", "160/160 edges", 0)
 	if got := n.btcnet(t, "chain", n.Name); !strings.Contains(got, "1 tip, last agreed at height 5") ||
 		!strings.Contains(got, "tip of nodes 0-19") {
 		t.Errorf("the chain of one piece is\n%s", got)
@@ -51,24 +53,33 @@ func TestThePluginDraws(t *testing.T) {
 		}
 		return nil
 	})
-	n.draws(t, "during", "94/94 edges", `class="side"`, 2)
+	found, err := n.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// How many there are within the sides depends on the network's UID.
+	within := found.Status.Edges
+	if within.Wanted >= 160 || within.Connected != within.Wanted {
+		t.Errorf("edges within the sides: %+v", within)
+	}
+	n.draws(t, "during", fmt.Sprintf("%d/%d edges", within.Wanted, within.Wanted), 2)
 
 	n.btcnet(t, "heal", n.Name)
-	n.draws(t, "after", "159/159 edges", `class="side"`, 0)
+	n.draws(t, "after", "160/160 edges", 0)
 	if got := n.btcnet(t, "chain", n.Name, "--depth", "30"); !strings.Contains(got, "tip of nodes 0-19") || !strings.Contains(got, "valid-fork on nodes 0-11") {
 		t.Errorf("the chain that lost is not in\n%s", got)
 	}
 	n.btcnetFails(t, 1, "it is mermaid, dot or svg", "graph", n.Name, "-o", "png")
 }
 
-// draws compares what is drawn of a network, by the status and by what nodes say, and keeps the pictures where BTCNET_PICTURES says.
-func (n network) draws(t *testing.T, moment, edges, element string, count int) {
+// draws compares what is drawn of a network, with its number of sides, by the status and by what nodes say, and keeps the pictures where BTCNET_PICTURES says.
+func (n network) draws(t *testing.T, moment, edges string, sides int) {
 	t.Helper()
 	var svg string
 	for _, args := range [][]string{{}, {"--peers"}} {
 		svg = n.btcnet(t, append([]string{"graph", n.Name, "-o", "svg"}, args...)...)
-		if !strings.Contains(svg, edges) || strings.Count(svg, element) != count {
-			t.Errorf("%s, by %v: no %q, or %d times %q, want %d", moment, args, edges, strings.Count(svg, element), element, count)
+		if !strings.Contains(svg, edges) || strings.Count(svg, `class="side"`) != sides {
+			t.Errorf("%s, by %v: %d sides, want %d, or no %q", moment, args, strings.Count(svg, `class="side"`), sides, edges)
 		}
 		wellFormed(t, svg)
 	}
@@ -103,7 +114,7 @@ func TestThePluginShowsLogs(t *testing.T) {
 	n := networkIn(namespace(t), "logged")
 	n.apply(t, 2)
 	n.btcnet(t, "wait", n.Name)
-	if got := n.btcnet(t, "logs", n.Name, "--grep", "Bitcoin Core version"); strings.Count(got, "logged-sts-0 ") != 1 || strings.Count(got, "logged-sts-1 ") != 1 {
+	if got := n.btcnet(t, "logs", n.Name, "--grep", "release build"); strings.Count(got, "logged-sts-0 ") != 1 || strings.Count(got, "logged-sts-1 ") != 1 {
 		t.Errorf("the first lines of both are\n%s", got)
 	}
 	if got := n.btcnet(t, "logs", n.Name+"/1", "--tail", "3"); strings.Count(got, "\n") != 2 || strings.Contains(got, "logged-sts-0 ") {
@@ -115,7 +126,7 @@ func TestThePluginShowsLogs(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "kubectl-btcnet"), "logs", "--namespace", n.Namespace, n.Name, "-f", "--grep", "Bitcoin Core version")
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, "kubectl-btcnet"), "logs", "--namespace", n.Namespace, n.Name, "-f", "--grep", "release build")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
@@ -144,4 +155,67 @@ func TestThePluginShowsLogs(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("ended by Ctrl-C: %v", err)
 	}
+}
+
+// TestThePluginReportsNoSecret packs a report of a network that has passwords of all kinds, and looks for each of them.
+func TestThePluginReportsNoSecret(t *testing.T) {
+	t.Parallel()
+	n := networkIn(namespace(t), "reported")
+	n.mayReadSecret(t)
+	own := secret{"the user's own password", "my-user", "canary-" + rand.Text()}
+	n.putSecret(t, own)
+	n.applySpec(t, "nodes: 2, secret: mine")
+	n.settles(t, 2)
+	file := filepath.Join(t.TempDir(), "report.tar.gz")
+	if got := n.btcnet(t, "report", n.Name, "-f", file); !strings.Contains(got, file+": ") || !strings.Contains(got, " files, ") {
+		t.Errorf("it says %q", got)
+	}
+	packed, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	plain, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range append(n.passwords(t, 1), own) {
+		for form, value := range secret.forms() {
+			if bytes.Contains(text, []byte(value)) {
+				t.Errorf("%s is in the report: %s", secret.what, form)
+			}
+		}
+	}
+	found, err := n.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := found.Status.Credentials.OwnUser.RPCAuth; line == "" || bytes.Contains(text, []byte(line)) {
+		t.Errorf("the line of the user's own is %q, and may not be in the report", line)
+	}
+	for _, want := range []string{"/network.yaml", "/nodes/reported-sts-1/getpeerinfo.json", "/nodes/reported-sts-0/log", "release build",
+		"rpcauth=REDACTED", "/controller/deployments.yaml", "/events.yaml"} {
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("%s is not in the report", want)
+		}
+	}
+}
+
+// TestThePluginConnects an application to a node.
+func TestThePluginConnects(t *testing.T) {
+	t.Parallel()
+	n := networkIn(namespace(t), "joined")
+	n.applySpec(t, "nodes: 2, zmq: true")
+	n.settles(t, 2)
+	got := n.btcnet(t, "connect", n.Name+"/1", "--", "sh", "-c",
+		`curl --silent --max-time 30 --data '{"method": "getblockcount"}' "$BITCOIN_RPC_URL"; echo; echo "$BITCOIN_P2P $BITCOIN_ZMQ_RAWTX"`)
+	if !strings.Contains(got, `"result":0`) || strings.Count(got, "127.0.0.1:") != 2 {
+		t.Errorf("the application got %s", got)
+	}
+	n.btcnetFails(t, 7, "", "connect", n.Name, "--", "sh", "-c", "exit 7")
+	n.btcnetFails(t, 1, "its ordinals are 0 to 1", "connect", n.Name+"/2")
 }

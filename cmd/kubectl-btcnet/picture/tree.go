@@ -111,7 +111,7 @@ func (t Tree) Mermaid() string {
 }
 
 const (
-	blockWidth, blockHeight = 104, 40
+	blockWidth, blockHeight = 116, 40
 	columnGap, rowGap       = 28, 26
 )
 
