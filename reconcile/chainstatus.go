@@ -20,14 +20,14 @@ type chainStatus struct {
 }
 
 // chainStatusOf lets what was said before stand while all that differs may be a block on its way. Where blocks come faster
-// than nodes can be asked, the nodes agree as before, in heights of this moment.
+// than nodes can be asked, the nodes agree as before, in heights of this moment. What was said of other sides says nothing.
 func chainStatusOf(before api.NetworkStatus, o observation, at time.Time) chainStatus {
 	now := chainStatus{synced: o.syncedVerdict(), height: o.chain.Height, tips: o.chain.Tips}
 	if now.synced.status == metav1.ConditionFalse {
 		now.synced.message = joinClauses(now.synced.message, tipAhead(o.nodes, o.chain, at))
 	}
 	was := meta.FindStatusCondition(before.Conditions, api.ConditionChainSynced)
-	if !o.chain.Pending || was == nil || len(o.unasked) > 0 {
+	if !o.chain.Pending || was == nil || len(o.unasked) > 0 || o.regrouped {
 		return now
 	}
 	stands := verdict{was.Status, was.Reason, was.Message}

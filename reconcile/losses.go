@@ -55,8 +55,8 @@ func (o *observation) shownAt(e mesh.Edge) (at time.Time) {
 	return at
 }
 
-// unasked names the nodes whose chain is known from before they lost a connection, or from before sides of a partition that
-// are joined now.
+// unasked names the nodes whose chain is known from before they lost a connection, or from before sides of a partition
+// that are joined now.
 func (l *losses) unasked(o *observation) (names []string) {
 	for _, n := range o.nodes {
 		at, lost := l.since[n.ordinal]

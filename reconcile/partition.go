@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
@@ -25,8 +24,8 @@ func (o *observation) chainOf(ordinal int32) chain.Verdict {
 	return o.chains[o.sides.Of(ordinal)]
 }
 
-// merged is the verdict on a network of the verdicts on its sides. The highest of them is the network's. A tip that several
-// sides have counts once.
+// merged is the verdict on a network of the verdicts on its sides. The highest of them is the network's. A tip that
+// several sides have counts once.
 func merged(sides map[int]chain.Verdict) chain.Verdict {
 	var all chain.Verdict
 	seen := map[string]bool{}
@@ -48,7 +47,8 @@ func merged(sides map[int]chain.Verdict) chain.Verdict {
 	return all
 }
 
-// alone names the nodes that are the only ones of a side, and have blocks: nobody gives these back to whoever loses them.
+// alone names the nodes that are the only ones of a side, and have blocks: nobody gives these back to whoever loses
+// them.
 func (o *observation) alone() (names []string) {
 	for side := range o.sides.Count() {
 		if nodes := o.sides.Nodes(side); len(nodes) == 1 && o.chains[side].Height > 0 {
@@ -77,9 +77,28 @@ func (o *observation) severed() map[int]map[netip.Addr]struct{} {
 	return severed
 }
 
-// partitionStatus is what is reported of a partition; nil if none is declared. While a block may be on its way in a side its chain
-// is left as reported before.
-func (o *observation) partitionStatus(n *api.Network) *api.PartitionStatus {
+// regrouped says whether the status of the network tells of other sides than these. A controller that has just started
+// knows no more than whether the network is as it was then, and had a partition, or has one.
+func (state *networkState) regrouped(n *api.Network, sides mesh.Sides) bool {
+	if state.told != nil {
+		return *state.told != sides
+	}
+	return n.Status.ObservedGeneration != n.Generation && (sides != "" || n.Status.Partition != nil)
+}
+
+// knownSides are those of a status that was written for this generation of the network: before, others may have been
+// declared.
+func knownSides(generation int64, status api.NetworkStatus) []api.SideStatus {
+	if status.Partition == nil || status.ObservedGeneration != generation {
+		return nil
+	}
+	return status.Partition.Sides
+}
+
+// partitionStatus is what is reported of a partition; nil if none is declared. While a block may be on its way in a
+// side its chain is left as reported before. A height stays until all nodes of the side have told: somebody may have it
+// yet.
+func (o *observation) partitionStatus(n *api.Network, now time.Time) *api.PartitionStatus {
 	if n.Spec.Partition == nil {
 		return nil
 	}
@@ -87,14 +106,19 @@ func (o *observation) partitionStatus(n *api.Network) *api.PartitionStatus {
 	if !status.Active {
 		return status
 	}
-	before := ptr.Deref(n.Status.Partition, api.PartitionStatus{}).Sides
+	before := knownSides(n.Generation, n.Status)
 	for side := range o.sides.Count() {
 		v := o.chains[side]
 		is := api.SideStatus{Height: v.Height, Tips: v.Tips}
-		if v.Pending && side < len(before) {
+		ordinals := o.sides.Nodes(side)
+		switch {
+		case side >= len(before):
+		case v.Pending:
 			is = before[side]
+		case !allToldChain(o.at(ordinals), v, now):
+			is.Height = max(is.Height, before[side].Height)
 		}
-		is.Nodes = int32(len(o.sides.Nodes(side)))
+		is.Nodes = int32(len(ordinals))
 		status.Sides = append(status.Sides, is)
 	}
 	return status
@@ -143,6 +167,14 @@ func (o *observation) syncedVerdict() verdict {
 		}
 	}
 	return verdict{metav1.ConditionTrue, api.ReasonOneTip, "all ready nodes of each side have the same chain"}
+}
+
+// at are the nodes of these ordinals.
+func (o *observation) at(ordinals []int32) (nodes []node) {
+	for _, ordinal := range ordinals {
+		nodes = append(nodes, o.nodes[ordinal])
+	}
+	return nodes
 }
 
 // joined are the nodes that have something to do with nodes of other sides, or have not said that they don't.

@@ -12,6 +12,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/rpc/rpctest"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 )
 
 // across are the connections between nodes on different sides, each once.
@@ -30,6 +31,17 @@ func (w *world) across(sides ...[]int) (count int) {
 		}
 	}
 	return count
+}
+
+// partitioned is a world whose nodes are settled on two sides: those, and the rest.
+func partitioned(t *testing.T, nodes int, side ...int32) (*world, *watcher) {
+	t.Helper()
+	w := newWorld(t, nodes)
+	w.AllReady()
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: side}}}
+	c := w.controller(t)
+	w.judged(c.rest(t, w))
+	return w, c
 }
 
 func TestSidesAreKeptApartAndHealed(t *testing.T) {
@@ -105,11 +117,7 @@ func TestEachSideMinesAndTheyConverge(t *testing.T) {
 
 // TestEachSideIsJudgedByItself: a node that lacks blocks of another side lacks nothing.
 func TestEachSideIsJudgedByItself(t *testing.T) {
-	w := newWorld(t, 4)
-	w.AllReady()
-	c := w.controller(t)
-	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}}}
-	c.rest(t, w)
+	w, c := partitioned(t, 4, 0, 1)
 	w.Fakes[0].Mine(3)
 	w.Fakes[2].Mine(7)
 	w.Advance(time.Minute) // they are asked again
@@ -117,7 +125,8 @@ func TestEachSideIsJudgedByItself(t *testing.T) {
 	for _, row := range []struct{ kind, want string }{
 		{api.ConditionChainSynced, "True OneTip: all ready nodes of each side have the same chain"},
 		{api.ConditionPartitioned, "True SidesApart: 2 sides: 2 nodes, 2 nodes"},
-		{api.ConditionReady, "True Ready: 4 nodes ready, all pairs connected, same chain within each of 2 sides: 2 nodes, 2 nodes"},
+		{api.ConditionReady, "True Ready: 4 nodes ready, all pairs connected, same chain within each of 2 sides: 2 nodes, " +
+			"2 nodes"},
 	} {
 		if got := w.judgedNow(o, row.kind); !strings.HasPrefix(got, row.want) {
 			t.Errorf("%s is %s", row.kind, got)
@@ -132,11 +141,7 @@ func TestEachSideIsJudgedByItself(t *testing.T) {
 
 // TestANodeThatIsReplacedComesUpOnItsSide, and one that is added on that of the rest.
 func TestANodeThatIsReplacedComesUpOnItsSide(t *testing.T) {
-	w := newWorld(t, 4)
-	w.AllReady()
-	c := w.controller(t)
-	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1}}}}
-	c.rest(t, w)
+	w, c := partitioned(t, 4, 0, 1)
 	w.Fakes[0].Mine(3)
 	w.Fakes[2].Mine(7)
 	w.lose(t, 1)
@@ -174,5 +179,64 @@ func TestJoinedSidesAreAskedBeforeTheyAgree(t *testing.T) {
 	w.judged(c.rest(t, w))
 	if status := w.Network.Status; status.Height != 4 || status.Tips != 1 {
 		t.Errorf("height %d of 4, %d tips", status.Height, status.Tips)
+	}
+}
+
+// TestALossOfASideIsTold: the chain of a side that is one node, and not the highest, is gone with its pod.
+func TestALossOfASideIsTold(t *testing.T) {
+	w, c := partitioned(t, 3, 2)
+	w.Fakes[0].Mine(7)
+	w.Fakes[2].Mine(3)
+	w.Advance(time.Minute) // they are asked again
+	w.judged(c.rest(t, w))
+	recorder := events.NewFakeRecorder(10)
+	c.events = recorder
+	state := c.networkStates.of(c.key)
+	look := func() api.SideStatus {
+		before := w.Network.Status
+		o := c.rest(t, w)
+		w.judged(o)
+		c.reportShortened(w.Network, before, o, state)
+		return w.Network.Status.Partition.Sides[0]
+	}
+	delete(w.Up, 2)
+	if is := look(); is.Height != 3 || is.Tips != 0 {
+		t.Errorf("while its only node is away, the side is %+v", is)
+	}
+	w.lose(t, 2)
+	if is := look(); is.Height != 0 || is.Tips != 1 {
+		t.Errorf("its only node has come back without blocks, and the side is %+v", is)
+	}
+	look() // once is enough
+	close(recorder.Events)
+	for _, want := range []string{
+		"Warning ChainShortened chain of the side of my-network-sts-2 shortened from height 3 to 0", "",
+	} {
+		if got := <-recorder.Events; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+}
+
+// TestOtherSidesAreJudgedAnew: nodes of which one comes from another side don't agree, however fast blocks come.
+func TestOtherSidesAreJudgedAnew(t *testing.T) {
+	w, c := partitioned(t, 4, 0, 1)
+	w.Fakes[0].Mine(3)
+	w.Fakes[2].Mine(7)
+	w.Advance(time.Minute) // they are asked again
+	o := c.rest(t, w)
+	w.judged(o)
+	state := c.networkStates.of(c.key)
+	state.remember(w.Network.Status, &o)
+	w.Network.Spec.Partition.Sides[0].Nodes = []int32{0, 2}
+	o, _ = c.once(w) // what the nodes said before is all that it knows
+	if got := w.judgedNow(o, api.ConditionChainSynced); strings.HasPrefix(got, "True") {
+		t.Error(got)
+	}
+	state.remember(w.Network.Status, &o)
+	c.settled(t, w, none, time.Now().Add(time.Minute))
+	w.judged(c.rest(t, w))
+	if is := w.Network.Status.Partition.Sides; is[0].Height != 7 || is[0].Tips != 1 || is[1].Tips != 1 {
+		t.Errorf("%+v", is)
 	}
 }

@@ -25,6 +25,8 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	key, now := cache.MetaObjectToName(n), c.clock.Now()
 	state.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
 	readViews(o.nodes, c.prober.Views(key))
+	o.sides = state.topology.Sides()
+	o.regrouped = state.regrouped(n, o.sides)
 	lacking := o.compare(state, now)
 	explainDisks(n, o.nodes)
 	state.losses.observe(o, state.topology)
@@ -70,10 +72,11 @@ func readViews(nodes []node, views map[int32]mesh.View) {
 const errNoPassword = "the controller has no password for bitcoind, whose was derived from another master key, " +
 	"or for another network"
 
-// compare relates the chains of the nodes, of each side for itself; what may be only a block on its way is left pending. Nodes that
-// differ are asked again before the next audit: one that has just come up gets the chain as soon as it is connected.
+// compare relates the chains of the nodes, of each side for itself; what may be only a block on its way is left
+// pending. Nodes that differ are asked again before the next audit: one that has just come up gets the chain as soon as
+// it is connected.
 func (o *observation) compare(state *networkState, now time.Time) (lacking []chain.Query) {
-	o.sides, o.chains = state.topology.Sides(), map[int]chain.Verdict{}
+	o.chains = map[int]chain.Verdict{}
 	before := state.differences
 	state.differences = map[int]chain.Difference{}
 	var ordinals []int32

@@ -80,7 +80,7 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 	status := statusOf(n, o, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		state.heldSince = time.Time{}
-		state.remember(status, o.nodes)
+		state.remember(status, &o)
 		return 0, nil
 	}
 	if wait := state.hold(status, o.answersUntil, now); wait > 0 {
@@ -100,7 +100,7 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 		return 0, err
 	}
 	c.reportShortened(n, before, o, state)
-	state.remember(status, o.nodes)
+	state.remember(status, &o)
 	state.status = last.next(now, urgent)
 	return 0, nil
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
@@ -40,18 +41,18 @@ func toldChain(status api.NetworkStatus) *api.LastChain {
 // known to have one of that height, and some may.
 func lastChain(before, after api.NetworkStatus, o observation, now time.Time) *api.LastChain {
 	told := toldChain(before)
-	if told == nil || after.Tips > 0 && after.Height >= told.Height || o.allToldChain(now) {
+	if told == nil || after.Tips > 0 && after.Height >= told.Height || allToldChain(o.nodes, o.chain, now) {
 		return nil
 	}
 	return told
 }
 
 // allToldChain says whether every node has told its chain, but for those that are not to be waited for.
-func (o *observation) allToldChain(now time.Time) bool {
-	if o.chain.Tip == "" || o.chain.Pending && !o.chain.Moving {
+func allToldChain(nodes []node, c chain.Verdict, now time.Time) bool {
+	if c.Tip == "" || c.Pending && !c.Moving {
 		return false
 	}
-	for _, n := range o.nodes {
+	for _, n := range nodes {
 		told := n.ready && n.view.Tip != ""
 		if !told && !n.broken(now) && n.reason != api.ReasonPodRefused {
 			return false
@@ -75,17 +76,26 @@ func (c *Controller) reportShortened(n *api.Network, before api.NetworkStatus, o
 		c.event(n, nil, corev1.EventTypeWarning, EventChainShortened, "Observe",
 			"chain shortened from height %d (%s) to %d (%s): %s", was.Height, cmp.Or(was.BestBlockHash, "tip not known"),
 			o.chain.Height, o.chain.Tip, whyShortened(o.nodes, state.lives, c.caches.endingOf))
+		return
+	}
+	for side, was := range knownSides(n.Generation, before) {
+		if is := n.Status.Partition; is != nil && side < len(is.Sides) && is.Sides[side].Height < was.Height {
+			c.event(n, nil, corev1.EventTypeWarning, EventChainShortened, "Observe",
+				"chain of the side of %s shortened from height %d to %d", o.nodes[o.sides.Nodes(side)[0]].name, was.Height,
+				is.Sides[side].Height)
+		}
 	}
 }
 
-// remember keeps which incarnations have the chain that the status tells of. Of a node that has less, it is still the one
-// that had the chain of before.
-func (state *networkState) remember(status api.NetworkStatus, nodes []node) {
+// remember keeps which sides the status tells of, and which incarnations have its chain. Of a node that has less, it is
+// still the one that had the chain of before.
+func (state *networkState) remember(status api.NetworkStatus, o *observation) {
+	state.told = &o.sides
 	if status.LastChain != nil || status.Tips == 0 {
 		return
 	}
 	lives := map[int32]mesh.Incarnation{}
-	for _, n := range nodes {
+	for _, n := range o.nodes {
 		if was, known := state.lives[n.ordinal]; known {
 			lives[n.ordinal] = was
 		}

@@ -114,7 +114,7 @@ func TestWhyAChainGotShorter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			state := &networkState{}
 			if !row.started {
-				state.remember(api.NetworkStatus{Tips: 1}, meshed(2+row.removed))
+				state.remember(api.NetworkStatus{Tips: 1}, &observation{nodes: meshed(2 + row.removed)})
 			}
 			nodes := meshed(2)
 			for i, happened := range row.happened {
@@ -131,10 +131,10 @@ func TestWhyAChainGotShorter(t *testing.T) {
 // Pods that are replaced one after the other: the first new one has answered while the last old one had the chain.
 func TestANodeWithLessIsNotOneThatHadTheChain(t *testing.T) {
 	state := &networkState{}
-	state.remember(api.NetworkStatus{Tips: 1, Height: 101}, meshed(2))
+	state.remember(api.NetworkStatus{Tips: 1, Height: 101}, &observation{nodes: meshed(2)})
 	nodes := meshed(2)
 	nodes[0].self.Pod, nodes[0].view.Height = "new", 0
-	state.remember(api.NetworkStatus{Tips: 1, Height: 101}, nodes)
+	state.remember(api.NetworkStatus{Tips: 1, Height: 101}, &observation{nodes: nodes})
 	nodes[1].self.Pod, nodes[1].view.Height = "new", 0
 	if got, want := whyShortened(nodes, state.lives, func(types.UID) string { return "" }),
 		"all 2 pods were replaced"; got != want {

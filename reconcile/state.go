@@ -35,6 +35,8 @@ type networkState struct {
 	refused refusedPods
 	// differences are what the chains of each side had that may have been only a block on its way.
 	differences map[int]chain.Difference
+	// told are the sides that the status tells of; nil if the controller has not written one, nor found one right.
+	told *mesh.Sides
 	// lives are the incarnations that had the chain which the status told of last, by ordinal.
 	lives map[int32]mesh.Incarnation
 	// published is the last try to make the Secret for applications.

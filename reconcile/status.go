@@ -23,6 +23,8 @@ type observation struct {
 	chain  chain.Verdict
 	chains map[int]chain.Verdict
 	sides  mesh.Sides
+	// regrouped: the sides are others than those that the status tells of.
+	regrouped bool
 	// unasked are ready nodes that have lost a connection and have not been asked for their chain since, by name.
 	unasked []string
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
@@ -54,7 +56,7 @@ func statusOf(n *api.Network, o observation, now time.Time) api.NetworkStatus {
 		Height:             told.height,
 		Tips:               told.tips,
 		Mining:             o.mining.status,
-		Partition:          o.partitionStatus(n),
+		Partition:          o.partitionStatus(n, now),
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
 	for i, node := range o.nodes {

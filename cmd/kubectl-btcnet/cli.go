@@ -1,8 +1,10 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,9 +16,12 @@ func newCLI(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cli NET[/ORDINAL|/all] -- METHOD [PARAMETER...]",
 		Short: "Call a node, or all of them, by bitcoin-cli",
+		Long: `Call a node, or all of them, by bitcoin-cli in its pod, which may call everything. Before the "--" there are flags of
+kubectl btcnet, after it those of bitcoin-cli. With -stdin or -stdinwalletpassphrase it reads what this command does.`,
 		Example: `  kubectl btcnet cli my-network -- getblockcount
   kubectl btcnet cli my-network/2 -- getpeerinfo
-  kubectl btcnet cli my-network/all -- getbestblockhash`,
+  kubectl btcnet cli my-network/all -- getbestblockhash
+  kubectl btcnet cli my-network -- -rpcwallet=btcnet getbalance`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := parseTarget(args[0])
@@ -34,22 +39,34 @@ func newCLI(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var failed []error
-			for _, ordinal := range nodes {
-				out, err := c.bitcoinCLI(cmd.Context(), n, ordinal, args[1:]...)
+			var in io.Reader
+			if !at.all && slices.ContainsFunc(args[1:], func(arg string) bool { return strings.HasPrefix(arg, "-stdin") }) {
+				in = c.streams.In
+			}
+			answers, failed := onEach(cmd.Context(), nodes, func(ctx context.Context, ordinal int32) (*string, error) {
+				out, err := c.bitcoinCLIReading(ctx, n, ordinal, in, args[1:]...)
 				if err != nil {
-					failed = append(failed, err)
+					return nil, err
+				}
+				return &out, nil
+			})
+			for i, out := range answers {
+				if out == nil {
 					continue
 				}
 				if at.all {
-					name := children.PodName(n, ordinal)
-					out = name + ": " + strings.ReplaceAll(out, "\n", "\n"+name+": ")
+					*out = prefixLines(*out, children.PodName(n, nodes[i])+": ")
 				}
-				if _, err := fmt.Fprintln(c.streams.Out, out); err != nil {
+				if _, err := fmt.Fprintln(c.streams.Out, *out); err != nil {
 					return err
 				}
 			}
-			return errors.Join(failed...)
+			return failed
 		},
 	}
+}
+
+// prefixLines puts a prefix before each line.
+func prefixLines(text, prefix string) string {
+	return prefix + strings.ReplaceAll(text, "\n", "\n"+prefix)
 }

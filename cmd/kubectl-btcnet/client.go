@@ -139,9 +139,15 @@ func (t target) nodes(n *api.Network) ([]int32, error) {
 
 // bitcoinCLI runs bitcoin-cli in a node's pod, and returns what it prints.
 func (c *client) bitcoinCLI(ctx context.Context, n *api.Network, ordinal int32, args ...string) (string, error) {
+	return c.bitcoinCLIReading(ctx, n, ordinal, nil, args...)
+}
+
+// bitcoinCLIReading runs bitcoin-cli, which reads in.
+func (c *client) bitcoinCLIReading(ctx context.Context, n *api.Network, ordinal int32, in io.Reader, args ...string) (
+	string, error) {
 	var out, errOut bytes.Buffer
-	if err := c.exec(ctx, children.PodName(n, ordinal), append([]string{"bitcoin-cli"}, args...), nil, &out, &errOut); err != nil {
-		if words := strings.TrimSpace(errOut.String()); words != "" {
+	if err := c.exec(ctx, children.PodName(n, ordinal), append([]string{"bitcoin-cli"}, args...), in, &out, &errOut); err != nil {
+		if words := bitcoindWords(errOut.String()); words != "" {
 			return "", fmt.Errorf("%s: bitcoin-cli %s: %s", children.PodName(n, ordinal), strings.Join(args, " "), words)
 		}
 		return "", fmt.Errorf("%s: %w", children.PodName(n, ordinal), err)

@@ -3,24 +3,26 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
 func newStatus(c *client) *cobra.Command {
-	var watch bool
+	var watching bool
 	print := genericclioptions.NewPrintFlags("")
 	cmd := &cobra.Command{
 		Use:   "status NET",
 		Short: "Show a network: its conditions, nodes, chains, and what is wrong",
+		Long: `Show a network: its conditions, the sides of a partition, mining and funds where there are any, its nodes, and what
+is wrong.
+
+On a terminal it has colours, unless NO_COLOR is set, and --watch draws it anew whenever it changes, until you interrupt it or the
+network is deleted.`,
 		Example: `  kubectl btcnet status my-network
   kubectl btcnet status my-network --watch
   kubectl btcnet status my-network -o json`,
@@ -29,6 +31,7 @@ func newStatus(c *client) *cobra.Command {
 			if err := c.connect(); err != nil {
 				return err
 			}
+			screen := newScreen(c.streams.Out, watching)
 			show := func(object *unstructured.Unstructured) error {
 				if format := *print.OutputFormat; format != "" {
 					printer, err := print.ToPrinter()
@@ -41,9 +44,9 @@ func newStatus(c *client) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return writeStatus(c.streams.Out, n)
+				return screen.show(statusTree(n, time.Now()))
 			}
-			if !watch {
+			if !watching {
 				object, err := c.read(cmd.Context(), args[0])
 				if err != nil {
 					return err
@@ -53,7 +56,7 @@ func newStatus(c *client) *cobra.Command {
 			return c.follow(cmd.Context(), args[0], show)
 		},
 	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it whenever it changes")
+	cmd.Flags().BoolVarP(&watching, "watch", "w", false, "go on showing it whenever it changes")
 	print.AddFlags(cmd)
 	return cmd
 }
@@ -73,21 +76,43 @@ func (c *client) follow(ctx context.Context, name string, show func(*unstructure
 		if err != nil {
 			return ignoreEnd(ctx, err)
 		}
-		for event := range changes.ResultChan() {
-			if changed, ok := event.Object.(*unstructured.Unstructured); ok {
-				object = changed
-				if err := show(object); err != nil {
-					return err
-				}
-			}
+		if err := showChanges(changes, show); err != nil {
+			return err
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-time.After(watchAgain):
 		}
 		if object, err = c.read(ctx, name); err != nil { // the watch was ended by the apiserver
 			return ignoreEnd(ctx, err)
 		}
 	}
+}
+
+// watchAgain is how long after the end of a watch the next one begins, as an apiserver may end them at once.
+const watchAgain = time.Second
+
+// showChanges calls show with what a network becomes, until the watch ends. It fails if the network is deleted.
+func showChanges(changes watch.Interface, show func(*unstructured.Unstructured) error) error {
+	defer changes.Stop()
+	for event := range changes.ResultChan() {
+		object, is := event.Object.(*unstructured.Unstructured)
+		switch {
+		case is && event.Type == watch.Deleted:
+			return deleted(object)
+		case is && (event.Type == watch.Added || event.Type == watch.Modified):
+			if err := show(object); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// deleted is the error of somebody who looks at a network that goes.
+func deleted(object *unstructured.Unstructured) error {
+	return fmt.Errorf("BitcoinNetwork %s/%s is deleted", object.GetNamespace(), object.GetName())
 }
 
 // ignoreEnd is no error where it is the user who ended it.
@@ -97,41 +122,3 @@ func ignoreEnd(ctx context.Context, err error) error {
 	}
 	return err
 }
-
-// writeStatus writes what there is to say about a network, for people.
-func writeStatus(out io.Writer, n *api.Network) error {
-	s := n.Status
-	if _, err := fmt.Fprintf(out, "%s/%s  %d of %d nodes ready, %s pairs connected, height %d, %d tips\n", n.Namespace, n.Name,
-		s.ReadyNodes, n.Spec.Nodes, s.Peers, s.Height, s.Tips); err != nil {
-		return err
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for i, condition := range s.Conditions {
-		fmt.Fprintf(table, "%s %s\t%s\t%s\t%s\n", branch(i == len(s.Conditions)-1), condition.Type, condition.Status,
-			condition.Reason, oneLine(condition.Message))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	table = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nNODE\tREADY\tVERSION\tHEIGHT\tBLOCK\tPEERS\tPROBLEM")
-	for _, node := range s.Nodes {
-		problem := ""
-		if node.Reason != "" {
-			problem = fmt.Sprintf("%s: %s", node.Reason, oneLine(node.Message))
-		}
-		fmt.Fprintf(table, "%s\t%t\t%s\t%d\t%.12s\t%d/%d\t%s\n", node.NodeName, node.Ready, node.Version, node.Height,
-			node.BestBlockHash, node.Edges.Connected, node.Edges.Wanted, problem)
-	}
-	return table.Flush()
-}
-
-// branch is the line that leads to an item of a tree.
-func branch(last bool) string {
-	if last {
-		return "└─"
-	}
-	return "├─"
-}
-
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -32,9 +33,13 @@ func newWait(c *client) *cobra.Command {
   Healed  all wanted pairs are connected
   Synced  all ready nodes have the same chain
 
-The exit code is 3 if that was not so in time.`,
+With --height the highest tip is at that height at least, too. The exit code is
+
+  0  it is so
+  1  something else went wrong: there is no such network, it is being deleted, or the cluster can't be reached
+  3  it was not so within --timeout`,
 		Example: `  kubectl btcnet wait my-network --for Ready --timeout 10m
-  kubectl btcnet wait my-network --height 120`,
+  kubectl btcnet wait my-network --height 120 --for Synced`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			condition, known := map[string]string{"Ready": api.ConditionReady, "Healed": api.ConditionMeshed,
@@ -64,8 +69,16 @@ func lacks(n *api.Network, condition string) string {
 	switch is := meta.FindStatusCondition(n.Status.Conditions, condition); {
 	case is == nil, is.ObservedGeneration < n.Generation:
 		return "the controller is yet to look at it"
-	case is.Status != "True":
+	case is.Status != metav1.ConditionTrue:
 		return oneLine(is.Message)
+	}
+	return ""
+}
+
+// stalled is what to add where a network waits for a user.
+func stalled(n *api.Network) string {
+	if is := meta.FindStatusCondition(n.Status.Conditions, api.ConditionStalled); is != nil && is.Status == metav1.ConditionTrue {
+		return fmt.Sprintf("; Stalled: %s: %s", is.Reason, oneLine(is.Message))
 	}
 	return ""
 }
@@ -76,6 +89,9 @@ func (c *client) wait(ctx context.Context, name string, timeout time.Duration, l
 	defer cancel()
 	told := ""
 	err := c.follow(within, name, func(object *unstructured.Unstructured) error {
+		if object.GetDeletionTimestamp() != nil {
+			return deleted(object)
+		}
 		n, err := fromUnstructured(object)
 		if err != nil {
 			return err
@@ -83,9 +99,9 @@ func (c *client) wait(ctx context.Context, name string, timeout time.Duration, l
 		switch lacks := lacking(n); {
 		case lacks == "":
 			return errReached
-		case lacks != told:
-			told = lacks
-			_, err = fmt.Fprintln(c.streams.ErrOut, "waiting:", lacks)
+		case lacks+stalled(n) != told:
+			told = lacks + stalled(n)
+			_, err = fmt.Fprintln(c.streams.ErrOut, "waiting:", told)
 		}
 		return err
 	})

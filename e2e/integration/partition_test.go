@@ -11,7 +11,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 )
 
-// TestAPartitionHoldsWhateverChanges: controllers and pods go, nodes come, the topology becomes another, and its time ends.
+// TestAPartitionHoldsWhateverChanges: controllers and pods go, nodes come, the topology becomes another, and its time
+// ends.
 func TestAPartitionHoldsWhateverChanges(t *testing.T) {
 	own := beside(t)
 	first := own.startController(t)

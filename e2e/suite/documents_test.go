@@ -27,6 +27,7 @@ func TestDocuments(t *testing.T) {
 		"a user of one's own": {"docs/using.md", []string{"## A user of your own"}, false},
 		"what is wrong": {"docs/troubleshooting.md",
 			[]string{"# Troubleshooting", "## Events", "## Ask a node itself"}, true},
+		"reorganisations": {"docs/faults.md", []string{"## Reorganise", "## A contested fork"}, true},
 		"new credentials": {"docs/security.md", []string{"## Rotate credentials"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,15 +84,22 @@ func typeSection(t *testing.T, namespace, text string) (typed int) {
 	return typed
 }
 
+// kubectlInNamespace has commands mean a namespace. Flags come behind the name of a plugin.
+const kubectlInNamespace = `kubectl() {
+	if [ "$1" = btcnet ]; then shift; command kubectl btcnet --namespace "$NAMESPACE" "$@"
+	else command kubectl --namespace "$NAMESPACE" "$@"; fi
+}
+`
+
 // printed is a comment that tells the number that a command prints, at the latest after a while.
 var printed = regexp.MustCompile(` # (\d+)$`)
 
 func typeCommand(t *testing.T, namespace, line string) {
 	t.Helper()
 	run := func(ctx context.Context) (string, error) {
-		command := exec.CommandContext(ctx, "bash", "-ec", `kubectl() { command kubectl --namespace "$NAMESPACE" "$@"; }`+"\n"+line)
+		command := exec.CommandContext(ctx, "bash", "-ec", kubectlInNamespace+line)
 		command.Dir = "../.."
-		command.Env = append(os.Environ(), "NAMESPACE="+namespace)
+		command.Env = append(os.Environ(), "NAMESPACE="+namespace, pathWithPlugin(t))
 		out, err := command.Output()
 		if failed, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %s", err, failed.Stderr)

@@ -13,7 +13,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// across is nil if no node lists or has a peer on another side, as bitcoind itself tells; whoever is not named is on one more side.
+// across is nil if no node lists or has a peer on another side, as bitcoind itself tells; whoever is not named is on
+// one more side.
 func (n network) across(ctx context.Context, nodes int, sides ...[]int) error {
 	ordinals, err := n.ordinals(ctx, nodes)
 	if err != nil {

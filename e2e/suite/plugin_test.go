@@ -15,7 +15,8 @@ import (
 	"testing"
 )
 
-// plugin builds kubectl-btcnet into a directory of its own, which the first test that needs it leaves to TestMain to remove.
+// plugin builds kubectl-btcnet into a directory of its own, which the first test that needs it leaves to TestMain to
+// remove.
 var plugin = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "kubectl-btcnet")
 	if err != nil {
@@ -29,6 +30,16 @@ var plugin = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// pathWithPlugin is the variable PATH by which kubectl finds its plugin.
+func pathWithPlugin(t *testing.T) string {
+	t.Helper()
+	dir, err := plugin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "PATH=" + dir + string(filepath.ListSeparator) + os.Getenv("PATH")
+}
+
 // said is what a command of the plugin answered.
 type said struct {
 	code     int
@@ -38,15 +49,11 @@ type said struct {
 // runPlugin runs `kubectl btcnet` as kubectl does: by the name of its file, in the PATH.
 func runPlugin(ctx context.Context, t *testing.T, namespace string, args ...string) said {
 	t.Helper()
-	dir, err := plugin()
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd := exec.CommandContext(ctx, "kubectl", append([]string{"btcnet", "--namespace", namespace}, args...)...)
-	cmd.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), pathWithPlugin(t))
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	err = cmd.Run()
+	err := cmd.Run()
 	answer := said{out: strings.TrimSpace(out.String()), err: strings.TrimSpace(errOut.String())}
 	if exit, is := errors.AsType[*exec.ExitError](err); is {
 		answer.code = exit.ExitCode()

@@ -158,8 +158,8 @@ type NetworkStatus struct {
 	Edges Edges  `json:"edges"`
 	// Height is that of the highest tip; genesis is 0.
 	Height int64 `json:"height"`
-	// LastChain is the chain that was told before, while no node is known to have one of that height, and some may; else
-	// nil.
+	// LastChain is the chain that was told before, while no node is known to have one of that height, and some may;
+	// else nil.
 	LastChain *LastChain `json:"lastChain,omitempty"`
 	// Tips is the number of chain tips, of which none is on the way to another: 1 if the nodes agree, 0 if none
 	// answers. It is not counted beyond mostTips.
@@ -193,8 +193,8 @@ type CredentialsStatus struct {
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
 	// Accepted are the generations that the nodes' configuration accepts, lowest first: two of them during a rotation.
 	Accepted []int64 `json:"accepted,omitempty"`
-	// DerivedFrom is the UID that the credentials are derived from, if that isn't the network's own: that of the network
-	// whose nodes this one has adopted.
+	// DerivedFrom is the UID that the credentials are derived from, if that isn't the network's own: that of the
+	// network whose nodes this one has adopted.
 	DerivedFrom types.UID `json:"derivedFrom,omitempty"`
 	// Published is the generation that the Secret for applications was made with; 0 if it never was.
 	Published int64 `json:"published,omitempty"`
@@ -272,7 +272,8 @@ const (
 	// ReasonPodNotReady: the pod exists but isn't ready; the message has bitcoind's, the kubelet's or the
 	// scheduler's words if any, or says that its machine is lost.
 	ReasonPodNotReady NodeReason = "PodNotReady"
-	// ReasonPodTerminating: pod is shutting down, to be replaced; the message says what keeps it from that for too long.
+	// ReasonPodTerminating: pod is shutting down, to be replaced; the message says what keeps it from that for too
+	// long.
 	ReasonPodTerminating NodeReason = "PodTerminating"
 	// ReasonAddressRefused: the pod reports an address that we don't dial, such as the host's, a loopback one or
 	// another pod's.
@@ -342,8 +343,8 @@ const (
 	ReasonNodesNotReady = "NodesNotReady"
 	// ReasonPeersNotConnected: some wanted edges aren't connected.
 	ReasonPeersNotConnected = "PeersNotConnected"
-	// ReasonSidesConnected: there are connections across the sides of a partition, or nodes have not said yet that there are
-	// none.
+	// ReasonSidesConnected: there are connections across the sides of a partition, or nodes have not said yet that
+	// there are none.
 	ReasonSidesConnected = "SidesConnected"
 	// ReasonTipsDiverged: nodes have chains of which none continues the other. They agree when one gets longer and the
 	// nodes are connected.
@@ -370,8 +371,8 @@ const (
 	// ReasonRPCSecretFailed: the apiserver refused the Secret for applications; the message has its words.
 	ReasonRPCSecretFailed = "RPCSecretFailed"
 
-	// ReasonNoMinerReady: none of the miners is up and has the chain. ReasonMinerRefused: bitcoind refuses to mine, say to
-	// what is no descriptor; the message has its words. Both are reasons of MiningStalled alone.
+	// ReasonNoMinerReady: none of the miners is up and has the chain. ReasonMinerRefused: bitcoind refuses to mine, say
+	// to what is no descriptor; the message has its words. Both are reasons of MiningStalled alone.
 	ReasonNoMinerReady = "NoMinerReady"
 	ReasonMinerRefused = "MinerRefused"
 
@@ -381,7 +382,8 @@ const (
 	// ReasonSidesApart is the reason of Partitioned alone.
 	ReasonSidesApart = "SidesApart"
 
-	// ReasonAllPaid, ReasonFundsPending, and ReasonPaymentRefused, if it waits for a user: they are the reasons of Funded alone.
+	// ReasonAllPaid, ReasonFundsPending, and ReasonPaymentRefused, if it waits for a user: they are the reasons of
+	// Funded alone.
 	ReasonAllPaid        = "AllPaid"
 	ReasonFundsPending   = "FundsPending"
 	ReasonPaymentRefused = "PaymentRefused"

@@ -24,7 +24,8 @@ const (
 
 // Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost
 // much. An honest one lists at most the other 99 of a FullMesh, in 170 bytes and 5 values each, and what users added
-// themselves; and where there is a partition, its peers, of which there are at most 125, in some 2,000 bytes and 100 values each.
+// themselves; and where there is a partition, its peers, of which there are at most 125, in some 2,000 bytes and 100
+// values each.
 const (
 	maxListed     = 500
 	maxReplyBytes = 384 << 10

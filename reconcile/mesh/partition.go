@@ -13,11 +13,12 @@ import (
 // maxSeverBackoff bounds the time between two tries to end a connection across sides.
 const maxSeverBackoff = 5 * time.Second
 
-// Sides says on which side of a partition each node is: 2 bytes by ordinal. It is empty where a network is in one piece. A text
-// can be compared, as all that a mesh depends on is.
+// Sides says on which side of a partition each node is: 2 bytes by ordinal. It is empty where a network is in one
+// piece. A text can be compared, as all that a mesh depends on is.
 type Sides string
 
-// SidesOf are those that the network declares, and that hold at that time. Whoever is on none that is declared is on one more.
+// SidesOf are those that the network declares, and that hold at that time. Whoever is on none that is declared is on
+// one more.
 func SidesOf(n *api.Network, now time.Time) Sides {
 	partition := n.Spec.Partition
 	if partition == nil || partition.Until != nil && !now.Before(partition.Until.Time) {
@@ -134,8 +135,8 @@ func connected(dials [][]int32, nodes []int32) bool {
 
 // Across is what a node has to do with nodes on other sides.
 type Across struct {
-	// Entries are in its list of added nodes, Connections are its peers, as bitcoind calls them. Foreign are the entries that are
-	// users' own.
+	// Entries are in its list of added nodes, Connections are its peers, as bitcoind calls them. Foreign are the
+	// entries that are users' own.
 	Entries, Connections, Foreign []string
 }
 
@@ -163,8 +164,8 @@ func addressOf(peer string) (netip.Addr, bool) {
 	return ip.Unmap(), err == nil
 }
 
-// acrossOf finds what of a list of added nodes, and of all peers, is with such addresses. An entry that is a host name tells its
-// address while it is connected.
+// acrossOf finds what of a list of added nodes, and of all peers, is with such addresses. An entry that is a host name
+// tells its address while it is connected.
 func acrossOf(severed map[netip.Addr]struct{}, added []rpc.AddedNode, peers []rpc.Peer) (a Across) {
 	within := func(address string) bool {
 		ip, ok := addressOf(address)

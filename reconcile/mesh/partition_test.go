@@ -30,9 +30,11 @@ func TestSidesOfAPartition(t *testing.T) {
 		until   time.Duration
 		want    []Edge
 	}{
-		"the rest is a side":      {partitioned(4, api.TopologyFullMesh, []int32{0, 3}), 0, []Edge{{0, 3}, {1, 2}}},
-		"each alone":              {partitioned(3, api.TopologyFullMesh, []int32{0}, []int32{1}), 0, nil},
-		"a ring that is cut":      {partitioned(6, api.TopologyRing, []int32{0, 2, 4}), 0, []Edge{{0, 2}, {0, 4}, {1, 3}, {1, 5}, {2, 4}, {3, 5}}},
+		"the rest is a side": {partitioned(4, api.TopologyFullMesh, []int32{0, 3}), 0, []Edge{{0, 3}, {1, 2}}},
+		"each alone":         {partitioned(3, api.TopologyFullMesh, []int32{0}, []int32{1}), 0, nil},
+		"a ring that is cut": {
+			partitioned(6, api.TopologyRing, []int32{0, 2, 4}), 0, []Edge{{0, 2}, {0, 4}, {1, 3}, {1, 5}, {2, 4}, {3, 5}},
+		},
 		"leaves without a centre": {partitioned(4, api.TopologyStar, []int32{0}), 0, []Edge{{1, 2}, {1, 3}, {2, 3}}},
 		"a node that isn't there": {partitioned(2, api.TopologyFullMesh, []int32{0, 7}), 0, nil},
 		"until later":             {partitioned(2, api.TopologyFullMesh, []int32{0}), time.Second, nil},
@@ -49,7 +51,8 @@ func TestSidesOfAPartition(t *testing.T) {
 	}
 }
 
-// TestSidesAreOnePieceEach of any topology, however they are drawn, and have no edge that the topology hasn't but those of a ring.
+// TestSidesAreOnePieceEach of any topology, however they are drawn, and have no edge that the topology hasn't but those
+// of a ring.
 func TestSidesAreOnePieceEach(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, kind := range []api.TopologyType{api.TopologyAuto, api.TopologyFullMesh, api.TopologyRing, api.TopologyStar, api.TopologySparse} {

@@ -435,9 +435,6 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 	if said.Err == nil {
 		after.links = n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)
 		of.tally.count(key.ordinal, began.action.Changes, after)
-		for _, entry := range began.action.Sever.Foreign {
-			of.tally.Severed = append(of.tally.Severed, SeveredEntry{key.ordinal, entry})
-		}
 		of.counts.dialled(began.action.Changes, after)
 	} else {
 		p.logFailure(key.network, began.target.Name, n.view.Report, said)
@@ -487,12 +484,15 @@ func (v View) differs(after View) bool {
 // count takes down what one exchange did.
 func (t *Tally) count(from int32, did Changes, after View) {
 	t.Added += len(did.Dial)
-	t.Removed += len(did.Remove)
+	t.Removed += len(did.Remove) + len(did.Sever.Entries)
 	t.Cut += len(did.Cut)
 	for _, ip := range did.Redial {
 		if link := after.links[ip]; link.Attempts == maxQuietAttempts {
 			t.Stuck = append(t.Stuck, StuckDial{from, ip})
 		}
+	}
+	for _, entry := range did.Sever.Foreign {
+		t.Severed = append(t.Severed, SeveredEntry{from, entry})
 	}
 }
 

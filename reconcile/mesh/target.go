@@ -58,7 +58,8 @@ type Target struct {
 	// MeasureAfter has the node tell its Measures, too, when it is asked next, if those that are known are older; zero
 	// for not at all.
 	MeasureAfter time.Time
-	// Severed are the addresses of nodes on other sides of a partition: no connection with them may be, whoever has made it.
+	// Severed are the addresses of nodes on other sides of a partition: no connection with them may be, whoever has
+	// made it.
 	Severed map[netip.Addr]struct{}
 	// Prune lets go of what the topology no longer wants. The caller has found every wanted edge confirmed.
 	Prune bool
@@ -82,8 +83,8 @@ type Report struct {
 	Peers map[netip.Addr]bool
 	// Foreign are the addresses in Peers whose entries are users' own. They are never removed.
 	Foreign map[netip.Addr]struct{}
-	// Severed are the target's of that moment, Across is what the node has to do with them. Severs is how often it was told to
-	// end that, and has not yet.
+	// Severed are the target's of that moment, Across is what the node has to do with them. Severs is how often it was
+	// told to end that, and has not yet.
 	Severed map[netip.Addr]struct{}
 	Across  Across
 	Severs  int
@@ -130,8 +131,8 @@ func (r Report) stale(members map[netip.Addr]Incarnation) bool {
 	return false
 }
 
-// severAt is when the node is told again to end what it has to do with nodes on other sides: at once, and then ever more
-// seldom, as where somebody connects it again and again.
+// severAt is when the node is told again to end what it has to do with nodes on other sides: at once, and then ever
+// more seldom, as where somebody connects it again and again.
 func (r Report) severAt() time.Time {
 	if r.Severs == 0 {
 		return r.EndedAt
