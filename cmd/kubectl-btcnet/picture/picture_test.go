@@ -38,7 +38,7 @@ func graphOf(count int32, topology api.TopologyType, sides ...[]int32) Graph {
 	split := mesh.SidesOf(n, moment)
 	g := Graph{Name: "default/my-network", Time: moment}
 	for side := range split.Count() {
-		g.Sides = append(g.Sides, fmt.Sprintf("side %d: %d nodes", side, len(split.Nodes(side))))
+		g.Sides = append(g.Sides, fmt.Sprintf("side %d: %s", side, nodes(len(split.Nodes(side)))))
 	}
 	for ordinal := range count {
 		side := split.Of(ordinal)
@@ -96,6 +96,29 @@ func TestGraphsAreDrawnAsRecorded(t *testing.T) {
 		golden(t, name+".svg", graph.SVG())
 		golden(t, name+".mermaid", graph.Mermaid())
 		golden(t, name+".dot", graph.DOT())
+	}
+}
+
+// trees are those that are drawn, by name.
+func trees() map[string]Tree {
+	root := Block{Hash: hash("a"), Height: 100, Labels: []string{"last agreed"}}
+	block := func(letter, parent string, height, gap int64, labels ...string) Block {
+		return Block{Hash: hash(letter), Height: height, Parent: hash(parent), Gap: gap, Labels: labels}
+	}
+	return map[string]Tree{
+		"one-chain": {Title: "net: 1 tip", Blocks: []Block{root, block("b", "a", 101, 0, "tip of nodes 0-2")}},
+		"three-chains": {Title: "net: 3 tips", Blocks: []Block{root, block("b", "a", 101, 0), block("c", "b", 115, 13, "tip of nodes 0-2"),
+			block("d", "b", 102, 0, `tip of "node" <3>`), block("e", "a", 101, 0), block("f", "e", 102, 0, "invalid on node 4")}},
+	}
+}
+
+// TestTreesAreDrawnAsRecorded compares with testdata, too.
+func TestTreesAreDrawnAsRecorded(t *testing.T) {
+	for name, tree := range trees() {
+		golden(t, name+".svg", tree.SVG())
+		golden(t, name+".mermaid", tree.Mermaid())
+		golden(t, name+".txt", tree.Text())
+		wellFormed(t, name, tree.SVG())
 	}
 }
 

@@ -196,28 +196,42 @@ func (s scene) put(c *canvas, members []Node, layout placed, side int, corner po
 	return corner.x + width
 }
 
-// drawEdges draws them, the more of them the thinner.
+// drawEdges draws them, the more of them a side has the thinner.
 func (s scene) drawEdges(c *canvas) {
-	opacity := min(0.75, max(0.14, 7/math.Sqrt(float64(len(s.Edges)+1))))
-	width := min(1.6, max(0.7, 24/math.Sqrt(float64(len(s.Edges)+1))))
-	fmt.Fprintf(c, "<g class=\"e\" stroke-opacity=\"%.2f\" stroke-width=\"%.2f\">\n", opacity, width)
-	open := true
-	for _, edge := range s.sorted() {
-		if open && edge.Link != Connected {
-			c.WriteString("</g>\n")
-			open = false
-		}
-		from, to := s.at[edge.Low], s.at[edge.High]
-		path := fmt.Sprintf("M%.1f %.1fL%.1f %.1f", from.x, from.y, to.x, to.y)
-		if control, bent := s.control(edge); bent {
-			path = fmt.Sprintf("M%.1f %.1fQ%.1f %.1f %.1f %.1f", from.x, from.y, control.x, control.y, to.x, to.y)
-		}
-		class := []string{"", "x", "w"}[edge.Link]
-		fmt.Fprintf(c, "<path%s d=\"%s\"/>\n", classOf(class), path)
+	side := map[int32]int{}
+	for _, node := range s.Nodes {
+		side[node.Ordinal] = node.Side
 	}
-	if open {
+	edges := make([][]Edge, max(len(s.Sides), 1))
+	var others []Edge
+	for _, edge := range s.sorted() {
+		if edge.Link == Connected {
+			edges[side[edge.Low]] = append(edges[side[edge.Low]], edge)
+		} else {
+			others = append(others, edge)
+		}
+	}
+	for _, list := range edges {
+		scale := math.Sqrt(float64(len(list) + 1))
+		fmt.Fprintf(c, "<g class=\"e\" stroke-opacity=\"%.2f\" stroke-width=\"%.2f\">\n", min(0.75, max(0.14, 7/scale)),
+			min(1.6, max(0.7, 24/scale)))
+		for _, edge := range list {
+			s.drawEdge(c, edge)
+		}
 		c.WriteString("</g>\n")
 	}
+	for _, edge := range others { // on top of all that is as it should be
+		s.drawEdge(c, edge)
+	}
+}
+
+func (s scene) drawEdge(c *canvas, edge Edge) {
+	from, to := s.at[edge.Low], s.at[edge.High]
+	path := fmt.Sprintf("M%.1f %.1fL%.1f %.1f", from.x, from.y, to.x, to.y)
+	if control, bent := s.control(edge); bent {
+		path = fmt.Sprintf("M%.1f %.1fQ%.1f %.1f %.1f %.1f", from.x, from.y, control.x, control.y, to.x, to.y)
+	}
+	fmt.Fprintf(c, "<path%s d=\"%s\"/>\n", classOf([]string{"", "x", "w"}[edge.Link]), path)
 }
 
 // control is the control point of an edge; false for one that is straight.
