@@ -22,6 +22,7 @@ NET is the name of a BitcoinNetwork, NET/2 its node with the ordinal 2, and NET/
 	}
 	c.flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(newStatus(c), newWait(c), newCLI(c), newMine(c), newPartition(c), newHeal(c), newReorg(c), newFund(c), newWallet(c))
+	root.AddCommand(newGraph(c), newChain(c), newLogs(c), newReport(c), newConnect(c))
 	c.arrange(root)
 	return root
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 
@@ -40,6 +41,9 @@ func main() {
 func exitCode(err error) int {
 	if errors.Is(err, errTimeout) {
 		return exitTimeout
+	}
+	if ended, is := errors.AsType[*exec.ExitError](err); is && ended.ExitCode() > 0 {
+		return ended.ExitCode() // of a command that the user had run
 	}
 	return exitFailed
 }

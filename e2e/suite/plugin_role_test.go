@@ -3,6 +3,7 @@
 package suite
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,10 @@ func testSamplePluginRole(t *testing.T, namespace string) {
 		{"wait", n.Name},
 		{"cli", n.Name + "/all", "--", "getblockcount"},
 		{"mine", n.Name},
+		{"graph", n.Name},
+		{"chain", n.Name},
+		{"logs", n.Name},
+		{"report", n.Name, "-f", filepath.Join(t.TempDir(), "report.tar.gz")},
 		{"wallet", n.Name, "create", "--name", "shop"},
 		{"fund", n.Name, "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "1"},
 		{"reorg", n.Name},
