@@ -86,7 +86,10 @@ func (c *client) tips(ctx context.Context, n *api.Network) (map[int32][]chainTip
 	return tips, err
 }
 
-// branch of the tree: blocks from the one after fork up to its tip.
+// errChanged is of blocks that are not of one chain.
+var errChanged = errors.New("the chain changed while it was read: try again")
+
+// chainBranch is a branch of the tree: blocks from the one after fork up to its tip.
 type chainBranch struct {
 	chainTip
 	// node has it as its active chain; for tips that nobody is on it is who told, and fork is on its active chain.
@@ -160,7 +163,8 @@ func (f *forest) common(a, b *chainBranch) (int64, error) {
 }
 
 // treeOf is the tree of the tips that nodes told, by ordinal.
-func treeOf(name string, tips map[int32][]chainTip, depth int64, call func(int32, ...string) (string, error)) (picture.Tree, error) {
+func treeOf(name string, tips map[int32][]chainTip, depth int64, call func(int32, ...string) (string,
+	error)) (picture.Tree, error) {
 	f := &forest{call: call, asked: map[[2]int64]string{}}
 	f.sort(tips)
 	if len(f.chains) == 0 {
@@ -212,6 +216,7 @@ func (f *forest) sort(tips map[int32][]chainTip) {
 	for _, branch := range byHash {
 		if branch.Status == "active" {
 			f.chains = append(f.chains, branch)
+			f.asked[[2]int64{int64(branch.node), branch.Height}] = branch.Hash // whatever it mines meanwhile
 		} else {
 			f.others = append(f.others, branch)
 		}
@@ -258,7 +263,14 @@ func (f *forest) grow(agreed int64) (picture.Tree, error) {
 		if err != nil {
 			return picture.Tree{}, err
 		}
-		b.blocks[hash].Labels = append([]string{"last agreed"}, b.blocks[hash].Labels...)
+		if block := b.blocks[hash]; block != nil {
+			block.Labels = append([]string{"last agreed"}, block.Labels...)
+		}
+	}
+	for _, block := range b.blocks {
+		if block.Parent != "" && b.blocks[block.Parent] == nil {
+			return picture.Tree{}, errChanged
+		}
 	}
 	return b.tree(), nil
 }
@@ -330,7 +342,17 @@ func (b *builder) addActive(chain *chainBranch, agreed int64) error {
 		parent, last = hash, height
 	}
 	b.label(chain)
-	return nil
+	if chain.Height == b.root {
+		return nil
+	}
+	before, err := b.hash(chain.node, chain.Height-1)
+	if err != nil {
+		return err
+	}
+	if parent, err = b.parent(chain.node, chain.Hash); err == nil && parent != before {
+		err = errChanged
+	}
+	return err
 }
 
 // label says at its tip who is on a branch.

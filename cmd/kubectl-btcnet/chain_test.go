@@ -100,7 +100,8 @@ net: 1 tip, last agreed at height 20; 1 older branch not shown: see --depth
 │ ● 20  x20  headers-only on node 1; valid-fork on node 0
 ● 19  a19
 ● 20  a20  tip of nodes 0-1`},
-		"what a node knows of another's chain": {chains{0: a, 1: b}, map[int32][]chainTip{0: {active("a12"), side("b13", 3, "headers-only")},
+		"what a node knows of another's chain": {chains{0: a, 1: b}, map[int32][]chainTip{0: {active("a12"), side("b13", 3,
+			"headers-only")},
 			1: {active("b14")}}, `
 net: 2 tips, last agreed at height 10
 ● 10  a10  last agreed
@@ -133,5 +134,21 @@ net: 2 tips, last agreed at height 10
 func TestNoTreeWithoutAnAnswer(t *testing.T) {
 	if _, err := treeOf("net", nil, 12, nil); err == nil {
 		t.Error("a tree of nothing is drawn")
+	}
+}
+
+func TestAChainThatChangesWhileItIsReadIsAnError(t *testing.T) {
+	a := forked("a", 0, nil)
+	calls := 0
+	call := func(ordinal int32, args ...string) (string, error) {
+		calls++
+		if calls > 1 { // another chain took over
+			return chains{0: forked("b", 0, nil)}.call(ordinal, args...)
+		}
+		return chains{0: a}.call(ordinal, args...)
+	}
+	tips := map[int32][]chainTip{0: {active("a20"), {Height: 20, Hash: "x20", Branch: 2, Status: "valid-fork"}}}
+	if tree, err := treeOf("net", tips, 12, call); err == nil || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("the tree is\n%s%v", tree.Text(), err)
 	}
 }

@@ -80,7 +80,8 @@ func (c *client) forward(ctx context.Context, n *api.Network, ordinal int32, for
 		}
 	}
 	ready, stop := make(chan struct{}), make(chan struct{})
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard, c.streams.ErrOut)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard,
+		c.streams.ErrOut)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,8 @@ func gone(pod string, err error) error {
 }
 
 // runCommand runs a command in an environment until it ends, or the connection does.
-func (c *client) runCommand(ctx context.Context, pod string, variables []variable, command []string, ended <-chan error) error {
+func (c *client) runCommand(ctx context.Context, pod string, variables []variable, command []string,
+	ended <-chan error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -214,7 +216,8 @@ func writeEnvironment(out io.Writer, format string, variables []variable) error 
 		return encoder.Encode(object)
 	}
 	for _, variable := range variables {
-		if _, err := fmt.Fprintf(out, "export %s='%s'\n", variable.name, strings.ReplaceAll(variable.value, "'", `'\''`)); err != nil {
+		if _, err := fmt.Fprintf(out, "export %s='%s'\n", variable.name, strings.ReplaceAll(variable.value, "'",
+			`'\''`)); err != nil {
 			return err
 		}
 	}

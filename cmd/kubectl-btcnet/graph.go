@@ -135,7 +135,8 @@ func parsePeers(answer string) (map[netip.Addr]bool, error) {
 	}
 	found := map[netip.Addr]bool{}
 	for _, peer := range peers {
-		if address, err := netip.ParseAddrPort(peer.Address); err == nil { // else a host name, as users may add: no node's address
+		// What is no address is a host name that a user added: no node.
+		if address, err := netip.ParseAddrPort(peer.Address); err == nil {
 			found[address.Addr().Unmap()] = true
 		}
 	}

@@ -18,7 +18,8 @@ func drawn(nodes int32, topology api.TopologyType) *api.Network {
 	n := &api.Network{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "drawn"}}
 	n.Spec.Nodes, n.Spec.Topology.Type = nodes, topology
 	for ordinal := range nodes {
-		n.Status.Nodes = append(n.Status.Nodes, api.NodeStatus{Ordinal: ordinal, IP: fmt.Sprintf("10.0.0.%d", ordinal+1), Height: 7,
+		n.Status.Nodes = append(n.Status.Nodes, api.NodeStatus{Ordinal: ordinal, IP: fmt.Sprintf("10.0.0.%d", ordinal+1),
+			Height:        7,
 			BestBlockHash: "aa"})
 	}
 	return n
@@ -43,8 +44,9 @@ func TestWhichPairsAreConnected(t *testing.T) {
 		peers   peersOf
 		want    string
 	}{
-		"nobody was asked":            {drawn(3, api.TopologyFullMesh), nil, "0-1 0-2 1-2"},
-		"all are connected":           {drawn(3, api.TopologyFullMesh), peersOf{0: with(1, 2), 1: with(0, 2), 2: with(0, 1)}, "0-1 0-2 1-2"},
+		"nobody was asked": {drawn(3, api.TopologyFullMesh), nil, "0-1 0-2 1-2"},
+		"all are connected": {drawn(3, api.TopologyFullMesh), peersOf{0: with(1, 2), 1: with(0, 2), 2: with(0,
+			1)}, "0-1 0-2 1-2"},
 		"one end did not answer":      {drawn(3, api.TopologyFullMesh), peersOf{0: with(1, 2), 1: with(0, 2)}, "0-1 0-2 1-2"},
 		"neither end says so":         {drawn(3, api.TopologyFullMesh), peersOf{0: with(1), 1: with(0, 2)}, "0-1 0-2! 1-2"},
 		"nobody answers":              {drawn(2, api.TopologyFullMesh), peersOf{}, "0-1!"},
@@ -72,7 +74,8 @@ func edges(g picture.Graph) string {
 	for low := range int32(len(g.Nodes)) {
 		for high := range int32(len(g.Nodes)) {
 			if link, found := links[[2]int32{low, high}]; found {
-				list = append(list, fmt.Sprintf("%d-%d%s", low, high, map[picture.Link]string{picture.Missing: "!", picture.Unwanted: "?"}[link]))
+				list = append(list, fmt.Sprintf("%d-%d%s", low, high, map[picture.Link]string{picture.Missing: "!",
+					picture.Unwanted: "?"}[link]))
 			}
 		}
 	}

@@ -131,7 +131,8 @@ func (w *lineWriter) write(line logLine) error {
 }
 
 // openLog opens the log of a pod's bitcoind.
-func (c *client) openLog(ctx context.Context, pod string, options logOptions, after time.Time, follow bool) (io.ReadCloser, error) {
+func (c *client) openLog(ctx context.Context, pod string, options logOptions, after time.Time,
+	follow bool) (io.ReadCloser, error) {
 	request := c.core.Get().Resource("pods").Namespace(c.namespace).Name(pod).SubResource("log").
 		Param("container", children.Container).Param("timestamps", "true").Param("follow", strconv.FormatBool(follow))
 	switch {

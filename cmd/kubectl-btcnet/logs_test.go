@@ -36,7 +36,8 @@ func TestColoursAreForTerminalsAlone(t *testing.T) {
 	if coloured(&out) {
 		t.Error("what is no terminal gets colours")
 	}
-	if err := (&lineWriter{out: &out, colours: true}).write(logLine{pod: "a", text: "b"}); err != nil || out.String() != "\x1b[32ma\x1b[0m b\n" {
+	if err := (&lineWriter{out: &out, colours: true}).write(logLine{pod: "a", text: "b"}); err != nil ||
+		out.String() != "\x1b[32ma\x1b[0m b\n" {
 		t.Errorf("a terminal gets %q, %v", out.String(), err)
 	}
 }

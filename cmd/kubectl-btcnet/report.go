@@ -36,13 +36,15 @@ const (
 // reported are the kinds of children that a report has. Secrets are none of them.
 var reported = []schema.GroupVersionResource{
 	{Group: "apps", Version: "v1", Resource: "statefulsets"}, podsResource,
-	{Version: "v1", Resource: "services"}, {Version: "v1", Resource: "configmaps"}, {Version: "v1", Resource: "persistentvolumeclaims"},
+	{Version: "v1", Resource: "services"}, {Version: "v1", Resource: "configmaps"}, {Version: "v1",
+		Resource: "persistentvolumeclaims"},
 	{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
 }
 
 // asked are the methods of bitcoind whose answers a report has.
-var asked = []string{"getpeerinfo", "getaddednodeinfo", "getchaintips", "getmempoolinfo", "getnetworkinfo", "getblockchaininfo"}
+var asked = []string{"getpeerinfo", "getaddednodeinfo", "getchaintips", "getmempoolinfo", "getnetworkinfo",
+	"getblockchaininfo"}
 
 func newReport(c *client) *cobra.Command {
 	var file, system string
@@ -70,6 +72,7 @@ No Secret is read. Lines with credentials or their hashes are redacted. What can
 			if err := cmd.Context().Err(); err != nil {
 				return err
 			}
+			slices.Sort(b.missing)
 			for _, missing := range b.missing {
 				fmt.Fprintln(c.streams.ErrOut, "not read:", missing)
 			}
@@ -88,7 +91,8 @@ No Secret is read. Lines with credentials or their hashes are redacted. What can
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "where it is written; NET-TIME.tar.gz without it")
-	cmd.Flags().StringVar(&system, "controller-namespace", "bitcoin-controller", "the namespace of the controller, for its log")
+	cmd.Flags().StringVar(&system, "controller-namespace", "bitcoin-controller",
+		"the namespace of the controller, for its log")
 	return cmd
 }
 
@@ -142,7 +146,8 @@ func (b *bundle) collect(ctx context.Context, object *unstructured.Unstructured,
 }
 
 // list adds the objects of a kind that have labels, and returns them.
-func (b *bundle) list(ctx context.Context, path string, resource schema.GroupVersionResource, namespace, selector string) []unstructured.Unstructured {
+func (b *bundle) list(ctx context.Context, path string, resource schema.GroupVersionResource, namespace,
+	selector string) []unstructured.Unstructured {
 	list, err := b.all.Resource(resource).Namespace(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		b.add(path, "", err)
@@ -163,7 +168,8 @@ func (b *bundle) events(ctx context.Context, n *api.Network) {
 	var of []unstructured.Unstructured
 	for _, event := range list.Items {
 		name, _, _ := unstructured.NestedString(event.Object, "involvedObject", "name")
-		if name == n.Name || strings.HasPrefix(name, n.Name+"-") || strings.HasPrefix(name, "data-"+children.StatefulSetName(n)+"-") {
+		if name == n.Name || strings.HasPrefix(name, n.Name+"-") || strings.HasPrefix(name,
+			"data-"+children.StatefulSetName(n)+"-") {
 			of = append(of, event)
 		}
 	}
@@ -235,7 +241,8 @@ func lastOf(in io.Reader, limit int) (string, error) {
 
 // controller adds its deployment, which tells its version, and its logs.
 func (b *bundle) controller(ctx context.Context, namespace string) {
-	b.list(ctx, "controller/deployments.yaml", schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}, namespace, controllerName)
+	b.list(ctx, "controller/deployments.yaml", schema.GroupVersionResource{Group: "apps", Version: "v1",
+		Resource: "deployments"}, namespace, controllerName)
 	for _, pod := range b.list(ctx, "controller/pods.yaml", podsResource, namespace, controllerName) {
 		containers, _, err := unstructured.NestedSlice(pod.Object, "spec", "containers")
 		if err != nil {

@@ -39,7 +39,8 @@ func TestThePluginDraws(t *testing.T) {
 	n.btcnet(t, "mine", n.Name+"/15", "--blocks", "20")
 	kube.Eventually(t, "each side has its chain", func(context.Context) error {
 		got := n.btcnet(t, "chain", n.Name)
-		for _, words := range []string{"2 tips, last agreed at height 5", "last agreed", "tip of nodes 0-11", "tip of nodes 12-19", "blocks …"} {
+		for _, words := range []string{"2 tips, last agreed at height 5", "last agreed", "tip of nodes 0-11",
+			"tip of nodes 12-19", "blocks …"} {
 			if !strings.Contains(got, words) {
 				return fmt.Errorf("%q is not in\n%s", words, got)
 			}
@@ -48,7 +49,8 @@ func TestThePluginDraws(t *testing.T) {
 	})
 	wellFormed(t, n.btcnet(t, "chain", n.Name, "-o", "svg"))
 	kube.Eventually(t, "the status has both tips", func(context.Context) error {
-		if got := n.btcnet(t, "graph", n.Name, "-o", "svg"); !strings.Contains(got, ": 12 nodes</text>") || !strings.Contains(got, ": 8 nodes</text>") {
+		if got := n.btcnet(t, "graph", n.Name, "-o", "svg"); !strings.Contains(got, ": 12 nodes</text>") ||
+			!strings.Contains(got, ": 8 nodes</text>") {
 			return errors.New("no two tips of 12 and 8 nodes in the legend")
 		}
 		return nil
@@ -66,7 +68,8 @@ func TestThePluginDraws(t *testing.T) {
 
 	n.btcnet(t, "heal", n.Name)
 	n.draws(t, "after", "160/160 edges", 0)
-	if got := n.btcnet(t, "chain", n.Name, "--depth", "30"); !strings.Contains(got, "tip of nodes 0-19") || !strings.Contains(got, "valid-fork on nodes 0-11") {
+	if got := n.btcnet(t, "chain", n.Name, "--depth", "30"); !strings.Contains(got, "tip of nodes 0-19") ||
+		!strings.Contains(got, "valid-fork on nodes 0-11") {
 		t.Errorf("the chain that lost is not in\n%s", got)
 	}
 	n.btcnetFails(t, 1, "it is mermaid, dot or svg", "graph", n.Name, "-o", "png")
@@ -87,7 +90,8 @@ func (n network) draws(t *testing.T, moment, edges string, sides int) {
 		t.Errorf("%s: no %q in\n%s", moment, edges, mermaid)
 	}
 	if dir := os.Getenv("BTCNET_PICTURES"); dir != "" {
-		for what, picture := range map[string]string{"live-20-" + moment: svg, "live-chain-" + moment: n.btcnet(t, "chain", n.Name, "-o", "svg", "--depth", "30")} {
+		for what, picture := range map[string]string{"live-20-" + moment: svg, "live-chain-" + moment: n.btcnet(t, "chain",
+			n.Name, "-o", "svg", "--depth", "30")} {
 			if err := os.WriteFile(filepath.Join(dir, what+".svg"), []byte(picture), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -114,10 +118,12 @@ func TestThePluginShowsLogs(t *testing.T) {
 	n := networkIn(namespace(t), "logged")
 	n.apply(t, 2)
 	n.btcnet(t, "wait", n.Name)
-	if got := n.btcnet(t, "logs", n.Name, "--grep", "release build"); strings.Count(got, "logged-sts-0 ") != 1 || strings.Count(got, "logged-sts-1 ") != 1 {
+	if got := n.btcnet(t, "logs", n.Name, "--grep", "release build"); strings.Count(got, "logged-sts-0 ") != 1 ||
+		strings.Count(got, "logged-sts-1 ") != 1 {
 		t.Errorf("the first lines of both are\n%s", got)
 	}
-	if got := n.btcnet(t, "logs", n.Name+"/1", "--tail", "3"); strings.Count(got, "\n") != 2 || strings.Contains(got, "logged-sts-0 ") {
+	if got := n.btcnet(t, "logs", n.Name+"/1", "--tail", "3"); strings.Count(got, "\n") != 2 || strings.Contains(got,
+		"logged-sts-0 ") {
 		t.Errorf("three lines of node 1 are\n%s", got)
 	}
 	dir, err := plugin()
@@ -126,7 +132,8 @@ func TestThePluginShowsLogs(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "kubectl-btcnet"), "logs", "--namespace", n.Namespace, n.Name, "-f", "--grep", "release build")
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, "kubectl-btcnet"), "logs", "--namespace", n.Namespace, n.Name,
+		"-f", "--grep", "release build")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
@@ -167,7 +174,8 @@ func TestThePluginReportsNoSecret(t *testing.T) {
 	n.applySpec(t, "nodes: 2, secret: mine")
 	n.settles(t, 2)
 	file := filepath.Join(t.TempDir(), "report.tar.gz")
-	if got := n.btcnet(t, "report", n.Name, "-f", file); !strings.Contains(got, file+": ") || !strings.Contains(got, " files, ") {
+	if got := n.btcnet(t, "report", n.Name, "-f", file); !strings.Contains(got, file+": ") || !strings.Contains(got,
+		" files, ") {
 		t.Errorf("it says %q", got)
 	}
 	packed, err := os.Open(file)
@@ -197,7 +205,8 @@ func TestThePluginReportsNoSecret(t *testing.T) {
 	if line := found.Status.Credentials.OwnUser.RPCAuth; line == "" || bytes.Contains(text, []byte(line)) {
 		t.Errorf("the line of the user's own is %q, and may not be in the report", line)
 	}
-	for _, want := range []string{"/network.yaml", "/nodes/reported-sts-1/getpeerinfo.json", "/nodes/reported-sts-0/log", "release build",
+	for _, want := range []string{"/network.yaml", "/nodes/reported-sts-1/getpeerinfo.json", "/nodes/reported-sts-0/log",
+		"release build",
 		"rpcauth=REDACTED", "/controller/deployments.yaml", "/events.yaml"} {
 		if !bytes.Contains(text, []byte(want)) {
 			t.Errorf("%s is not in the report", want)

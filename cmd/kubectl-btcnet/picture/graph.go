@@ -185,7 +185,8 @@ func (g Graph) Mermaid() string {
 		fmt.Fprintf(&out, "  linkStyle %s stroke:%s,stroke-dasharray:2 4\n", strings.Join(list, ","), unwantedColour)
 	}
 	if list := links[Missing]; list != nil {
-		fmt.Fprintf(&out, "  linkStyle %s stroke:%s,stroke-width:3px,stroke-dasharray:7 5\n", strings.Join(list, ","), missingColour)
+		fmt.Fprintf(&out, "  linkStyle %s stroke:%s,stroke-width:3px,stroke-dasharray:7 5\n", strings.Join(list, ","),
+			missingColour)
 	}
 	for i, tip := range g.tips() {
 		fmt.Fprintf(&out, "  classDef tip%d fill:%s,stroke:#555,color:#000\n  %%%% tip%d: %s\n", i, hex(tip.colour), i, tip)
@@ -225,7 +226,8 @@ func (g Graph) DOT() string {
 	if len(g.Sides) > 0 {
 		layout = "fdp" // knows clusters
 	}
-	fmt.Fprintf(&out, "graph %q {\n  layout=%s\n  label=%q\n  labelloc=t\n  fontname=\"sans-serif\"\n", g.Name, layout, g.title())
+	fmt.Fprintf(&out, "graph %q {\n  layout=%s\n  label=%q\n  labelloc=t\n  fontname=\"sans-serif\"\n", g.Name, layout,
+		g.title())
 	fmt.Fprintf(&out, "  node [shape=circle style=filled fontname=\"sans-serif\"]\n  edge [color=%q]\n", linkColour)
 	colours := map[string]string{}
 	for _, tip := range g.tips() {
@@ -239,7 +241,8 @@ func (g Graph) DOT() string {
 			indent = "    "
 		}
 		for _, node := range members {
-			fmt.Fprintf(&out, "%sn%d [label=\"%d\\n%s\" tooltip=%q fillcolor=%q]\n", indent, node.Ordinal, node.Ordinal, node.label(),
+			fmt.Fprintf(&out, "%sn%d [label=\"%d\\n%s\" tooltip=%q fillcolor=%q]\n", indent, node.Ordinal, node.Ordinal,
+				node.label(),
 				node.Name+" "+node.Tip, colours[node.Tip])
 		}
 		if len(g.Sides) > 0 {

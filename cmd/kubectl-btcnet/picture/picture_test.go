@@ -107,7 +107,8 @@ func trees() map[string]Tree {
 	}
 	return map[string]Tree{
 		"one-chain": {Title: "net: 1 tip", Blocks: []Block{root, block("b", "a", 101, 0, "tip of nodes 0-2")}},
-		"three-chains": {Title: "net: 3 tips", Blocks: []Block{root, block("b", "a", 101, 0), block("c", "b", 115, 13, "tip of nodes 0-2"),
+		"three-chains": {Title: "net: 3 tips", Blocks: []Block{root, block("b", "a", 101, 0), block("c", "b", 115, 13,
+			"tip of nodes 0-2"),
 			block("d", "b", 102, 0, `tip of "node" <3>`), block("e", "a", 101, 0), block("f", "e", 102, 0, "invalid on node 4")}},
 	}
 }
@@ -222,7 +223,8 @@ func wellFormed(t *testing.T, name, svg string) {
 			t.Errorf("%s: %v", name, err)
 			return
 		}
-		if element, is := token.(xml.StartElement); is && !strings.Contains(" svg title style rect circle path g text ", " "+element.Name.Local+" ") {
+		if element, is := token.(xml.StartElement); is && !strings.Contains(" svg title style rect circle path g text ",
+			" "+element.Name.Local+" ") {
 			t.Errorf("%s has a %s", name, element.Name.Local)
 		}
 	}

@@ -177,7 +177,8 @@ func (s scene) put(c *canvas, members []Node, layout placed, side int, corner po
 	if len(s.Sides) > 0 {
 		width = max(width, textWidth(s.Sides[side], textSize)) + 2*nodeGap
 		middle = corner.plus(point{width / 2, high + sideTitle + nodeGap})
-		fmt.Fprintf(c, "<rect class=\"side\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"12\"/>\n", corner.x, corner.y, width,
+		fmt.Fprintf(c, "<rect class=\"side\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"12\"/>\n", corner.x,
+			corner.y, width,
 			2*high+sideTitle+2*nodeGap)
 		c.text(corner.x+nodeGap, corner.y+20, "", s.Sides[side])
 	}
@@ -274,7 +275,8 @@ func (g Graph) legend(c *canvas) {
 		link  Link
 		class string
 		text  string
-	}{{Connected, "e", "wanted, connected"}, {Missing, "w", "wanted, not connected"}, {Unwanted, "x", "connected, not wanted"}} {
+	}{{Connected, "e", "wanted, connected"}, {Missing, "w", "wanted, not connected"}, {Unwanted, "x",
+		"connected, not wanted"}} {
 		if row.link == Connected || g.count(row.link) > 0 {
 			fmt.Fprintf(c, "<path class=%q d=\"M%d %.1fh36\"/>\n", row.class, margin, y-4)
 			c.text(margin+46, y, "", fmt.Sprintf("%s: %d", row.text, g.count(row.link)))

@@ -63,7 +63,8 @@ func (t Tree) Text() string {
 			fmt.Fprintf(&out, "%s… %s …\n", first, blocks(b.Gap))
 			first = rest
 		}
-		fmt.Fprintln(&out, strings.TrimRight(fmt.Sprintf("%s● %d  %s  %s", first, b.Height, short(b.Hash), strings.Join(b.Labels, "; ")), " "))
+		fmt.Fprintln(&out, strings.TrimRight(fmt.Sprintf("%s● %d  %s  %s", first, b.Height, short(b.Hash),
+			strings.Join(b.Labels, "; ")), " "))
 		list := children[b.Hash]
 		for i, child := range list {
 			if i == len(list)-1 {
