@@ -19,7 +19,9 @@ func TestImportsAreAsDrawn(t *testing.T) {
 	drawn := map[string][]string{
 		".": {"reconcile", "reconcile/metrics"},
 		// reads what the controller reports, and has names and sides as it does
-		"cmd/kubectl-btcnet":         {"reconcile/api", "reconcile/children", "reconcile/mesh", "cmd/kubectl-btcnet/picture"},
+		"cmd/kubectl-btcnet": {
+			"cmd/kubectl-btcnet/picture", "reconcile/api", "reconcile/children", "reconcile/mesh", "rpc",
+		},
 		"cmd/kubectl-btcnet/picture": nil,
 		"reconcile": {
 			"reconcile/api", "reconcile/chain", "reconcile/children", "reconcile/credentials", "reconcile/mesh",

@@ -296,17 +296,9 @@ func (b *branching) mineOn(ctx context.Context, height int64) error {
 	return b.mineEmpty(ctx, height)
 }
 
-// staleTip is a tip that a node knows. bitcoind: getchaintips.
-type staleTip struct {
-	Height    int64  `json:"height"`
-	Hash      string `json:"hash"`
-	BranchLen int64  `json:"branchlen"`
-	Status    string `json:"status"`
-}
-
 // rivalsOf are the tips that a node would go to from the fork point on, in place of what is mined there: those of older branches
 // that fork there or before, and are as long.
-func rivalsOf(fork block, tips []staleTip) (rivals []staleTip) {
+func rivalsOf(fork block, tips []chainTip) (rivals []chainTip) {
 	for _, tip := range tips {
 		if tip.Height >= fork.Height && tip.Height-tip.BranchLen <= fork.Height && tip.BranchLen > 0 && tip.Status != "invalid" {
 			rivals = append(rivals, tip)
@@ -317,7 +309,7 @@ func rivalsOf(fork block, tips []staleTip) (rivals []staleTip) {
 
 // marks are the blocks that a node has to hold for invalid so that it goes to the fork point, that of the old branch first.
 func (b *branching) marks(ctx context.Context, ordinal int32) ([]string, error) {
-	tips, err := callNode[[]staleTip](ctx, b.client, b.network, ordinal, "getchaintips")
+	tips, err := callNode[[]chainTip](ctx, b.client, b.network, ordinal, "getchaintips")
 	if err != nil {
 		return nil, err
 	}

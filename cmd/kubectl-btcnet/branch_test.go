@@ -46,19 +46,19 @@ func TestPadding(t *testing.T) {
 func TestRivalBranches(t *testing.T) {
 	fork := block{Height: 10}
 	for name, row := range map[string]struct {
-		tip  staleTip
+		tip  chainTip
 		want bool
 	}{
-		"the active chain":                        {staleTip{Height: 13, BranchLen: 0, Status: "active"}, false},
-		"an older branch that is longer":          {staleTip{Height: 12, BranchLen: 4, Status: "valid-fork"}, true},
-		"one from the fork point itself":          {staleTip{Height: 11, BranchLen: 1, Status: "valid-fork"}, true},
-		"one as long as the fork point":           {staleTip{Height: 10, BranchLen: 2, Status: "valid-fork"}, true},
-		"one that is shorter":                     {staleTip{Height: 9, BranchLen: 2, Status: "valid-fork"}, false},
-		"one that goes with the old branch":       {staleTip{Height: 12, BranchLen: 1, Status: "valid-fork"}, false},
-		"one that the node holds for invalid":     {staleTip{Height: 12, BranchLen: 4, Status: "invalid"}, false},
-		"one of which it has the headers, so far": {staleTip{Height: 12, BranchLen: 4, Status: "headers-only"}, true},
+		"the active chain":                        {chainTip{Height: 13, BranchLen: 0, Status: "active"}, false},
+		"an older branch that is longer":          {chainTip{Height: 12, BranchLen: 4, Status: "valid-fork"}, true},
+		"one from the fork point itself":          {chainTip{Height: 11, BranchLen: 1, Status: "valid-fork"}, true},
+		"one as long as the fork point":           {chainTip{Height: 10, BranchLen: 2, Status: "valid-fork"}, true},
+		"one that is shorter":                     {chainTip{Height: 9, BranchLen: 2, Status: "valid-fork"}, false},
+		"one that goes with the old branch":       {chainTip{Height: 12, BranchLen: 1, Status: "valid-fork"}, false},
+		"one that the node holds for invalid":     {chainTip{Height: 12, BranchLen: 4, Status: "invalid"}, false},
+		"one of which it has the headers, so far": {chainTip{Height: 12, BranchLen: 4, Status: "headers-only"}, true},
 	} {
-		if got := len(rivalsOf(fork, []staleTip{row.tip})) == 1; got != row.want {
+		if got := len(rivalsOf(fork, []chainTip{row.tip})) == 1; got != row.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

@@ -43,14 +43,10 @@ highest tip; how many are older is said.`,
 			if err != nil {
 				return err
 			}
-			tips, err := c.tips(cmd.Context(), n)
-			if err != nil {
-				fmt.Fprintln(c.streams.ErrOut, "not asked:", err)
+			tree, err := c.chain(cmd.Context(), n, depth)
+			for again := 0; errors.Is(err, errChanged) && again < readAgain; again++ {
+				tree, err = c.chain(cmd.Context(), n, depth)
 			}
-			call := func(ordinal int32, args ...string) (string, error) {
-				return c.bitcoinCLI(cmd.Context(), n, ordinal, args...)
-			}
-			tree, err := treeOf(n.Namespace+"/"+n.Name, tips, depth, call)
 			if err != nil {
 				return err
 			}
@@ -63,27 +59,28 @@ highest tip; how many are older is said.`,
 	return cmd
 }
 
-// chainTip is an item of what getchaintips answers.
+// chainTip is a tip that a node knows. bitcoind: getchaintips.
 type chainTip struct {
-	Height int64  `json:"height"`
-	Hash   string `json:"hash"`
-	Branch int64  `json:"branchlen"`
-	Status string `json:"status"`
+	Height    int64  `json:"height"`
+	Hash      string `json:"hash"`
+	BranchLen int64  `json:"branchlen"`
+	Status    string `json:"status"`
 }
 
-// tips asks all nodes for their tips. What is returned beside an error is what the others said.
-func (c *client) tips(ctx context.Context, n *api.Network) (map[int32][]chainTip, error) {
-	answers, err := c.askAll(ctx, n, "getchaintips")
-	tips := map[int32][]chainTip{}
-	for ordinal, answer := range answers {
-		var list []chainTip
-		if wrong := json.Unmarshal([]byte(answer), &list); wrong != nil {
-			err = errors.Join(err, fmt.Errorf("tips of node %d: %w", ordinal, wrong))
-			continue
-		}
-		tips[ordinal] = list
+// readAgain is how often a chain is read again that changed meanwhile.
+const readAgain = 4
+
+// chain is the tree of the blocks of a network's nodes.
+func (c *client) chain(ctx context.Context, n *api.Network, depth int64) (picture.Tree, error) {
+	tips, err := onAll(ctx, n, func(ctx context.Context, ordinal int32) ([]chainTip, error) {
+		return callNode[[]chainTip](ctx, c, n, ordinal, "getchaintips")
+	})
+	if err != nil {
+		fmt.Fprintln(c.streams.ErrOut, "not asked:", err)
 	}
-	return tips, err
+	return treeOf(n.Namespace+"/"+n.Name, tips, depth, func(ordinal int32, args ...string) (string, error) {
+		return c.bitcoinCLI(ctx, n, ordinal, args...)
+	})
 }
 
 // errChanged is of blocks that are not of one chain.
@@ -204,7 +201,7 @@ func (f *forest) sort(tips map[int32][]chainTip) {
 		for _, tip := range tips[node] {
 			known := byHash[tip.Hash]
 			if known == nil {
-				known = &chainBranch{chainTip: tip, node: node, fork: tip.Height - tip.Branch, labels: map[string][]int32{}}
+				known = &chainBranch{chainTip: tip, node: node, fork: tip.Height - tip.BranchLen, labels: map[string][]int32{}}
 				byHash[tip.Hash] = known
 			}
 			if tip.Status == "active" && known.Status != "active" {

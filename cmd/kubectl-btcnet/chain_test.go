@@ -48,7 +48,7 @@ func TestTheTreeOfAllNodes(t *testing.T) {
 	c := forked("c", 14, b)
 	side := func(hash string, branch int64, status string) chainTip {
 		tip := active(hash)
-		tip.Branch, tip.Status = branch, status
+		tip.BranchLen, tip.Status = branch, status
 		return tip
 	}
 	for name, row := range map[string]struct {
@@ -147,7 +147,7 @@ func TestAChainThatChangesWhileItIsReadIsAnError(t *testing.T) {
 		}
 		return chains{0: a}.call(ordinal, args...)
 	}
-	tips := map[int32][]chainTip{0: {active("a20"), {Height: 20, Hash: "x20", Branch: 2, Status: "valid-fork"}}}
+	tips := map[int32][]chainTip{0: {active("a20"), {Height: 20, Hash: "x20", BranchLen: 2, Status: "valid-fork"}}}
 	if tree, err := treeOf("net", tips, 12, call); err == nil || !strings.Contains(err.Error(), "try again") {
 		t.Errorf("the tree is\n%s%v", tree.Text(), err)
 	}

@@ -28,14 +28,7 @@ kubectl btcnet, after it those of bitcoin-cli. With -stdin or -stdinwalletpassph
 			if err != nil {
 				return err
 			}
-			if err := c.connect(); err != nil {
-				return err
-			}
-			n, err := c.network(cmd.Context(), at.network)
-			if err != nil {
-				return err
-			}
-			nodes, err := at.nodes(n)
+			n, nodes, err := c.resolve(cmd.Context(), at)
 			if err != nil {
 				return err
 			}

@@ -130,11 +130,20 @@ func (t target) nodes(n *api.Network) ([]int32, error) {
 		}
 		return []int32{t.ordinal}, nil
 	}
-	var all []int32
-	for ordinal := range n.Spec.Nodes {
-		all = append(all, ordinal)
+	return ordinalsOf(n), nil
+}
+
+// resolve reads the network that an argument names, and the ordinals of the nodes that are meant.
+func (c *client) resolve(ctx context.Context, at target) (*api.Network, []int32, error) {
+	if err := c.connect(); err != nil {
+		return nil, nil, err
 	}
-	return all, nil
+	n, err := c.network(ctx, at.network)
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes, err := at.nodes(n)
+	return n, nodes, err
 }
 
 // bitcoinCLI runs bitcoin-cli in a node's pod, and returns what it prints.

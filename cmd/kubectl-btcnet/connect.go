@@ -41,24 +41,11 @@ error, and the command, too: what it was connected to is gone. Run it again for 
 			if format != "env" && format != "json" {
 				return fmt.Errorf("-o is %q: it is env or json", format)
 			}
-			at, err := parseTarget(args[0])
+			n, node, err := c.oneNode(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if at.all {
-				return fmt.Errorf("one node is connected to: %s, or %s/ORDINAL", at.network, at.network)
-			}
-			if err := c.connect(); err != nil {
-				return err
-			}
-			n, err := c.network(cmd.Context(), at.network)
-			if err != nil {
-				return err
-			}
-			if _, err := at.nodes(n); err != nil {
-				return err
-			}
-			return c.forward(cmd.Context(), n, at.ordinal, format, args[1:])
+			return c.forward(cmd.Context(), n, node, format, args[1:])
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "env", "env or json")

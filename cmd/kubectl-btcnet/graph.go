@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,14 +11,11 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/cmd/kubectl-btcnet/picture"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
-const (
-	// maxAsked bounds how many nodes are asked at once.
-	maxAsked = 16
-	// maxMermaid is how many edges Mermaid draws, unless whoever embeds it raises its maxEdges.
-	maxMermaid = 500
-)
+// maxMermaid is how many edges Mermaid draws, unless whoever embeds it raises its maxEdges.
+const maxMermaid = 500
 
 func newGraph(c *client) *cobra.Command {
 	var format string
@@ -72,7 +66,7 @@ the same, which also shows connections that users made.`,
 }
 
 // peersOf are the addresses of the peers of nodes, by ordinal. Nodes that did not answer are not in it; it is nil if none was asked.
-type peersOf map[int32]map[netip.Addr]bool
+type peersOf = map[int32]map[netip.Addr]bool
 
 // allConnected says whether the status says so of each node of the network as it is declared, and of each side of a partition.
 func allConnected(n *api.Network) bool {
@@ -87,60 +81,21 @@ func allConnected(n *api.Network) bool {
 
 // peers asks all nodes for their peers. What is returned beside an error is what the others said.
 func (c *client) peers(ctx context.Context, n *api.Network) (peersOf, error) {
-	answers, err := c.askAll(ctx, n, "getpeerinfo")
-	peers := peersOf{}
-	for ordinal, answer := range answers {
-		found, wrong := parsePeers(answer)
-		if wrong != nil {
-			err = errors.Join(err, fmt.Errorf("peers of node %d: %w", ordinal, wrong))
-			continue
-		}
-		peers[ordinal] = found
-	}
-	return peers, err
+	return onAll(ctx, n, func(ctx context.Context, ordinal int32) (map[netip.Addr]bool, error) {
+		peers, err := callNode[[]rpc.Peer](ctx, c, n, ordinal, "getpeerinfo")
+		return addressesOf(peers), err
+	})
 }
 
-// askAll runs bitcoin-cli in the pods of all nodes that have one, and returns what it printed by ordinal.
-func (c *client) askAll(ctx context.Context, n *api.Network, args ...string) (map[int32]string, error) {
-	var all sync.WaitGroup
-	var lock sync.Mutex
-	var failed []error
-	answers := map[int32]string{}
-	slots := make(chan struct{}, maxAsked)
-	for ordinal := range n.Spec.Nodes {
-		all.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			answer, err := c.bitcoinCLI(ctx, n, ordinal, args...)
-			lock.Lock()
-			defer lock.Unlock()
-			if err != nil {
-				failed = append(failed, err)
-				return
-			}
-			answers[ordinal] = answer
-		})
-	}
-	all.Wait()
-	return answers, errors.Join(failed...)
-}
-
-// parsePeers reads the addresses of what getpeerinfo answers.
-func parsePeers(answer string) (map[netip.Addr]bool, error) {
-	var peers []struct {
-		Address string `json:"addr"`
-	}
-	if err := json.Unmarshal([]byte(answer), &peers); err != nil {
-		return nil, err
-	}
+// addressesOf are those of peers. What is no address is a host name that a user added: no node.
+func addressesOf(peers []rpc.Peer) map[netip.Addr]bool {
 	found := map[netip.Addr]bool{}
 	for _, peer := range peers {
-		// What is no address is a host name that a user added: no node.
-		if address, err := netip.ParseAddrPort(peer.Address); err == nil {
-			found[address.Addr().Unmap()] = true
+		if address, is := mesh.PeerAddress(peer.Address); is {
+			found[address] = true
 		}
 	}
-	return found, nil
+	return found
 }
 
 // graphOf is the network as it is declared at a time, and as its status and nodes say that it is. A pair is connected if either end
@@ -149,7 +104,7 @@ func graphOf(n *api.Network, peers peersOf, now time.Time) picture.Graph {
 	sides := mesh.SidesOf(n, now)
 	g := picture.Graph{Name: n.Namespace + "/" + n.Name, Time: now}
 	for side := range sides.Count() {
-		g.Sides = append(g.Sides, sideName(side, len(sides.Nodes(side))))
+		g.Sides = append(g.Sides, fmt.Sprintf("side %d: %s", side, count(len(sides.Nodes(side)), "node")))
 	}
 	addresses := map[netip.Addr]int32{}
 	for _, node := range n.Status.Nodes {
@@ -184,13 +139,6 @@ func graphOf(n *api.Network, peers peersOf, now time.Time) picture.Graph {
 		}
 	}
 	return g
-}
-
-func sideName(side, count int) string {
-	if count == 1 {
-		return fmt.Sprintf("side %d: 1 node", side)
-	}
-	return fmt.Sprintf("side %d: %d nodes", side, count)
 }
 
 // withMissing adds the nodes that the status doesn't know yet.

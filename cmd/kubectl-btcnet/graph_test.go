@@ -11,6 +11,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/cmd/kubectl-btcnet/picture"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
 // drawn is a network with a status, all of it connected.
@@ -83,11 +84,17 @@ func edges(g picture.Graph) string {
 }
 
 func TestPeersAreReadByTheirAddress(t *testing.T) {
-	peers, err := parsePeers(`[{"addr": "10.0.0.1:18444"}, {"addr": "[fd00::1]:40000"}, {"addr": "[::ffff:10.0.0.2]:1"}, {"addr": "host:18444"}]`)
-	if err != nil || len(peers) != 3 || !peers[netip.MustParseAddr("10.0.0.2")] || !peers[netip.MustParseAddr("fd00::1")] {
-		t.Errorf("peers %v, %v", peers, err)
+	var peers []rpc.Peer
+	for _, address := range []string{"10.0.0.1:18444", "[fd00::1]:40000", "[::ffff:10.0.0.2]:1", "host:18444", "10.0.0.3"} {
+		peers = append(peers, rpc.Peer{Address: address})
 	}
-	if _, err := parsePeers("error"); err == nil {
-		t.Error("what is no answer is read")
+	found := addressesOf(peers)
+	if len(found) != 4 {
+		t.Errorf("%v", found)
+	}
+	for _, address := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1"} {
+		if !found[netip.MustParseAddr(address)] {
+			t.Errorf("%s is missing in %v", address, found)
+		}
 	}
 }

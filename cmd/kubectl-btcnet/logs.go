@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -60,21 +59,15 @@ With --follow, lines come as they are written, and pods that come up later, or a
 				return err
 			}
 			at.all = at.all || !strings.Contains(args[0], "/")
-			if err := c.connect(); err != nil {
-				return err
-			}
-			n, err := c.network(cmd.Context(), at.network)
+			n, nodes, err := c.resolve(cmd.Context(), at)
 			if err != nil {
 				return err
 			}
-			if _, err := at.nodes(n); err != nil {
-				return err
-			}
-			out := &lineWriter{out: c.streams.Out, colours: coloured(c.streams.Out)}
+			out := &lineWriter{out: c.streams.Out, colours: newScreen(c.streams.Out, false).colours}
 			if follow {
 				return c.followLogs(cmd.Context(), n, at, options, out)
 			}
-			return c.showLogs(cmd.Context(), n, at, options, out)
+			return c.showLogs(cmd.Context(), n, nodes, options, out)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with lines as they are written")
@@ -82,16 +75,6 @@ With --follow, lines come as they are written, and pods that come up later, or a
 	cmd.Flags().DurationVar(&options.since, "since", 0, "only lines of so long ago at most, such as 10m")
 	cmd.Flags().Int64Var(&options.tail, "tail", -1, "so many of the last lines of each node at most; -1 for all")
 	return cmd
-}
-
-// coloured says whether it is a terminal, whose user has not asked for no colours.
-func coloured(out io.Writer) bool {
-	file, is := out.(*os.File)
-	if !is || os.Getenv("NO_COLOR") != "" {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // logLine is a line of a pod's log.
@@ -168,11 +151,7 @@ func eachLine(log io.Reader, ordinal int32, pod string, take func(logLine) error
 }
 
 // showLogs writes what there is. A node without a log is said, and is a failure only if none has one.
-func (c *client) showLogs(ctx context.Context, n *api.Network, at target, options logOptions, out *lineWriter) error {
-	nodes, err := at.nodes(n)
-	if err != nil {
-		return err
-	}
+func (c *client) showLogs(ctx context.Context, n *api.Network, nodes []int32, options logOptions, out *lineWriter) error {
 	var all []logLine
 	var failed []error
 	for _, ordinal := range nodes {

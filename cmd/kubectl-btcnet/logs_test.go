@@ -33,7 +33,7 @@ func TestLinesAreInTheOrderOfTime(t *testing.T) {
 
 func TestColoursAreForTerminalsAlone(t *testing.T) {
 	var out strings.Builder
-	if coloured(&out) {
+	if newScreen(&out, false).colours {
 		t.Error("what is no terminal gets colours")
 	}
 	if err := (&lineWriter{out: &out, colours: true}).write(logLine{pod: "a", text: "b"}); err != nil ||

@@ -8,8 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
@@ -20,19 +19,45 @@ const maxTogether = 10
 
 // onEach calls ask for each of the ordinals, many at the same time, and returns the answers in the same order.
 func onEach[T any](ctx context.Context, ordinals []int32, ask func(context.Context, int32) (T, error)) ([]T, error) {
-	answers, failed := make([]T, len(ordinals)), make([]error, len(ordinals))
-	var all errgroup.Group
-	all.SetLimit(maxTogether)
+	answers, failed := each(ctx, ordinals, ask)
+	return answers, errors.Join(failed...)
+}
+
+// onAll calls ask for each node of a network, and returns the answers by ordinal. What is returned beside an error is what the
+// others said.
+func onAll[T any](ctx context.Context, n *api.Network, ask func(context.Context, int32) (T, error)) (map[int32]T, error) {
+	ordinals := ordinalsOf(n)
+	answers, failed := each(ctx, ordinals, ask)
+	said := map[int32]T{}
 	for i, ordinal := range ordinals {
-		all.Go(func() error {
+		if failed[i] == nil {
+			said[ordinal] = answers[i]
+		}
+	}
+	return said, errors.Join(failed...)
+}
+
+func each[T any](ctx context.Context, ordinals []int32, ask func(context.Context, int32) (T, error)) ([]T, []error) {
+	answers, failed := make([]T, len(ordinals)), make([]error, len(ordinals))
+	slots := make(chan struct{}, maxTogether)
+	var all sync.WaitGroup
+	for i, ordinal := range ordinals {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
 			answers[i], failed[i] = ask(ctx, ordinal)
-			return failed[i]
 		})
 	}
-	if all.Wait() == nil {
-		return answers, nil
+	all.Wait()
+	return answers, failed
+}
+
+// ordinalsOf are those of a network as it is declared.
+func ordinalsOf(n *api.Network) (all []int32) {
+	for ordinal := range n.Spec.Nodes {
+		all = append(all, ordinal)
 	}
-	return answers, errors.Join(failed...)
+	return all
 }
 
 // callNode calls a node by bitcoin-cli, and decodes the JSON that it answers.

@@ -123,7 +123,7 @@ func (r reorg) refusedBy(n *api.Network, now time.Time) error {
 // reorganise replaces the last blocks. It begins only if all nodes answer, and are on one tip.
 func (c *client) reorganise(ctx context.Context, n *api.Network, asked reorg) (*reorganised, error) {
 	b := &branching{client: c, network: n, node: asked.node}
-	b.all, _ = target{all: true}.nodes(n)
+	b.all = ordinalsOf(n)
 	tip, err := b.agreed(ctx, settleTime)
 	if err != nil {
 		return nil, err

@@ -179,21 +179,15 @@ func (b *bundle) events(ctx context.Context, n *api.Network) {
 
 // nodes adds what nodes say, and their logs.
 func (b *bundle) nodes(ctx context.Context, n *api.Network) {
-	var all sync.WaitGroup
-	slots := make(chan struct{}, maxAsked)
-	for ordinal := range n.Spec.Nodes {
-		all.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			pod := children.PodName(n, ordinal)
-			for _, method := range asked {
-				answer, err := b.bitcoinCLI(ctx, n, ordinal, method)
-				b.add("nodes/"+pod+"/"+method+".json", answer+"\n", err)
-			}
-			b.logs(ctx, "nodes/"+pod+"/", b.namespace, pod, children.Container)
-		})
-	}
-	all.Wait()
+	each(ctx, ordinalsOf(n), func(ctx context.Context, ordinal int32) (struct{}, error) {
+		pod := children.PodName(n, ordinal)
+		for _, method := range asked {
+			answer, err := b.bitcoinCLI(ctx, n, ordinal, method)
+			b.add("nodes/"+pod+"/"+method+".json", answer+"\n", err)
+		}
+		b.logs(ctx, "nodes/"+pod+"/", b.namespace, pod, children.Container)
+		return struct{}{}, nil // what could not be read is in the bundle
+	})
 }
 
 // logs adds the log of a container, and that of the one before if there was one.

@@ -95,14 +95,7 @@ func (c *client) oneNode(ctx context.Context, argument string) (*api.Network, in
 	if at.all {
 		return nil, 0, fmt.Errorf("%q is all nodes, and this is for one of them: %s, or %s/ORDINAL", argument, at.network, at.network)
 	}
-	if err := c.connect(); err != nil {
-		return nil, 0, err
-	}
-	n, err := c.network(ctx, at.network)
-	if err != nil {
-		return nil, 0, err
-	}
-	_, err = at.nodes(n)
+	n, _, err := c.resolve(ctx, at)
 	return n, at.ordinal, err
 }
 

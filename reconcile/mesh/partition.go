@@ -155,8 +155,8 @@ func (a Across) calls() []*rpc.Call {
 	return calls
 }
 
-// addressOf is the address of a peer, whatever its port.
-func addressOf(peer string) (netip.Addr, bool) {
+// PeerAddress is the address of a peer, or of an entry, as bitcoind names it: with a port or without. False is for a host name.
+func PeerAddress(peer string) (netip.Addr, bool) {
 	ip, err := netip.ParseAddr(peer)
 	if withPort, errPort := netip.ParseAddrPort(peer); errPort == nil {
 		ip, err = withPort.Addr(), nil
@@ -168,7 +168,7 @@ func addressOf(peer string) (netip.Addr, bool) {
 // tells its address while it is connected.
 func acrossOf(severed map[netip.Addr]struct{}, added []rpc.AddedNode, peers []rpc.Peer) (a Across) {
 	within := func(address string) bool {
-		ip, ok := addressOf(address)
+		ip, ok := PeerAddress(address)
 		_, found := severed[ip]
 		return ok && found
 	}
