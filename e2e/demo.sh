@@ -53,6 +53,7 @@ It works. To look further:
   kubectl patch btcnet my-network --type=merge --patch '{"spec": {"mining": {"interval": "10s"}}}'    # blocks, and coins
   kubectl exec my-network-sts-0 -- bitcoin-cli getpeerinfo
   kubectl logs -n bitcoin-controller deployment/bitcoin-controller
+  make plugin && PATH=\$PWD/bin:\$PATH kubectl btcnet status my-network    # and split it, reorganise it, draw it: docs/plugin.md
 To stop it all:
   make down
 NEXT
