@@ -61,13 +61,20 @@ func (c *client) connect() (err error) {
 // read reads a BitcoinNetwork as it is.
 func (c *client) read(ctx context.Context, name string) (*unstructured.Unstructured, error) {
 	object, err := c.networks.Get(ctx, name, metav1.GetOptions{})
+	return object, c.explain(name, err)
+}
+
+// explain says of a network that isn't there what to do.
+func (c *client) explain(name string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err) && strings.Contains(err.Error(), "could not find the requested resource"):
-		return nil, errors.New("this cluster doesn't know BitcoinNetworks: install bitcoin-controller, or choose another cluster by --context")
+		return errors.New("this cluster doesn't know BitcoinNetworks: install bitcoin-controller, or choose another cluster " +
+			"by --context")
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("there is no BitcoinNetwork %s in namespace %s: see kubectl get btcnet --all-namespaces", name, c.namespace)
+		return fmt.Errorf("there is no BitcoinNetwork %s in namespace %s: see kubectl get btcnet --all-namespaces", name,
+			c.namespace)
 	}
-	return object, err
+	return err
 }
 
 // network reads a BitcoinNetwork.
@@ -89,9 +96,10 @@ func fromUnstructured(object *unstructured.Unstructured) (*api.Network, error) {
 
 // patch changes the spec of a BitcoinNetwork by a JSON merge patch.
 func (c *client) patch(ctx context.Context, name, merge string) (*api.Network, error) {
-	object, err := c.networks.Patch(ctx, name, types.MergePatchType, []byte(merge), metav1.PatchOptions{FieldManager: "kubectl-btcnet"})
+	object, err := c.networks.Patch(ctx, name, types.MergePatchType, []byte(merge),
+		metav1.PatchOptions{FieldManager: "kubectl-btcnet"})
 	if err != nil {
-		return nil, err
+		return nil, c.explain(name, err)
 	}
 	return fromUnstructured(object)
 }

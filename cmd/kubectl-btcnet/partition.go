@@ -16,7 +16,8 @@ func newPartition(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "partition NET SIDE/SIDE...",
 		Short: "Keep sides of a network apart, and wait until they are",
-		Long: `Keep sides of a network apart, and wait until they are. A side is a list of ordinals; nodes on none make one more.
+		Long: `Keep sides of a network apart, and wait until they are. A side is a list of ordinals; nodes on none make one
+more.
 
 It stays so until "kubectl btcnet heal", or for as long as --for says.`,
 		Example: `  kubectl btcnet partition my-network 0,1/2
@@ -41,7 +42,9 @@ It stays so until "kubectl btcnet heal", or for as long as --for says.`,
 			if _, err := c.patch(cmd.Context(), args[0], string(patch)); err != nil {
 				return err
 			}
-			return c.wait(cmd.Context(), args[0], timeout, func(n *api.Network) string { return lacks(n, api.ConditionPartitioned) })
+			return c.wait(cmd.Context(), args[0], timeout, func(n *api.Network) string {
+				return lacks(n, api.ConditionPartitioned)
+			})
 		},
 	}
 	cmd.Flags().DurationVar(&lasts, "for", 0, "how long it lasts, such as 2m; 0 for until it is healed")

@@ -100,6 +100,8 @@ func TestThePluginShowsAndDrives(t *testing.T) {
 	n.btcnetFails(t, 3, "height 3 of 4", "wait", n.Name, "--height", "4", "--timeout", "2s")
 	n.btcnetFails(t, 1, "its ordinals are 0 to 2", "cli", n.Name+"/3", "--", "getblockcount")
 	n.btcnetFails(t, 1, "there is no BitcoinNetwork another", "status", "another")
+	n.btcnetFails(t, 1, "there is no BitcoinNetwork another", "heal", "another")
+	n.btcnetFails(t, 1, "partition names an ordinal that is none", "partition", n.Name, "0,3")
 
 	n.btcnet(t, "partition", n.Name, "0,1/2")
 	n.btcnet(t, "mine", n.Name+"/0")
