@@ -58,23 +58,39 @@ func (o *observation) alone() (names []string) {
 	return names
 }
 
-// severed are the addresses of the nodes on other sides, by side.
-func (o *observation) severed() map[int]map[netip.Addr]struct{} {
-	if o.sides == "" {
+// severance are the addresses of the nodes on other sides, by side. They are the same maps as long as nothing changes:
+// each report keeps the one that it was asked with.
+type severance struct {
+	sides     mesh.Sides
+	addresses []netip.Addr
+	of        map[int]map[netip.Addr]struct{}
+}
+
+// severed are those of now; nil without a partition.
+func (s *severance) severed(nodes []node, sides mesh.Sides) map[int]map[netip.Addr]struct{} {
+	if sides == "" {
+		*s = severance{}
 		return nil
 	}
-	severed := map[int]map[netip.Addr]struct{}{}
-	for _, n := range o.nodes {
-		severed[o.sides.Of(n.ordinal)] = map[netip.Addr]struct{}{}
+	addresses := make([]netip.Addr, len(nodes))
+	for i, n := range nodes {
+		addresses[i] = n.self.IP
 	}
-	for _, n := range o.nodes {
-		for side, addresses := range severed {
-			if side != o.sides.Of(n.ordinal) && n.self.IP.IsValid() {
-				addresses[n.self.IP] = struct{}{}
+	if s.sides == sides && slices.Equal(s.addresses, addresses) {
+		return s.of
+	}
+	*s = severance{sides: sides, addresses: addresses, of: map[int]map[netip.Addr]struct{}{}}
+	for _, n := range nodes {
+		s.of[sides.Of(n.ordinal)] = map[netip.Addr]struct{}{}
+	}
+	for _, n := range nodes {
+		for side, others := range s.of {
+			if side != sides.Of(n.ordinal) && n.self.IP.IsValid() {
+				others[n.self.IP] = struct{}{}
 			}
 		}
 	}
-	return severed
+	return s.of
 }
 
 // regrouped says whether the status of the network tells of other sides than these. A controller that has just started
@@ -179,9 +195,8 @@ func (o *observation) at(ordinals []int32) (nodes []node) {
 
 // joined are the nodes that have something to do with nodes of other sides, or have not said that they don't.
 func (o *observation) joined() (names []string) {
-	severed := o.severed()
 	for _, n := range o.nodes {
-		if n.ready && (!maps.Equal(n.view.Severed, severed[o.sides.Of(n.ordinal)]) || !n.view.Across.None()) {
+		if n.ready && (!maps.Equal(n.view.Severed, o.severed[o.sides.Of(n.ordinal)]) || !n.view.Across.None()) {
 			names = append(names, n.name)
 		}
 	}

@@ -26,6 +26,7 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	state.auditIfDue(now, wait.Jitter(c.options.Resync*9/10, 0.2))
 	readViews(o.nodes, c.prober.Views(key))
 	o.sides = state.topology.Sides()
+	o.severed = state.severance.severed(o.nodes, o.sides)
 	o.regrouped = state.regrouped(n, o.sides)
 	lacking := o.compare(state, now)
 	explainDisks(n, o.nodes)
@@ -156,12 +157,11 @@ func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32
 		}
 	}
 	targets := make(map[int32]mesh.Target, len(o.nodes))
-	severed := o.severed()
 	for _, n := range o.nodes {
 		if !n.ready {
 			continue
 		}
-		target := mesh.Target{Name: n.name, Self: n.self, Login: n.login, Members: members, Severed: severed[o.sides.Of(n.ordinal)]}
+		target := mesh.Target{Name: n.name, Self: n.self, Login: n.login, Members: members, Severed: o.severed[o.sides.Of(n.ordinal)]}
 		target.FreshAfter, target.Await = freshAfter(n)
 		for _, to := range o.wanted.Dials[n.ordinal] {
 			switch peer := o.nodes[to]; {

@@ -45,6 +45,7 @@ type networkState struct {
 	// userSecret is what spec.secret held.
 	userSecret userSecret
 	mining     miningState
+	severance  severance
 	// partitionEnds is when a partition ends by itself; zero if none does.
 	partitionEnds time.Time
 	// losses are connections that went, nudges nodes that stay behind.

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ type observation struct {
 	chain  chain.Verdict
 	chains map[int]chain.Verdict
 	sides  mesh.Sides
+	// severed are the addresses of the nodes on other sides, by side.
+	severed map[int]map[netip.Addr]struct{}
 	// regrouped: the sides are others than those that the status tells of.
 	regrouped bool
 	// unasked are ready nodes that have lost a connection and have not been asked for their chain since, by name.
