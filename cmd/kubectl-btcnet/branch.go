@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/bitcoin-controller/bitcoin-controller/cmd/kubectl-btcnet/picture"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
@@ -73,7 +74,7 @@ type block struct {
 	Hash   string `json:"hash"`
 }
 
-func (b block) String() string { return fmt.Sprintf("%d %.12s", b.Height, b.Hash) }
+func (b block) String() string { return fmt.Sprintf("%d %s", b.Height, picture.Short(b.Hash)) }
 
 // blockOfNode is what is read of a block. bitcoind: getblock.
 type blockOfNode struct {

@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/bitcoin-controller/bitcoin-controller/cmd/kubectl-btcnet/picture"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
@@ -193,7 +194,7 @@ func nodesTree(nodes []api.NodeStatus) tree {
 			fmt.Sprintf("peers %d/%d", node.Edges.Connected, node.Edges.Wanted)}, colour: green}
 		if node.BestBlockHash != "" {
 			line.cells[3], line.cells[4] = fmt.Sprintf("height %d", node.Height),
-				node.BestBlockHash[:min(12, len(node.BestBlockHash))]
+				picture.Short(node.BestBlockHash)
 		}
 		if node.Edges.Connected < node.Edges.Wanted {
 			line.colour = yellow

@@ -114,7 +114,7 @@ func (t tip) String() string {
 	if t.hash == "" {
 		return "tells no height: " + nodes(t.nodes)
 	}
-	return fmt.Sprintf("height %d, %s: %s", t.height, short(t.hash), nodes(t.nodes))
+	return fmt.Sprintf("height %d, %s: %s", t.height, Short(t.hash), nodes(t.nodes))
 }
 
 // label is what a node shows besides its ordinal.
@@ -133,8 +133,8 @@ func nodes(count int) string {
 	return fmt.Sprintf("%d nodes", count)
 }
 
-// short is what people compare of a hash: its end, since the beginning is zeros on chains with work.
-func short(hash string) string {
+// Short is what people compare of a hash: its end, since the beginning is zeros on chains with work.
+func Short(hash string) string {
 	if len(hash) <= 12 {
 		return hash
 	}

@@ -63,7 +63,7 @@ func (t Tree) Text() string {
 			fmt.Fprintf(&out, "%s… %s …\n", first, blocks(b.Gap))
 			first = rest
 		}
-		fmt.Fprintln(&out, strings.TrimRight(fmt.Sprintf("%s● %d  %s  %s", first, b.Height, short(b.Hash),
+		fmt.Fprintln(&out, strings.TrimRight(fmt.Sprintf("%s● %d  %s  %s", first, b.Height, Short(b.Hash),
 			strings.Join(b.Labels, "; ")), " "))
 		list := children[b.Hash]
 		for i, child := range list {
@@ -93,7 +93,7 @@ func (t Tree) Mermaid() string {
 	names := map[string]string{}
 	for i, block := range t.Blocks {
 		names[block.Hash] = fmt.Sprintf("b%d", i)
-		lines := append([]string{fmt.Sprint(block.Height), short(block.Hash)}, block.Labels...)
+		lines := append([]string{fmt.Sprint(block.Height), Short(block.Hash)}, block.Labels...)
 		for i := range lines {
 			lines[i] = mermaidText(lines[i])
 		}
@@ -142,7 +142,7 @@ func (d *drawing) draw(b Block, at point, rank int) {
 	fmt.Fprintf(d, "<g><title>%s</title><rect class=\"n\" x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" rx=\"6\" fill=\"%s\"/></g>\n",
 		escape(b.Hash), at.x, at.y, blockWidth, blockHeight, fill)
 	d.text(at.x+blockWidth/2, at.y+17, "on b m", fmt.Sprint(b.Height))
-	d.text(at.x+blockWidth/2, at.y+32, "on s m", short(b.Hash))
+	d.text(at.x+blockWidth/2, at.y+32, "on s m", Short(b.Hash))
 	d.width = max(d.width, at.x+blockWidth)
 	list := d.children[b.Hash]
 	if labels := strings.Join(b.Labels, "; "); len(list) == 0 {
