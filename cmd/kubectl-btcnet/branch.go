@@ -28,12 +28,13 @@ const (
 	askAgain = 250 * time.Millisecond
 	// mineTime is what a block takes a slow machine.
 	mineTime = 100 * time.Millisecond
-	// maxOutpaced is after how many answers in a row nobody waits for a node that is on another tip as high as the new one.
+	// maxOutpaced is after how many answers in a row nobody waits for a node that is on another tip as high as the new
+	// one.
 	maxOutpaced = 3
 	// cleanupTime is how long marks may take to be removed after a failure.
 	cleanupTime = 20 * time.Second
-	// deepInvalidation is how many blocks back invalidateblock still puts transactions into the mempool again. Those of blocks
-	// further back are forgotten. bitcoind: validation.cpp Chainstate::InvalidateBlock.
+	// deepInvalidation is how many blocks back invalidateblock still puts transactions into the mempool again. Those of
+	// blocks further back are forgotten. bitcoind: validation.cpp Chainstate::InvalidateBlock.
 	deepInvalidation = 10
 )
 
@@ -43,8 +44,8 @@ const (
 	mineScript = `while height=$(bitcoin-cli getblockcount) || exit 1; [ "$height" -lt "$1" ]; do
 bitcoin-cli generateblock "$2" '[]' >/dev/null || exit 1; done`
 
-	// holdScript marks blocks as invalid, the first one last, until the node has a height without them, for so many milliseconds
-	// at most. The marks go whatever becomes of whoever has started the script.
+	// holdScript marks blocks as invalid, the first one last, until the node has a height without them, for so many
+	// milliseconds at most. The marks go whatever becomes of whoever has started the script.
 	holdScript = `height=$1; time=$2; shift 2
 trap 'for block in "$@"; do bitcoin-cli reconsiderblock "$block" || left=1; done; [ -z "$left" ] || exit 1' EXIT
 trap 'exit 1' HUP INT TERM PIPE
@@ -62,7 +63,8 @@ echo "$hash"`
 	blocksScript = `i=$1; while [ "$i" -le "$2" ]; do
 hash=$(bitcoin-cli getblockhash "$i") && bitcoin-cli getblock "$hash" || exit 1; i=$((i + 1)); done`
 
-	// sendScript reads transactions and the blocks that have them, sends each, and prints those that are refused, and why.
+	// sendScript reads transactions and the blocks that have them, sends each, and prints those that are refused, and
+	// why.
 	sendScript = `set -f; while read -r tx block; do
 words=$({ bitcoin-cli getrawtransaction "$tx" false "$block"; echo 0; } | bitcoin-cli -stdin sendrawtransaction 2>&1) ||
 echo "$tx" $words; done`
@@ -112,8 +114,8 @@ func (b *branching) tips(ctx context.Context) ([]block, error) {
 // notYet is an error that may be none later.
 type notYet struct{ error }
 
-// poll asks until the answer is not notYet, for so long, and then returns what that was. A call that is under way when the time is
-// over is waited for.
+// poll asks until the answer is not notYet, for so long, and then returns what that was. A call that is under way when
+// the time is over is waited for.
 func poll(ctx context.Context, within time.Duration, ask func() error) error {
 	var last notYet
 	err := wait.PollUntilContextTimeout(ctx, askAgain, within, true, func(context.Context) (bool, error) {
@@ -180,7 +182,8 @@ func decodeBlocks(in io.Reader, want int64) (blocks []blockOfNode, err error) {
 	return blocks, nil
 }
 
-// padding is how many blocks have to be mined onto blocks until bitcoind forgets their transactions as it invalidates them.
+// padding is how many blocks have to be mined onto blocks until bitcoind forgets their transactions as it invalidates
+// them.
 func padding(blocks []blockOfNode) int64 {
 	for behind, one := range slices.Backward(blocks) {
 		if len(one.TxIDs) > 1 {
@@ -213,8 +216,8 @@ func (b *branching) mineEmpty(ctx context.Context, height int64) error {
 	return nil
 }
 
-// freshPayee is a descriptor that everybody can spend from, as OP_TRUE, and that no block has paid before: a number is pushed and
-// dropped first. Else a block could be the very one that it replaces, where both have the same time.
+// freshPayee is a descriptor that everybody can spend from, as OP_TRUE, and that no block has paid before: a number is
+// pushed and dropped first. Else a block could be the very one that it replaces, where both have the same time.
 func freshPayee() (string, error) {
 	number := make([]byte, 8)
 	if _, err := rand.Read(number); err != nil {
@@ -223,8 +226,8 @@ func freshPayee() (string, error) {
 	return "raw(08" + hex.EncodeToString(number) + "7551)", nil
 }
 
-// replace mines a branch from the fork point that is one longer than the chain up to tip, and waits until all nodes are on it.
-// Somebody who mines at the same time can get ahead of it: then it is made longer, by more each time.
+// replace mines a branch from the fork point that is one longer than the chain up to tip, and waits until all nodes are
+// on it. Somebody who mines at the same time can get ahead of it: then it is made longer, by more each time.
 func (b *branching) replace(ctx context.Context, holders []int32, tip block) (block, error) {
 	highest := tip.Height
 	for lead := int64(1); ; lead++ {
@@ -279,8 +282,8 @@ func (b *branching) mineBeside(ctx context.Context, holders []int32, height int6
 	return nil
 }
 
-// holdTime is how long nodes hold the old branch for invalid if nothing else ends that: a minute, and what it takes to mine the new
-// one. It is in milliseconds.
+// holdTime is how long nodes hold the old branch for invalid if nothing else ends that: a minute, and what it takes to
+// mine the new one. It is in milliseconds.
 func (b *branching) holdTime(height int64) string {
 	return strconv.FormatInt((time.Minute + time.Duration(height-b.fork.Height)*mineTime).Milliseconds(), 10)
 }
@@ -297,8 +300,8 @@ func (b *branching) mineOn(ctx context.Context, height int64) error {
 	return b.mineEmpty(ctx, height)
 }
 
-// rivalsOf are the tips that a node would go to from the fork point on, in place of what is mined there: those of older branches
-// that fork there or before, and are as long.
+// rivalsOf are the tips that a node would go to from the fork point on, in place of what is mined there: those of older
+// branches that fork there or before, and are as long.
 func rivalsOf(fork block, tips []chainTip) (rivals []chainTip) {
 	for _, tip := range tips {
 		if tip.Height >= fork.Height && tip.Height-tip.BranchLen <= fork.Height && tip.BranchLen > 0 && tip.Status != "invalid" {
@@ -308,7 +311,8 @@ func rivalsOf(fork block, tips []chainTip) (rivals []chainTip) {
 	return rivals
 }
 
-// marks are the blocks that a node has to hold for invalid so that it goes to the fork point, that of the old branch first.
+// marks are the blocks that a node has to hold for invalid so that it goes to the fork point, that of the old branch
+// first.
 func (b *branching) marks(ctx context.Context, ordinal int32) ([]string, error) {
 	tips, err := callNode[[]chainTip](ctx, b.client, b.network, ordinal, "getchaintips")
 	if err != nil {

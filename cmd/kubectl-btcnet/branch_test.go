@@ -147,12 +147,16 @@ func TestNetworksThatAreNotReorganised(t *testing.T) {
 		node  int32
 		words string
 	}{
-		"it is whole":                      {api.NetworkSpec{Nodes: 3}, 2, ""},
-		"it has no such node":              {api.NetworkSpec{Nodes: 3}, 3, "its ordinals are 0 to 2"},
-		"the node is below all":            {api.NetworkSpec{Nodes: 3}, -1, "has no node -1"},
-		"it has no nodes":                  {api.NetworkSpec{}, 0, "has no nodes"},
-		"it is partitioned":                {api.NetworkSpec{Nodes: 3, Partition: &api.Partition{}}, 0, "kubectl btcnet heal"},
-		"it is partitioned for a while":    {api.NetworkSpec{Nodes: 3, Partition: until(now.Add(time.Second))}, 0, "kubectl btcnet heal"},
+		"it is whole":           {api.NetworkSpec{Nodes: 3}, 2, ""},
+		"it has no such node":   {api.NetworkSpec{Nodes: 3}, 3, "its ordinals are 0 to 2"},
+		"the node is below all": {api.NetworkSpec{Nodes: 3}, -1, "has no node -1"},
+		"it has no nodes":       {api.NetworkSpec{}, 0, "has no nodes"},
+		"it is partitioned": {
+			api.NetworkSpec{Nodes: 3, Partition: &api.Partition{}}, 0, "kubectl btcnet heal",
+		},
+		"it is partitioned for a while": {
+			api.NetworkSpec{Nodes: 3, Partition: until(now.Add(time.Second))}, 0, "kubectl btcnet heal",
+		},
 		"the partition's time is over now": {api.NetworkSpec{Nodes: 3, Partition: until(now)}, 0, ""},
 	} {
 		err := reorg{node: row.node}.refusedBy(&api.Network{Spec: row.spec}, now)

@@ -23,10 +23,11 @@ func newChain(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "chain NET",
 		Short: "Draw the blocks of all nodes, back to where they last agreed",
-		Long: `Draw the tree of the blocks of all nodes, back to where they last agreed, and say which node is on which tip.
+		Long: `Draw the tree of the blocks of all nodes, back to where they last agreed, and say which node is
+on which tip.
 
-Tips that no node is on, such as those of a chain that lost, are shown if they leave the chain at most --depth blocks below the
-highest tip; how many are older is said.`,
+Tips that no node is on, such as those of a chain that lost, are shown if they leave the chain
+at most --depth blocks below the highest tip; how many are older is said.`,
 		Example: `  kubectl btcnet chain my-network
   kubectl btcnet chain my-network -o svg > chain.svg`,
 		Args: cobra.ExactArgs(1),
@@ -119,8 +120,8 @@ func (f *forest) hash(node int32, height int64) (string, error) {
 	return hash, err
 }
 
-// common is the height of the highest block that two active chains have in common. Forks are near the tips, so it is searched in
-// steps that double, and then by halves.
+// common is the height of the highest block that two active chains have in common. Forks are near the tips, so it is
+// searched in steps that double, and then by halves.
 func (f *forest) common(a, b *chainBranch) (int64, error) {
 	same := func(height int64) (bool, error) {
 		x, err := f.hash(a.node, height)
@@ -386,8 +387,8 @@ func ranges(ordinals []int32) string {
 	return "nodes " + strings.Join(parts, ", ")
 }
 
-// addOther adds a branch that nobody is on, by walking back from its tip. What is on an active chain is there already, or has the
-// label alone.
+// addOther adds a branch that nobody is on, by walking back from its tip. What is on an active chain is there already,
+// or has the label alone.
 func (b *builder) addOther(other *chainBranch) error {
 	for _, chain := range b.chains {
 		if chain.Height < other.Height {

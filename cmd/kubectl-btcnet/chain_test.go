@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// chains answers as nodes with such chains do. A block is called by the letter of its chain and its height; up to a fork it is that of
-// the chain before.
+// chains answers as nodes with such chains do. A block is called by the letter of its chain and its height; up to a
+// fork it is that of the chain before.
 type chains map[int32]func(height int64) string
 
 func (c chains) call(ordinal int32, args ...string) (string, error) {
@@ -92,8 +92,9 @@ net: 3 tips, last agreed at height 10
 ● 15  c15
 ● 16  c16
 ● 17  c17  tip of node 2`},
-		"a branch that lost": {chains{0: a, 1: a}, map[int32][]chainTip{0: {active("a20"), side("x20", 2, "valid-fork")},
-			1: {active("a20"), side("x20", 2, "headers-only"), side("z4", 2, "invalid")}}, `
+		"a branch that lost": {
+			chains{0: a, 1: a}, map[int32][]chainTip{0: {active("a20"), side("x20", 2, "valid-fork")},
+				1: {active("a20"), side("x20", 2, "headers-only"), side("z4", 2, "invalid")}}, `
 net: 1 tip, last agreed at height 20; 1 older branch not shown: see --depth
 ● 18  a18
 ├─● 19  x19

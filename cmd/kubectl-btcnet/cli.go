@@ -16,8 +16,9 @@ func newCLI(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cli NET[/ORDINAL|/all] -- METHOD [PARAMETER...]",
 		Short: "Call a node, or all of them, by bitcoin-cli",
-		Long: `Call a node, or all of them, by bitcoin-cli in its pod, which may call everything. Before the "--" there are flags of
-kubectl btcnet, after it those of bitcoin-cli. With -stdin or -stdinwalletpassphrase it reads what this command does.`,
+		Long: `Call a node, or all of them, by bitcoin-cli in its pod, which may call everything. Before the
+"--" there are flags of kubectl btcnet, after it those of bitcoin-cli. With -stdin or
+-stdinwalletpassphrase it reads what this command does.`,
 		Example: `  kubectl btcnet cli my-network -- getblockcount
   kubectl btcnet cli my-network/2 -- getpeerinfo
   kubectl btcnet cli my-network/all -- getbestblockhash

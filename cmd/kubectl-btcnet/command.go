@@ -14,7 +14,8 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "See, use, split and reorganise private Bitcoin networks",
 		Long: `See, use, split and reorganise BitcoinNetworks.
 
-NET is the name of a BitcoinNetwork, NET/2 its node with the ordinal 2, and NET/all all of its nodes.`,
+NET is the name of a BitcoinNetwork, NET/2 its node with the ordinal 2, and NET/all all of its
+nodes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,

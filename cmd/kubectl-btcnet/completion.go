@@ -62,7 +62,8 @@ func secondArgument(rest string, args []string) []string {
 	return strings.Split(word, "|")
 }
 
-// completions are the networks whose name begins so, or the nodes of one where there is a slash and the verb takes them.
+// completions are the networks whose name begins so, or the nodes of one where there is a slash and the verb takes
+// them.
 func (c *client) completions(cmd *cobra.Command, argument, begun string) ([]string, error) {
 	if err := c.connect(); err != nil {
 		return nil, err

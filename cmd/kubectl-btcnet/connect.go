@@ -28,11 +28,13 @@ func newConnect(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "connect NET[/ORDINAL] [-- COMMAND...]",
 		Short: "Reach a node from here: forward its ports, and say what an application needs",
-		Long: `Forward the RPC, P2P and ZMQ ports of a node to this machine, and print the environment that an application needs. With a
-command, run it in that environment, and return its exit code; without one, go on until Ctrl-C.
+		Long: `Forward the RPC, P2P and ZMQ ports of a node to this machine, and print the environment that an
+application needs. With a command, run it in that environment, and return its exit code; without
+one, go on until Ctrl-C.
 
-User and password are those of the Secret NET-rpc. If you may not read it, they are left out. If the pod goes, this ends with an
-error, and the command, too: what it was connected to is gone. Run it again for the pod that follows.`,
+User and password are those of the Secret NET-rpc. If you may not read it, they are left out. If
+the pod goes, this ends with an error, and the command, too: what it was connected to is gone.
+Run it again for the pod that follows.`,
 		Example: `  kubectl btcnet connect my-network
   kubectl btcnet connect my-network/2 -o json
   kubectl btcnet connect my-network -- sh -c 'curl -d "{\"method\": \"getblockcount\"}" $BITCOIN_RPC_URL'`,
@@ -132,7 +134,8 @@ func (c *client) runCommand(ctx context.Context, pod string, variables []variabl
 	}
 }
 
-// application is the user that the network's Secret for applications has, and the password. If it can't be read, that is said.
+// application is the user that the network's Secret for applications has, and the password. If it can't be read, that
+// is said.
 func (c *client) application(ctx context.Context, n *api.Network) (user, password string) {
 	name := children.RPCSecretName(n)
 	secret, err := c.all.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(c.namespace).

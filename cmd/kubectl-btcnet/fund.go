@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// halving is how many blocks have the same subsidy, firstSubsidy to begin with. bitcoind: chainparams.cpp CRegTestParams.
+	// halving is how many blocks have the same subsidy, firstSubsidy to begin with. bitcoind: chainparams.cpp
+	// CRegTestParams.
 	halving      = 150
 	firstSubsidy = amount(50 * satoshis)
 	// maturity is how many blocks later the reward of one can be spent.
@@ -43,10 +44,11 @@ func newFund(c *client) *cobra.Command {
 		Short: "Pay an address, with coins that are mined if there are none",
 		Long: `Pay an address an amount of BTC, and mine the block that confirms it.
 
-The coins are those of the wallet "btcnet" of a node, node 0 unless another is named. Blocks are mined to it for what it lacks, and
-100 more until that can be spent: 101 in a new network. On regtest the reward of a block halves every 150 blocks, and ends at
-height 4,950; later, the wallet has what it has. Blocks are mined whatever spec.mining says, also beyond its maxHeight. To have an
-address paid whenever a network is made, write spec.mining.funds.`,
+The coins are those of the wallet "btcnet" of a node, node 0 unless another is named. Blocks are
+mined to it for what it lacks, and 100 more until that can be spent: 101 in a new network. On
+regtest the reward of a block halves every 150 blocks, and ends at height 4,950; later, the
+wallet has what it has. Blocks are mined whatever spec.mining says, also beyond its maxHeight.
+To have an address paid whenever a network is made, write spec.mining.funds.`,
 		Example: `  kubectl btcnet fund my-network bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080 2.5`,
 		Args:    cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {

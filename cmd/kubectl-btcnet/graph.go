@@ -25,9 +25,10 @@ func newGraph(c *client) *cobra.Command {
 		Short: "Draw which nodes are connected, and which should be",
 		Long: `Draw which nodes are connected, and which should be: as Mermaid, for Graphviz, or as an SVG.
 
-Pairs that are wanted and not connected are red and dashed, those that are connected and not wanted grey and dotted. Nodes with
-the same tip have the same colour. If the status says that all wanted pairs are connected, no node is asked: --peers asks them all
-the same, which also shows connections that users made.`,
+Pairs that are wanted and not connected are red and dashed, those that are connected and not
+wanted grey and dotted. Nodes with the same tip have the same colour. If the status says that
+all wanted pairs are connected, no node is asked: --peers asks them all the same, which also
+shows connections that users made.`,
 		Example: `  kubectl btcnet graph my-network
   kubectl btcnet graph my-network -o svg > my-network.svg
   kubectl btcnet graph my-network -o dot | dot -Tpng > my-network.png`,
@@ -65,10 +66,12 @@ the same, which also shows connections that users made.`,
 	return cmd
 }
 
-// peersOf are the addresses of the peers of nodes, by ordinal. Nodes that did not answer are not in it; it is nil if none was asked.
+// peersOf are the addresses of the peers of nodes, by ordinal. Nodes that did not answer are not in it; it is nil if
+// none was asked.
 type peersOf = map[int32]map[netip.Addr]bool
 
-// allConnected says whether the status says so of each node of the network as it is declared, and of each side of a partition.
+// allConnected says whether the status says so of each node of the network as it is declared, and of each side of a
+// partition.
 func allConnected(n *api.Network) bool {
 	if n.Status.ObservedGeneration != n.Generation || len(n.Status.Nodes) != int(n.Spec.Nodes) {
 		return false
@@ -98,8 +101,8 @@ func addressesOf(peers []rpc.Peer) map[netip.Addr]bool {
 	return found
 }
 
-// graphOf is the network as it is declared at a time, and as its status and nodes say that it is. A pair is connected if either end
-// says so: a node that can't be asked has told nothing. Without peers all that is wanted is connected.
+// graphOf is the network as it is declared at a time, and as its status and nodes say that it is. A pair is connected
+// if either end says so: a node that can't be asked has told nothing. Without peers all that is wanted is connected.
 func graphOf(n *api.Network, peers peersOf, now time.Time) picture.Graph {
 	sides := mesh.SidesOf(n, now)
 	g := picture.Graph{Name: n.Namespace + "/" + n.Name, Time: now}

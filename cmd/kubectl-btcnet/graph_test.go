@@ -48,13 +48,19 @@ func TestWhichPairsAreConnected(t *testing.T) {
 		"nobody was asked": {drawn(3, api.TopologyFullMesh), nil, "0-1 0-2 1-2"},
 		"all are connected": {drawn(3, api.TopologyFullMesh), peersOf{0: with(1, 2), 1: with(0, 2), 2: with(0,
 			1)}, "0-1 0-2 1-2"},
-		"one end did not answer":      {drawn(3, api.TopologyFullMesh), peersOf{0: with(1, 2), 1: with(0, 2)}, "0-1 0-2 1-2"},
-		"neither end says so":         {drawn(3, api.TopologyFullMesh), peersOf{0: with(1), 1: with(0, 2)}, "0-1 0-2! 1-2"},
-		"nobody answers":              {drawn(2, api.TopologyFullMesh), peersOf{}, "0-1!"},
-		"a user connected two leaves": {drawn(3, api.TopologyStar), peersOf{0: with(1, 2), 1: with(0, 2)}, "0-1 0-2 1-2?"},
-		"sides":                       {split, nil, "0-3 1-2"},
-		"a connection across":         {split, peersOf{0: with(3, 1), 1: with(2, 0)}, "0-1? 0-3 1-2"},
-		"a node without a status":     {small, peersOf{0: with(1)}, "0-1 0-2! 1-2!"},
+		"one end did not answer": {
+			drawn(3, api.TopologyFullMesh), peersOf{0: with(1, 2), 1: with(0, 2)}, "0-1 0-2 1-2",
+		},
+		"neither end says so": {
+			drawn(3, api.TopologyFullMesh), peersOf{0: with(1), 1: with(0, 2)}, "0-1 0-2! 1-2",
+		},
+		"nobody answers": {drawn(2, api.TopologyFullMesh), peersOf{}, "0-1!"},
+		"a user connected two leaves": {
+			drawn(3, api.TopologyStar), peersOf{0: with(1, 2), 1: with(0, 2)}, "0-1 0-2 1-2?",
+		},
+		"sides":                   {split, nil, "0-3 1-2"},
+		"a connection across":     {split, peersOf{0: with(3, 1), 1: with(2, 0)}, "0-1? 0-3 1-2"},
+		"a node without a status": {small, peersOf{0: with(1)}, "0-1 0-2! 1-2!"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := graphOf(row.network, row.peers, time.Unix(1_800_000_000, 0))

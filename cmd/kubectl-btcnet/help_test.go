@@ -90,11 +90,15 @@ func TestHelpShowsFewFlagsAndOptionsAll(t *testing.T) {
 func TestWhatMayFollow(t *testing.T) {
 	for name, row := range map[string]struct{ got, want []string }{
 		"nodes, and all of them": {beginning(nodesOf("net", 2, true), "net/"), []string{"net/0", "net/1", "net/all"}},
-		"one node":               {beginning(nodesOf("net", 12, false), "net/1"), []string{"net/1", "net/10", "net/11"}},
-		"none":                   {beginning([]string{"one", "other"}, "a"), nil},
-		"words to choose from":   {secondArgument("create|list|balance", []string{"net"}), []string{"create", "list", "balance"}},
-		"words, chosen already":  {secondArgument("create|list", []string{"net", "list"}), nil},
-		"what has no choice":     {secondArgument("ADDRESS AMOUNT", []string{"net"}), nil},
+		"one node": {
+			beginning(nodesOf("net", 12, false), "net/1"), []string{"net/1", "net/10", "net/11"},
+		},
+		"none": {beginning([]string{"one", "other"}, "a"), nil},
+		"words to choose from": {
+			secondArgument("create|list|balance", []string{"net"}), []string{"create", "list", "balance"},
+		},
+		"words, chosen already": {secondArgument("create|list", []string{"net", "list"}), nil},
+		"what has no choice":    {secondArgument("ADDRESS AMOUNT", []string{"net"}), nil},
 	} {
 		if !slices.Equal(row.got, row.want) {
 			t.Errorf("%s: %q, want %q", name, row.got, row.want)

@@ -46,7 +46,8 @@ func newLogs(c *client) *cobra.Command {
 		Short: "Show the logs of all nodes, or of one, in the order of time",
 		Long: `Show the logs of all nodes, or of one, each line with the name of its pod, in the order of time.
 
-With --follow, lines come as they are written, and pods that come up later, or are replaced, are followed, too, until Ctrl-C.`,
+With --follow, lines come as they are written, and pods that come up later, or are replaced, are
+followed, too, until Ctrl-C.`,
 		Example: `  kubectl btcnet logs my-network --since 10m --grep UpdateTip
   kubectl btcnet logs my-network/2 -f`,
 		Args: cobra.ExactArgs(1),
@@ -184,7 +185,8 @@ func (c *client) showLogs(ctx context.Context, n *api.Network, nodes []int32, op
 	return nil
 }
 
-// merged are lines in the order of time. A line without a time stays behind the one before, and those of one pod in their order.
+// merged are lines in the order of time. A line without a time stays behind the one before, and those of one pod in
+// their order.
 func merged(lines []logLine) []logLine {
 	for i := range lines {
 		if lines[i].at.IsZero() && i > 0 && lines[i-1].pod == lines[i].pod {
@@ -252,8 +254,9 @@ func itemsOf(list *unstructured.UnstructuredList) []unstructured.Unstructured {
 	return list.Items
 }
 
-// followPod writes the lines of a pod that are later than a time, until its log ends, and returns the time of the last. Only what
-// can't be written is an error: a log that can't be read is that of a container that is yet to start, or gone.
+// followPod writes the lines of a pod that are later than a time, until its log ends, and returns the time of the last.
+// Only what can't be written is an error: a log that can't be read is that of a container that is yet to start, or
+// gone.
 func (c *client) followPod(ctx context.Context, pod string, ordinal int32, options logOptions, after time.Time,
 	out *lineWriter) (last time.Time, written error) {
 	last = after

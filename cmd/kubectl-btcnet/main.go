@@ -1,5 +1,5 @@
-// Command kubectl-btcnet is a plugin of kubectl for BitcoinNetworks: `kubectl btcnet`. It needs no credentials but those of the
-// user's kubeconfig: bitcoind is spoken to by bitcoin-cli in its own pod.
+// Command kubectl-btcnet is a plugin of kubectl for BitcoinNetworks: `kubectl btcnet`. It needs no credentials but
+// those of the user's kubeconfig: bitcoind is spoken to by bitcoin-cli in its own pod.
 package main
 
 import (

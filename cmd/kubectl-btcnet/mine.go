@@ -24,7 +24,8 @@ func newMine(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mine NET[/ORDINAL]",
 		Short: "Mine blocks",
-		Long: `Mine blocks, by node 0 unless another is named. Their rewards are paid to nobody in particular, or to an address.
+		Long: `Mine blocks, by node 0 unless another is named. Their rewards are paid to nobody in particular,
+or to an address.
 
 How many is --blocks; -n is the namespace, as always with kubectl.`,
 		Example: `  kubectl btcnet mine my-network

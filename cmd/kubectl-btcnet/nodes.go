@@ -23,8 +23,8 @@ func onEach[T any](ctx context.Context, ordinals []int32, ask func(context.Conte
 	return answers, errors.Join(failed...)
 }
 
-// onAll calls ask for each node of a network, and returns the answers by ordinal. What is returned beside an error is what the
-// others said.
+// onAll calls ask for each node of a network, and returns the answers by ordinal. What is returned beside an error is
+// what the others said.
 func onAll[T any](ctx context.Context, n *api.Network, ask func(context.Context, int32) (T, error)) (map[int32]T, error) {
 	ordinals := ordinalsOf(n)
 	answers, failed := each(ctx, ordinals, ask)
@@ -73,8 +73,8 @@ func callNode[T any](ctx context.Context, c *client, n *api.Network, ordinal int
 	return answer, nil
 }
 
-// script runs a shell script in the container of a node's bitcoind. It is for what is many calls, or has to end whatever becomes
-// of the plugin.
+// script runs a shell script in the container of a node's bitcoind. It is for what is many calls, or has to end
+// whatever becomes of the plugin.
 func (c *client) script(ctx context.Context, n *api.Network, ordinal int32, in io.Reader, out io.Writer, text string,
 	args ...string) error {
 	var errOut bytes.Buffer

@@ -16,8 +16,8 @@ func newPartition(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "partition NET SIDE/SIDE...",
 		Short: "Keep sides of a network apart, and wait until they are",
-		Long: `Keep sides of a network apart, and wait until they are. A side is a list of ordinals; nodes on none make one
-more.
+		Long: `Keep sides of a network apart, and wait until they are. A side is a list of ordinals; nodes on
+none make one more.
 
 It stays so until "kubectl btcnet heal", or for as long as --for says.`,
 		Example: `  kubectl btcnet partition my-network 0,1/2

@@ -7,8 +7,8 @@ import (
 const redacted = "REDACTED"
 
 var (
-	// credentialLine is a setting of bitcoin.conf, an argument of bitcoind or a field of a status. It ends with its line, wherever
-	// that line is: in YAML, or in a JSON string.
+	// credentialLine is a setting of bitcoin.conf, an argument of bitcoind or a field of a status. It ends with its
+	// line, wherever that line is: in YAML, or in a JSON string.
 	credentialLine = regexp.MustCompile(`(?i)(rpc(?:auth|password|user)["']?[ \t]*[=:][ \t]*["']?)[^"'\r\n\\]+`)
 	// credentialURL is a URL with a user.
 	credentialURL = regexp.MustCompile(`://[^\s/@"']+@`)
@@ -22,8 +22,8 @@ func redact(text string) string {
 	return credentialURL.ReplaceAllString(text, "://"+redacted+"@")
 }
 
-// redactObject takes from an object copies of itself, and the values of variables whose names say that they are secret. What
-// becomes of the rest as a text is still to be redacted.
+// redactObject takes from an object copies of itself, and the values of variables whose names say that they are secret.
+// What becomes of the rest as a text is still to be redacted.
 func redactObject(value any) {
 	switch value := value.(type) {
 	case map[string]any:

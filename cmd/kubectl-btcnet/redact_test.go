@@ -9,7 +9,9 @@ import (
 
 func TestCredentialsAreRedacted(t *testing.T) {
 	for name, row := range map[string]struct{ text, want string }{
-		"a line of bitcoin.conf": {"server=1\nrpcauth=app:salt$hash\nlisten=1\n", "server=1\nrpcauth=REDACTED\nlisten=1\n"},
+		"a line of bitcoin.conf": {
+			"server=1\nrpcauth=app:salt$hash\nlisten=1\n", "server=1\nrpcauth=REDACTED\nlisten=1\n",
+		},
 		"a password with spaces": {"rpcpassword=a b c\nx", "rpcpassword=REDACTED\nx"},
 		"a field of a status":    {`  rpcauth: me:salt$hash`, `  rpcauth: REDACTED`},
 		"within a JSON string": {`{"bitcoin.conf": "regtest=1\nrpcauth=a:b$c\nlisten=1"}`,

@@ -43,10 +43,11 @@ func newReorg(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reorg NET",
 		Short: "Replace the last blocks of a network by a branch that is one longer",
-		Long: `Replace the last blocks of a network by a branch that is one longer, on all of its nodes, and wait until they are on
-it.
+		Long: `Replace the last blocks of a network by a branch that is one longer, on all of its nodes, and
+wait until they are on it.
 
-One node mines the branch, of blocks without transactions. What becomes of those that only the old blocks had:
+One node mines the branch, of blocks without transactions. What becomes of those that only the
+old blocks had:
 
   keep  they are unconfirmed: in the mempools of all nodes again, as by a reorg in a public network. The next block confirms
         them.
@@ -54,8 +55,9 @@ One node mines the branch, of blocks without transactions. What becomes of those
         mined onto the old tip first, and the new branch is one longer than those. A wallet that has sent one still knows it, and
         sends it again by itself when its node restarts, or half a day later, unless "abandontransaction" tells it not to.
 
-No node keeps a block marked as invalid, also if this command is interrupted: the old branch is one that is valid, and shorter.
-The exit code is 3 if the nodes were not on one new branch in time.`,
+No node keeps a block marked as invalid, also if this command is interrupted: the old branch is
+one that is valid, and shorter. The exit code is 3 if the nodes were not on one new branch in
+time.`,
 		Example: `  kubectl btcnet reorg my-network --depth 3
   kubectl btcnet reorg my-network --depth 6 --node 2 --transactions drop -o json`,
 		Args: cobra.ExactArgs(1),

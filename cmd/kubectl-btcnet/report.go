@@ -51,9 +51,11 @@ func newReport(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report NET",
 		Short: "Collect what somebody needs to help with a network, without secrets",
-		Long: `Collect what somebody needs to help with a network: its objects, events and logs, and what its nodes say of themselves.
+		Long: `Collect what somebody needs to help with a network: its objects, events and logs, and what its
+nodes say of themselves.
 
-No Secret is read. Lines with credentials or their hashes are redacted. What can't be read is listed in the report, and no failure.`,
+No Secret is read. Lines with credentials or their hashes are redacted. What can't be read is
+listed in the report, and no failure.`,
 		Example: `  kubectl btcnet report my-network
   kubectl btcnet report my-network -f report.tar.gz`,
 		Args: cobra.ExactArgs(1),

@@ -18,11 +18,11 @@ func newStatus(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status NET",
 		Short: "Show a network: its conditions, nodes, chains, and what is wrong",
-		Long: `Show a network: its conditions, the sides of a partition, mining and funds where there are any, its nodes, and what
-is wrong.
+		Long: `Show a network: its conditions, the sides of a partition, mining and funds where there are any,
+its nodes, and what is wrong.
 
-On a terminal it has colours, unless NO_COLOR is set, and --watch draws it anew whenever it changes, until you interrupt it or the
-network is deleted.`,
+On a terminal it has colours, unless NO_COLOR is set, and --watch draws it anew whenever it
+changes, until you interrupt it or the network is deleted.`,
 		Example: `  kubectl btcnet status my-network
   kubectl btcnet status my-network --watch
   kubectl btcnet status my-network -o json`,

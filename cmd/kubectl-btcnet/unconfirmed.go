@@ -114,8 +114,8 @@ func sortOut(old []located, pools []map[string]bool, confirmed map[string]bool, 
 	return became, split
 }
 
-// sendAgain sends transactions of the old branch that the node that has mined the new one lacks: it forgets those of blocks far
-// back, and such as were not final at the fork point. It returns those that are refused, and why.
+// sendAgain sends transactions of the old branch that the node that has mined the new one lacks: it forgets those of
+// blocks far back, and such as were not final at the fork point. It returns those that are refused, and why.
 func (b *branching) sendAgain(ctx context.Context, old []located) (map[string]string, error) {
 	pools, err := b.mempools(ctx)
 	if err != nil {

@@ -36,7 +36,8 @@ type madeWallet struct {
 type balance struct {
 	Node string `json:"node"`
 	Name string `json:"name"`
-	// Spendable can be spent, Pending comes from unconfirmed transactions of others, Immature from blocks that are too young.
+	// Spendable can be spent, Pending comes from unconfirmed transactions of others, Immature from blocks that are too
+	// young.
 	Spendable amount `json:"spendable"`
 	Pending   amount `json:"pending"`
 	Immature  amount `json:"immature"`
@@ -49,8 +50,9 @@ func newWallet(c *client) *cobra.Command {
 		Short: "Make a wallet on a node, list those that are there, show what one has",
 		Long: `Make a wallet on a node, list those that are there, or show what one has.
 
-A wallet lives on one node, node 0 unless another is named, and is loaded again when that restarts. "create" also answers an address
-of it, and changes nothing if the wallet is there already. The wallet "btcnet" is the one that "kubectl btcnet fund" pays from.`,
+A wallet lives on one node, node 0 unless another is named, and is loaded again when that
+restarts. "create" also answers an address of it, and changes nothing if the wallet is there
+already. The wallet "btcnet" is the one that "kubectl btcnet fund" pays from.`,
 		Example: `  kubectl btcnet wallet my-network create --name shop
   kubectl btcnet wallet my-network/1 list
   kubectl btcnet wallet my-network balance --name shop -o json`,

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestThePluginCompletes networks and nodes by what is in the cluster, by the protocol of kubectl: a word a line, and at
-// the end a number that tells shells what to do with them.
+// TestThePluginCompletes networks and nodes by what is in the cluster, by the protocol of kubectl: a word a line, and
+// at the end a number that tells shells what to do with them.
 func TestThePluginCompletes(t *testing.T) {
 	t.Parallel()
 	n := networkIn(namespace(t), "completed")

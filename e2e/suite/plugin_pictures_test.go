@@ -75,7 +75,8 @@ func TestThePluginDraws(t *testing.T) {
 	n.btcnetFails(t, 1, "it is mermaid, dot or svg", "graph", n.Name, "-o", "png")
 }
 
-// draws compares what is drawn of a network, with its number of sides, by the status and by what nodes say, and keeps the pictures where BTCNET_PICTURES says.
+// draws compares what is drawn of a network, with its number of sides, by the status and by what nodes say, and keeps
+// the pictures where BTCNET_PICTURES says.
 func (n network) draws(t *testing.T, moment, edges string, sides int) {
 	t.Helper()
 	var svg string

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// testSamplePluginRole: a ServiceAccount with the sample's Role and nothing else runs what docs/plugin.md says that it can.
-// Without a rule, the verbs that need it are refused.
+// testSamplePluginRole: a ServiceAccount with the sample's Role and nothing else runs what docs/plugin.md says that it
+// can. Without a rule, the verbs that need it are refused.
 func testSamplePluginRole(t *testing.T, namespace string) {
 	n := networkIn(namespace, "judged")
 	n.apply(t, 2)

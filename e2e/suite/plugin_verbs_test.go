@@ -46,7 +46,8 @@ func (n network) fund(t *testing.T, amount string) string {
 	return btcnetJSON[struct{ TxID string }](t, n, "fund", n.Name, made.Address, amount).TxID
 }
 
-// isOn fails unless all nodes are on a tip, none holds a block for invalid, and the mempools of all have just these transactions.
+// isOn fails unless all nodes are on a tip, none holds a block for invalid, and the mempools of all have just these
+// transactions.
 func (n network) isOn(t *testing.T, nodes int, tip string, mempool ...string) {
 	t.Helper()
 	for i := range nodes {
@@ -70,7 +71,8 @@ func (n network) isOn(t *testing.T, nodes int, tip string, mempool ...string) {
 	}
 }
 
-// TestReorganisationsUnconfirmPayments on all nodes, one after the other, so that each has the branches of those before.
+// TestReorganisationsUnconfirmPayments on all nodes, one after the other, so that each has the branches of those
+// before.
 func TestReorganisationsUnconfirmPayments(t *testing.T) {
 	t.Parallel()
 	n := networkIn(namespace(t), "reorged")

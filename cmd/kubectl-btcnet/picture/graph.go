@@ -1,5 +1,5 @@
-// Package picture draws networks: which nodes are connected, and the blocks that they have. It asks nobody, and what it draws
-// depends on its input alone: the same input makes the same bytes.
+// Package picture draws networks: which nodes are connected, and the blocks that they have. It asks nobody, and what it
+// draws depends on its input alone: the same input makes the same bytes.
 package picture
 
 import (

@@ -7,7 +7,8 @@ import (
 const (
 	// maxOnCircle is the largest number of nodes that share one circle; more of them are on concentric rings.
 	maxOnCircle = 120
-	// nodeGap is the least distance between the rims of two nodes, clearance that of an edge from nodes that it doesn't join.
+	// nodeGap is the least distance between the rims of two nodes, clearance that of an edge from nodes that it doesn't
+	// join.
 	nodeGap, clearance = 20, 4
 )
 
@@ -60,8 +61,8 @@ func onRing(count int, radius float64) (at []point) {
 	return at
 }
 
-// bend returns the control point of a curve between two nodes on a circle around the middle. It is bent towards the middle as
-// little as it takes to run clear of all other nodes.
+// bend returns the control point of a curve between two nodes on a circle around the middle. It is bent towards the
+// middle as little as it takes to run clear of all other nodes.
 func bend(from, to, middle point, others []point, radius float64) point {
 	half := from.plus(to).times(0.5)
 	for step := range 11 {

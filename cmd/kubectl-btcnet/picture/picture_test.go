@@ -187,7 +187,8 @@ func TestNothingOverlaps(t *testing.T) {
 	}
 }
 
-// TestPicturesAreXML whatever names are in them. With BTCNET_PICTURES, they are written to that directory to be looked at.
+// TestPicturesAreXML whatever names are in them. With BTCNET_PICTURES, they are written to that directory to be looked
+// at.
 func TestPicturesAreXML(t *testing.T) {
 	hostile := graphOf(3, api.TopologyAuto, []int32{0})
 	hostile.Name, hostile.Sides[0], hostile.Nodes[0].Name = `</title><script>"&`, "\x00<b>", `"><image/>`

@@ -9,14 +9,16 @@ import (
 )
 
 const (
-	// margin is around everything, titleHeight is that of the title, sideTitle that of a side's own, lineHeight that of text.
+	// margin is around everything, titleHeight is that of the title, sideTitle that of a side's own, lineHeight that of
+	// text.
 	margin, titleHeight, sideTitle, lineHeight = 20, 34, 30, 22
 	// fontWidth is how wide a character is at most on average, as a part of the font's size.
 	fontWidth = 0.64
 	textSize  = 13
 )
 
-// style has a background of its own, so pictures are legible wherever they are shown, and a dark one for those who prefer that.
+// style has a background of its own, so pictures are legible wherever they are shown, and a dark one for those who
+// prefer that.
 const style = `<style>
 text{font-family:system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;font-size:13px;fill:#1f2328}
 .bg{fill:#ffffff}.side{fill:none;stroke:#9aa4b0;stroke-width:1.5}.title{font-size:16px;font-weight:600}
@@ -137,7 +139,8 @@ func (g Graph) nodeRadius() float64 {
 	return max(20, float64(longest)*11*fontWidth/2+6)
 }
 
-// arrange places the sides beside each other, in rows that make the whole about as wide as high, and draws their frames.
+// arrange places the sides beside each other, in rows that make the whole about as wide as high, and draws their
+// frames.
 func (g Graph) arrange(c *canvas) scene {
 	s := scene{Graph: g, radius: g.nodeRadius(), at: map[int32]point{}, middle: map[int32]point{}, beside: map[int32][]point{}}
 	sides := g.bySide()
@@ -248,7 +251,8 @@ func (s scene) control(edge Edge) (point, bool) {
 	return control, control != from.plus(to).times(0.5)
 }
 
-// across is the control point of an edge from one side to another: as little beside its middle as it takes to run clear of nodes.
+// across is the control point of an edge from one side to another: as little beside its middle as it takes to run clear
+// of nodes.
 func (s scene) across(from, to point) (point, bool) {
 	all := slices.Collect(maps.Values(s.at))
 	half, length := from.plus(to).times(0.5), from.distance(to)

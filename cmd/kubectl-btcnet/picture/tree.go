@@ -18,15 +18,16 @@ type Tree struct {
 type Block struct {
 	Hash   string
 	Height int64
-	// Parent is the hash of the block of the tree that it continues, over Gap more that are not shown; empty for the root.
+	// Parent is the hash of the block of the tree that it continues, over Gap more that are not shown; empty for the
+	// root.
 	Parent string
 	Gap    int64
 	// Labels say what the block is, and to whom.
 	Labels []string
 }
 
-// children are the blocks of the tree by the hash of their parent, ascending, and the root. Branches with labels that nobody is on
-// come first, the one with the highest tip last: text is read from above.
+// children are the blocks of the tree by the hash of their parent, ascending, and the root. Branches with labels that
+// nobody is on come first, the one with the highest tip last: text is read from above.
 func (t Tree) children() (root Block, children map[string][]Block) {
 	children = map[string][]Block{}
 	for _, block := range t.Blocks {
