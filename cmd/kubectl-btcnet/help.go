@@ -21,7 +21,18 @@ var groups = []struct {
 // shownFlags are the flags of all verbs that --help shows; the rest of kubectl's is in "kubectl btcnet options".
 var shownFlags = []string{"namespace", "context", "kubeconfig"}
 
-// arrange does for all verbs what none should have to think of: groups, flags that are seldom used, completion.
+// withUsage has a wrong number of arguments say which there are.
+func withUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return fmt.Errorf("%w; it is: %s", err, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// arrange does for all verbs what none should have to think of: groups, what their arguments are, flags that are seldom
+// used, completion.
 func (c *client) arrange(root *cobra.Command) {
 	for _, group := range groups {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title + ":"})
@@ -33,6 +44,7 @@ func (c *client) arrange(root *cobra.Command) {
 	}
 	for _, verb := range root.Commands() {
 		c.complete(verb)
+		verb.Args = withUsage(verb.Args)
 	}
 	root.PersistentFlags().VisitAll(func(flag *pflag.Flag) {
 		flag.Hidden = !slices.Contains(shownFlags, flag.Name)

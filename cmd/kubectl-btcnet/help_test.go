@@ -87,6 +87,18 @@ func TestHelpShowsFewFlagsAndOptionsAll(t *testing.T) {
 	}
 }
 
+func TestAWrongNumberOfArgumentsSaysWhichThereAre(t *testing.T) {
+	for command, want := range map[string]string{
+		"partition net": "kubectl btcnet partition NET SIDE/SIDE...", "status": "kubectl btcnet status NET", "options 1": "options",
+	} {
+		root := newCommand(genericiooptions.NewTestIOStreamsDiscard())
+		root.SetArgs(strings.Fields(command))
+		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", command, err, want)
+		}
+	}
+}
+
 func TestWhatMayFollow(t *testing.T) {
 	for name, row := range map[string]struct{ got, want []string }{
 		"nodes, and all of them": {beginning(nodesOf("net", 2, true), "net/"), []string{"net/0", "net/1", "net/all"}},

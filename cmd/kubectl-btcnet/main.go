@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -29,13 +30,22 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	klog.SetLogger(zapr.NewLogger(zap.NewNop())) // client-go logs connections that end with the command; what matters is in errors
+	// client-go logs connections that end with the command; what matters is in errors.
+	klog.SetLogger(zapr.NewLogger(zap.NewNop()))
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	if err := newCommand(streams).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
+		fmt.Fprintln(os.Stderr, "error:", explained(err))
 		stop()
 		os.Exit(exitCode(err))
 	}
+}
+
+// explained adds what to do where there is no cluster.
+func explained(err error) error {
+	if failed, is := errors.AsType[*url.Error](err); is && !failed.Timeout() && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w; if it is another cluster that you mean: --context, --kubeconfig", err)
+	}
+	return err
 }
 
 func exitCode(err error) int {
