@@ -24,6 +24,8 @@ type Call struct {
 	Result any
 	// Err is nil if the call succeeded. It is an *Error if bitcoind refused the call, or says why there is no reply.
 	Err error
+	// more is what the result may have beyond the client's limits.
+	more limits
 }
 
 type wireRequest struct {
@@ -57,7 +59,7 @@ func (c *Client) Do(ctx context.Context, call *Call) error {
 		call.Err = fmt.Errorf("encode %s: %w", call.Method, err)
 		return call.Err
 	}
-	status, reply, err := c.roundTrip(ctx, call.Method, body, call.repeatable())
+	status, reply, err := c.roundTrip(ctx, call.Method, body, call.repeatable(), call.more)
 	if err != nil {
 		call.Err = err
 		return err
@@ -86,10 +88,10 @@ func (c *Client) batch(ctx context.Context, calls []*Call) error {
 	n := int64(len(calls))
 	first := c.sequence.Add(n) - n + 1
 	requests := make([]wireRequest, n)
-	repeatable := true
+	repeatable, more := true, limits{}
 	for i, call := range calls {
 		call.Err = nil
-		repeatable = repeatable && call.repeatable()
+		repeatable, more = repeatable && call.repeatable(), more.plus(call.more)
 		requests[i] = call.request(first + int64(i))
 	}
 	body, err := json.Marshal(requests)
@@ -97,7 +99,7 @@ func (c *Client) batch(ctx context.Context, calls []*Call) error {
 		return fmt.Errorf("encode batch of %d: %w", n, err)
 	}
 	what := "batch of " + strconv.Itoa(len(calls))
-	status, reply, err := c.roundTrip(ctx, what, body, repeatable)
+	status, reply, err := c.roundTrip(ctx, what, body, repeatable, more)
 	if err != nil {
 		return err
 	}

@@ -62,15 +62,14 @@ func (c Config) Format(f fmt.State, _ rune) {
 // Client calls one node. It is safe for concurrent use. It keeps no state of the node, and by default no connections of
 // its own, so thousands are cheap.
 type Client struct {
-	url       string
-	host      string
-	secret    []string // no error may quote these
-	header    http.Header
-	http      *http.Client
-	timeout   time.Duration
-	maxBody   int64
-	maxValues int
-	sequence  atomic.Int64 // last request id given out
+	url      string
+	host     string
+	secret   []string // no error may quote these
+	header   http.Header
+	http     *http.Client
+	timeout  time.Duration
+	limits   limits
+	sequence atomic.Int64 // last request id given out
 }
 
 // NewClient checks the configuration; it does not call the node. Its errors never quote the URL, which may hold a
@@ -92,13 +91,12 @@ func NewClient(cfg Config) (*Client, error) {
 		return nil, errors.New("rpc: Timeout, MaxBody and MaxValues must not be negative")
 	}
 	c := &Client{
-		url:       u.String(),
-		host:      u.Host,
-		header:    http.Header{"Content-Type": {"application/json"}},
-		http:      httpClient(cfg.HTTPClient),
-		timeout:   orDefault(cfg.Timeout, defaultTimeout),
-		maxBody:   orDefault(cfg.MaxBody, defaultMaxBody),
-		maxValues: orDefault(cfg.MaxValues, defaultMaxValues),
+		url:     u.String(),
+		host:    u.Host,
+		header:  http.Header{"Content-Type": {"application/json"}},
+		http:    httpClient(cfg.HTTPClient),
+		timeout: orDefault(cfg.Timeout, defaultTimeout),
+		limits:  limits{orDefault(cfg.MaxBody, defaultMaxBody), orDefault(cfg.MaxValues, defaultMaxValues)},
 	}
 	c.header.Set("User-Agent", orDefault(cfg.UserAgent, defaultUserAgent))
 	if cfg.User != "" || cfg.Password != "" {
@@ -112,9 +110,19 @@ func NewClient(cfg Config) (*Client, error) {
 // Format prints the node's address and nothing else, whatever the verb.
 func (c *Client) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "rpc.Client{%s}", c.host) }
 
-// roundTrip posts one body and returns status and body of the reply. The parameter what names the call in errors.
+// limits bound a reply: its bytes, and the JSON values in it.
+type limits struct {
+	bytes  int64
+	values int
+}
+
+func (l limits) plus(more limits) limits { return limits{l.bytes + more.bytes, l.values + more.values} }
+
+// roundTrip posts one body and returns status and body of the reply, which may have so much more than the client's limits.
+// The parameter what names the call in errors.
 // net/http sends a repeatable request again if the connection from its pool is dead, as after a restart of the node.
-func (c *Client) roundTrip(caller context.Context, what string, body []byte, repeatable bool) (int, []byte, error) {
+func (c *Client) roundTrip(caller context.Context, what string, body []byte, repeatable bool, more limits) (
+	int, []byte, error) {
 	ctx, cancel := context.WithTimeout(caller, c.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
@@ -130,7 +138,7 @@ func (c *Client) roundTrip(caller context.Context, what string, body []byte, rep
 		return 0, nil, fmt.Errorf("call %s on %s: %w", what, c.host, c.classify(caller, ctx, err))
 	}
 	defer resp.Body.Close()
-	reply, err := c.readBody(resp)
+	reply, err := readBody(resp, c.limits.plus(more))
 	if err != nil {
 		if !errors.Is(err, ErrTooLarge) {
 			err = c.classify(caller, ctx, err)
@@ -142,24 +150,24 @@ func (c *Client) roundTrip(caller context.Context, what string, body []byte, rep
 
 // readBody reads at most one byte over the limit, and nothing if the Content-Length is over the limit. Values are
 // counted by the commas between them, before anything is decoded.
-func (c *Client) readBody(resp *http.Response) ([]byte, error) {
-	tooLarge := func() error { return fmt.Errorf("%w: over the limit of %d bytes", ErrTooLarge, c.maxBody) }
-	if resp.ContentLength > c.maxBody {
+func readBody(resp *http.Response, max limits) ([]byte, error) {
+	tooLarge := func() error { return fmt.Errorf("%w: over the limit of %d bytes", ErrTooLarge, max.bytes) }
+	if resp.ContentLength > max.bytes {
 		return nil, tooLarge()
 	}
 	var buf bytes.Buffer
 	if resp.ContentLength > 0 {
 		buf.Grow(int(resp.ContentLength) + bytes.MinRead)
 	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, c.maxBody+1))
+	n, err := buf.ReadFrom(io.LimitReader(resp.Body, max.bytes+1))
 	if err != nil {
 		return nil, err
 	}
-	if n > c.maxBody {
+	if n > max.bytes {
 		return nil, tooLarge()
 	}
-	if bytes.Count(buf.Bytes(), []byte{','}) >= c.maxValues {
-		return nil, fmt.Errorf("%w: over the limit of %d values", ErrTooLarge, c.maxValues)
+	if bytes.Count(buf.Bytes(), []byte{','}) >= max.values {
+		return nil, fmt.Errorf("%w: over the limit of %d values", ErrTooLarge, max.values)
 	}
 	return buf.Bytes(), nil
 }

@@ -34,9 +34,13 @@ func GetAddedNodeInfoCall(into *[]AddedNode) *Call {
 	return &Call{Method: "getaddednodeinfo", Result: into}
 }
 
-// GetPeerInfoCall is getpeerinfo for a batch: some 1,400 bytes for each connection.
+// ofPeers is what getpeerinfo of 125 peers may have, which is what a node has at most: some 1,400 bytes and 60 values each
+// are usual.
+var ofPeers = limits{320 << 10, 12_288}
+
+// GetPeerInfoCall is getpeerinfo for a batch, which may have that much more than the client's limits.
 func GetPeerInfoCall(into *[]Peer) *Call {
-	return &Call{Method: "getpeerinfo", Result: into}
+	return &Call{Method: "getpeerinfo", Result: into, more: ofPeers}
 }
 
 // GetNetworkInfoCall is getnetworkinfo for a batch.

@@ -24,12 +24,11 @@ const (
 
 // Whoever may edit a network chooses what answers in the place of its bitcoinds, so nothing that they say may cost
 // much. An honest one lists at most the other 99 of a FullMesh, in 170 bytes and 5 values each, and what users added
-// themselves; and where there is a partition, its peers, of which there are at most 125, in some 2,000 bytes and 100
-// values each.
+// themselves. Where it is asked for its peers, it may say more.
 const (
 	maxListed     = 500
-	maxReplyBytes = 384 << 10
-	maxValues     = 16384
+	maxReplyBytes = 64 << 10
+	maxValues     = 4096
 	// maxErrors is how many errors of one batch are shown.
 	maxErrors = 5
 )

@@ -127,7 +127,7 @@ func TestNonsenseCostsNoMemory(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			server := 4 * len(list) // copies that it makes of its answer
-			if cost := int(after.TotalAlloc-before.TotalAlloc) - server; cost > 4*maxReplyBytes {
+			if cost := int(after.TotalAlloc-before.TotalAlloc) - server; cost > 1<<20 {
 				t.Errorf("%d bytes", cost)
 			}
 		})
@@ -148,5 +148,33 @@ func TestTheLongestHonestListIsUnderstood(t *testing.T) {
 	})
 	if said, err := exchange(t.Context(), client, Action{Query: true}); err != nil || len(said.Peers) != 99 {
 		t.Errorf("%d peers, %v", len(said.Peers), err)
+	}
+}
+
+// TestTheMostPeersAreUnderstood of a node that is asked for them, and no more than that.
+func TestTheMostPeersAreUnderstood(t *testing.T) {
+	severed := map[netip.Addr]struct{}{netip.MustParseAddr("10.0.0.124"): {}}
+	for count, understood := range map[int]bool{125: true, 1250: false} {
+		t.Run(fmt.Sprint(count), func(t *testing.T) {
+			var list []string
+			for i := range count {
+				list = append(list, fmt.Sprintf(`{"addr":"10.0.0.%d:18444","inbound":false,"permissions":[%s1],"subver":"%0*d"}`,
+					i%250, strings.Repeat("1,", 80), 1300, 1))
+			}
+			client := answering(t, func(method string) string {
+				switch method {
+				case "getpeerinfo":
+					return "[" + strings.Join(list, ",") + "]"
+				case "getaddednodeinfo":
+					return "[]"
+				}
+				return honest(method)
+			})
+			said, err := exchange(t.Context(), client, Action{Query: true, Severed: severed})
+			if understood && (err != nil || len(said.Across.Connections) != 1) ||
+				!understood && !errors.Is(err, rpc.ErrTooLarge) {
+				t.Errorf("%+v, %v", said.Across, err)
+			}
+		})
 	}
 }
