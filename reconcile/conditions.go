@@ -26,17 +26,18 @@ type verdict struct {
 
 // setConditions judges the network. Reconciling and Stalled are there only while they are True, as kstatus reads them.
 func setConditions(status *api.NetworkStatus, n *api.Network, o observation, synced verdict, now time.Time) {
-	meshed, partitioned := o.meshedVerdict(*status), o.partitionedVerdict(n)
+	meshed, partitioned, within := o.meshedVerdict(*status), o.partitionedVerdict(n), ""
+	if o.sides != "" {
+		within = " within each of " + partitioned.message
+	}
 	connected := meshed
 	if meshed.status == metav1.ConditionTrue && partitioned.status == metav1.ConditionFalse {
 		connected = partitioned
 	}
 	stalled := stalledVerdict(o.applyErr)
-	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, connected, o.initialVerdict(*status, synced)), stalled)
+	ready := o.declaredVerdict(n, readyVerdict(*status, stalled, connected, o.initialVerdict(*status, synced), within),
+		stalled)
 	if ready.status == metav1.ConditionTrue {
-		if o.sides != "" {
-			ready.message += " within each of " + partitioned.message
-		}
 		ready.message = joinClauses(ready.message, o.hint(n))
 	}
 	verdicts := map[string]verdict{api.ConditionReady: ready, api.ConditionMeshed: meshed,
@@ -96,8 +97,9 @@ func (o *observation) hint(n *api.Network) string {
 	return joinClauses(secret, rotation)
 }
 
-// readyVerdict names the first thing that is missing, the cause before its effects.
-func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) verdict {
+// readyVerdict names the first thing that is missing, the cause before its effects. All is well within the sides of a
+// partition, if there is one.
+func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict, within string) verdict {
 	wanted := int32(len(status.Nodes))
 	switch {
 	case stalled != verdict{}:
@@ -109,7 +111,8 @@ func readyVerdict(status api.NetworkStatus, stalled, meshed, synced verdict) ver
 		return verdict{metav1.ConditionFalse, meshed.reason, meshed.message + nodeProblems(status.Nodes)}
 	case synced.status == metav1.ConditionTrue:
 		return verdict{metav1.ConditionTrue, api.ReasonReady,
-			fmt.Sprintf("%d nodes ready, all pairs connected, same chain%s", wanted, nodeProblems(status.Nodes))}
+			fmt.Sprintf("%d nodes ready, all pairs connected, same chain%s%s", wanted, within,
+				nodeProblems(status.Nodes))}
 	case wanted == 0:
 		return verdict{metav1.ConditionTrue, api.ReasonReady, "no nodes wanted"}
 	default:

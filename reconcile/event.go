@@ -94,7 +94,8 @@ func (c *Controller) transitions(n *api.Network, after api.NetworkStatus) {
 	case is.Reason == api.ReasonTipsDiverged && was.Reason != is.Reason:
 		c.event(n, nil, corev1.EventTypeWarning, is.Reason, "Observe", "%s", is.Message)
 	// some nodes may still be behind
-	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && is.Reason != was.Reason:
+	case was.Reason == api.ReasonTipsDiverged && is.Status != metav1.ConditionUnknown && is.Reason != was.Reason &&
+		after.Tips < n.Status.Tips:
 		c.event(n, nil, corev1.EventTypeNormal, EventTipsConverged, "Observe", "tips converged at height %d",
 			after.Height)
 	}

@@ -66,6 +66,8 @@ func TestTransitions(t *testing.T) {
 		"with some nodes behind": {before: diverged,
 			after: status(1, is(api.ConditionChainSynced, metav1.ConditionFalse,
 				api.ReasonNodesBehind)), want: []string{"Normal TipsConverged tips converged at height 7"}},
+		"each has a side of its own now": {before: diverged,
+			after: status(2, is(api.ConditionChainSynced, metav1.ConditionTrue, api.ReasonOneTip))},
 		"some don't tell any more": {before: diverged,
 			after: status(1, is(api.ConditionChainSynced, metav1.ConditionUnknown, api.ReasonNodesNotAnswering))},
 		"nobody tells any more": {before: diverged,

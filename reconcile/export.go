@@ -61,7 +61,7 @@ func (c *Controller) exportedNetwork(key cache.ObjectName, n *api.Network) metri
 		DialsConnected: counts.Connected, DialsFailed: counts.Failed, Heals: counts.Heals,
 	}
 	highest := func(int32) int64 { return n.Status.Height }
-	if p := n.Status.Partition; p != nil && p.Active {
+	if p := n.Status.Partition; p != nil && p.Active && len(p.Sides) > 0 {
 		of.Sides = int32(len(p.Sides))
 		sides := mesh.SidesOf(n, c.clock.Now())
 		highest = func(ordinal int32) int64 { return p.Sides[min(sides.Of(ordinal), len(p.Sides)-1)].Height }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,11 +61,18 @@ func TestSidesAreKeptApartAndHealed(t *testing.T) {
 	}
 	// Whoever connects them by hand finds them apart again, in whatever way it is done.
 	w.Call(t, 0, rpc.AddNodeCall(w.IPs[3].String()+":18444", rpc.OneTry))
-	w.Call(t, 4, rpc.AddNodeCall(w.IPs[1].String()+":18444", rpc.Add))
+	entry := w.IPs[1].String() + ":18444"
+	w.Call(t, 4, rpc.AddNodeCall(entry, rpc.Add))
+	if got := w.across([]int{0, 1, 2}, []int{3, 4}); got == 0 || !slices.Contains(w.Fakes[4].Added(), entry) {
+		t.Fatalf("%d connections across are made by hand, node 4 lists %v", got, w.Fakes[4].Added())
+	}
 	w.Advance(time.Minute) // they are asked again
 	c.rest(t, w)
 	if got := w.across([]int{0, 1, 2}, []int{3, 4}); got != 0 {
 		t.Errorf("%d connections across, made by hand", got)
+	}
+	if added := w.Fakes[4].Added(); slices.Contains(added, entry) {
+		t.Errorf("node 4 lists %v", added)
 	}
 	w.Network.Spec.Partition = nil
 	w.holds(t, c.rest(t, w))

@@ -161,7 +161,8 @@ func (o *observation) targets(freshAfter func(node) (time.Time, bool)) map[int32
 		if !n.ready {
 			continue
 		}
-		target := mesh.Target{Name: n.name, Self: n.self, Login: n.login, Members: members, Severed: o.severed[o.sides.Of(n.ordinal)]}
+		target := mesh.Target{Name: n.name, Self: n.self, Login: n.login, Members: members,
+			Severed: o.severed[o.sides.Of(n.ordinal)]}
 		target.FreshAfter, target.Await = freshAfter(n)
 		for _, to := range o.wanted.Dials[n.ordinal] {
 			switch peer := o.nodes[to]; {

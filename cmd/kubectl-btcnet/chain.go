@@ -178,21 +178,11 @@ func treeOf(name string, tips map[int32][]chainTip, depth int64, call func(int32
 	}
 	f.prune(depth)
 	t, err := f.grow(agreed)
-	t.Title = fmt.Sprintf("%s: %s, last agreed at height %d", name, count(len(f.chains), "tip"), agreed)
+	t.Title = fmt.Sprintf("%s: %s, last agreed at height %d", name, picture.Counted(len(f.chains), "tip", "tips"), agreed)
 	if f.cut > 0 {
-		t.Title += fmt.Sprintf("; %s not shown: see --depth", count(f.cut, "older branch"))
+		t.Title += fmt.Sprintf("; %s not shown: see --depth", picture.Counted(f.cut, "older branch", "older branches"))
 	}
 	return t, err
-}
-
-func count(number int, noun string) string {
-	switch {
-	case number == 1:
-		return "1 " + noun
-	case strings.HasSuffix(noun, "ch"):
-		return fmt.Sprintf("%d %ses", number, noun)
-	}
-	return fmt.Sprintf("%d %ss", number, noun)
 }
 
 // sort tells the active chains from tips that nobody is on.

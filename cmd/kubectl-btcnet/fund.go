@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bitcoin-controller/bitcoin-controller/cmd/kubectl-btcnet/picture"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 )
@@ -183,20 +184,13 @@ func (f *funding) height(ctx context.Context) (int64, error) {
 
 // mine mines blocks to the wallet.
 func (f *funding) mine(ctx context.Context, blocks int64) error {
-	fmt.Fprintf(f.streams.ErrOut, "mining %s to wallet %s of %s\n", countBlocks(blocks), ownWallet,
+	fmt.Fprintf(f.streams.ErrOut, "mining %s to wallet %s of %s\n", picture.Counted(blocks, "block", "blocks"), ownWallet,
 		children.PodName(f.network, f.node))
 	_, err := f.call(ctx, "generatetoaddress", strconv.FormatInt(blocks, 10), f.address)
 	if err == nil {
 		f.mined += blocks
 	}
 	return err
-}
-
-func countBlocks(blocks int64) string {
-	if blocks == 1 {
-		return "1 block"
-	}
-	return fmt.Sprintf("%d blocks", blocks)
 }
 
 // confirm mines a block, and returns the height at which a transaction is.

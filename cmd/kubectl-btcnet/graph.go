@@ -107,20 +107,22 @@ func graphOf(n *api.Network, peers peersOf, now time.Time) picture.Graph {
 	sides := mesh.SidesOf(n, now)
 	g := picture.Graph{Name: n.Namespace + "/" + n.Name, Time: now}
 	for side := range sides.Count() {
-		g.Sides = append(g.Sides, fmt.Sprintf("side %d: %s", side, count(len(sides.Nodes(side)), "node")))
+		g.Sides = append(g.Sides, fmt.Sprintf("side %d: %s", side, picture.Counted(len(sides.Nodes(side)), "node", "nodes")))
+	}
+	for ordinal := range n.Spec.Nodes { // the status may not know all of them yet
+		g.Nodes = append(g.Nodes, picture.Node{Ordinal: ordinal, Side: sides.Of(ordinal)})
 	}
 	addresses := map[netip.Addr]int32{}
 	for _, node := range n.Status.Nodes {
 		if node.Ordinal >= n.Spec.Nodes {
 			continue
 		}
-		g.Nodes = append(g.Nodes, picture.Node{Ordinal: node.Ordinal, Name: node.NodeName, Height: node.Height,
-			Tip: node.BestBlockHash, Side: sides.Of(node.Ordinal)})
+		is := &g.Nodes[node.Ordinal]
+		is.Name, is.Height, is.Tip = node.NodeName, node.Height, node.BestBlockHash
 		if address, err := netip.ParseAddr(node.IP); err == nil {
 			addresses[address.Unmap()] = node.Ordinal
 		}
 	}
-	g.Nodes = withMissing(g.Nodes, n.Spec.Nodes, sides)
 	wanted, connected := map[mesh.Edge]bool{}, map[mesh.Edge]bool{}
 	for ordinal, list := range peers {
 		for address := range list {
@@ -142,16 +144,4 @@ func graphOf(n *api.Network, peers peersOf, now time.Time) picture.Graph {
 		}
 	}
 	return g
-}
-
-// withMissing adds the nodes that the status doesn't know yet.
-func withMissing(known []picture.Node, count int32, sides mesh.Sides) []picture.Node {
-	all := make([]picture.Node, max(count, 0))
-	for ordinal := range all {
-		all[ordinal] = picture.Node{Ordinal: int32(ordinal), Side: sides.Of(int32(ordinal))}
-	}
-	for _, node := range known {
-		all[node.Ordinal] = node
-	}
-	return all
 }

@@ -80,7 +80,7 @@ func paint(text string, in colour, colours bool) string {
 func statusTree(n *api.Network, now time.Time) tree {
 	s := n.Status
 	root := tree{cells: []string{n.Namespace + "/" + n.Name, fmt.Sprintf("%d of %d nodes ready, %s pairs connected, height %d, %s",
-		s.ReadyNodes, n.Spec.Nodes, s.Peers, s.Height, counted(s.Tips, "tip"))}}
+		s.ReadyNodes, n.Spec.Nodes, s.Peers, s.Height, picture.Counted(s.Tips, "tip", "tips"))}}
 	if n.DeletionTimestamp != nil {
 		root.cells, root.colour = append(root.cells, "is being deleted"), red
 	}
@@ -91,13 +91,6 @@ func statusTree(n *api.Network, now time.Time) tree {
 		}
 	}
 	return root
-}
-
-func counted[T int | int32 | int64](count T, what string) string {
-	if count == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", count, what)
 }
 
 // good are the conditions that are well when they are True; others are there while there is something to say.
@@ -133,8 +126,8 @@ func partitionTree(n *api.Network) tree {
 		if n.Spec.Partition != nil && i < len(n.Spec.Partition.Sides) {
 			on = "nodes " + strings.ReplaceAll(strings.Trim(fmt.Sprint(n.Spec.Partition.Sides[i].Nodes), "[]"), " ", ",")
 		}
-		line := tree{cells: []string{on, counted(side.Nodes, "node"), fmt.Sprintf("height %d", side.Height),
-			counted(side.Tips, "tip")}}
+		line := tree{cells: []string{on, picture.Counted(side.Nodes, "node", "nodes"), fmt.Sprintf("height %d", side.Height),
+			picture.Counted(side.Tips, "tip", "tips")}}
 		if side.Tips > 1 {
 			line.colour = yellow
 		}
@@ -149,7 +142,7 @@ func miningTree(n *api.Network, now time.Time) tree {
 	if is == nil {
 		return part
 	}
-	mined := counted(is.Blocks, "block") + " mined"
+	mined := picture.Counted(is.Blocks, "block", "blocks") + " mined"
 	if is.LastMiner != "" {
 		mined += ", the last by " + is.LastMiner
 	}

@@ -33,6 +33,7 @@ func testSamplePluginRole(t *testing.T, namespace string) {
 		{"wallet", n.Name, "create", "--name", "shop"},
 		{"fund", n.Name, "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", "1"},
 		{"reorg", n.Name},
+		{"connect", n.Name, "--", "true"},
 		{"partition", n.Name, "0/1"},
 		{"heal", n.Name},
 		{"__complete", "status", ""},

@@ -152,7 +152,7 @@ func listedPeers(added []rpc.AddedNode) (listed map[netip.Addr]bool, foreign map
 		}
 		ip = ip.Unmap()
 		listed[ip] = listed[ip] || entry.Connected
-		ours[ip] = ours[ip] || ip.String() == entry.Address
+		ours[ip] = ours[ip] || isOurs(entry.Address)
 	}
 	for ip := range listed {
 		if !ours[ip] {
@@ -163,6 +163,12 @@ func listedPeers(added []rpc.AddedNode) (listed map[netip.Addr]bool, foreign map
 		}
 	}
 	return listed, foreign
+}
+
+// isOurs says whether we would spell an entry so: others are users' own.
+func isOurs(entry string) bool {
+	ip, err := netip.ParseAddr(entry)
+	return err == nil && ip.Unmap().String() == entry
 }
 
 // exchange sends one batch: the changes, and then the query what they led to.

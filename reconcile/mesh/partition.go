@@ -155,7 +155,8 @@ func (a Across) calls() []*rpc.Call {
 	return calls
 }
 
-// PeerAddress is the address of a peer, or of an entry, as bitcoind names it: with a port or without. False is for a host name.
+// PeerAddress is the address of a peer, or of an entry, as bitcoind names it: with a port or without. False is for a host
+// name.
 func PeerAddress(peer string) (netip.Addr, bool) {
 	ip, err := netip.ParseAddr(peer)
 	if withPort, errPort := netip.ParseAddrPort(peer); errPort == nil {
@@ -178,7 +179,7 @@ func acrossOf(severed map[netip.Addr]struct{}, added []rpc.AddedNode, peers []rp
 			continue
 		}
 		a.Entries = append(a.Entries, entry.Address)
-		if ip, err := netip.ParseAddr(entry.Address); err != nil || ip.String() != entry.Address {
+		if !isOurs(entry.Address) {
 			a.Foreign = append(a.Foreign, entry.Address)
 		}
 		if connected {

@@ -112,9 +112,9 @@ func (g Graph) tips() []tip {
 
 func (t tip) String() string {
 	if t.hash == "" {
-		return "tells no height: " + nodes(t.nodes)
+		return "tells no height: " + Counted(t.nodes, "node", "nodes")
 	}
-	return fmt.Sprintf("height %d, %s: %s", t.height, Short(t.hash), nodes(t.nodes))
+	return fmt.Sprintf("height %d, %s: %s", t.height, Short(t.hash), Counted(t.nodes, "node", "nodes"))
 }
 
 // label is what a node shows besides its ordinal.
@@ -125,12 +125,12 @@ func (n Node) label() string {
 	return fmt.Sprint(n.Height)
 }
 
-// nodes are that many nodes, in words.
-func nodes(count int) string {
+// Counted is so many of something, in words.
+func Counted[T int | int32 | int64](count T, one, several string) string {
 	if count == 1 {
-		return "1 node"
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d nodes", count)
+	return fmt.Sprintf("%d %s", count, several)
 }
 
 // Short is what people compare of a hash: its end, since the beginning is zeros on chains with work.

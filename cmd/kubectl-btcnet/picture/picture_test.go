@@ -38,7 +38,7 @@ func graphOf(count int32, topology api.TopologyType, sides ...[]int32) Graph {
 	split := mesh.SidesOf(n, moment)
 	g := Graph{Name: "default/my-network", Time: moment}
 	for side := range split.Count() {
-		g.Sides = append(g.Sides, fmt.Sprintf("side %d: %s", side, nodes(len(split.Nodes(side)))))
+		g.Sides = append(g.Sides, fmt.Sprintf("side %d: %s", side, Counted(len(split.Nodes(side)), "node", "nodes")))
 	}
 	for ordinal := range count {
 		side := split.Of(ordinal)

@@ -61,7 +61,7 @@ func (t Tree) Text() string {
 	var write func(b Block, first, rest string)
 	write = func(b Block, first, rest string) {
 		if b.Gap > 0 {
-			fmt.Fprintf(&out, "%s… %s …\n", first, blocks(b.Gap))
+			fmt.Fprintln(&out, first+skipped(b.Gap))
 			first = rest
 		}
 		fmt.Fprintln(&out, strings.TrimRight(fmt.Sprintf("%s● %d  %s  %s", first, b.Height, Short(b.Hash),
@@ -79,13 +79,8 @@ func (t Tree) Text() string {
 	return out.String()
 }
 
-// blocks are that many, in words.
-func blocks(count int64) string {
-	if count == 1 {
-		return "1 block"
-	}
-	return fmt.Sprintf("%d blocks", count)
-}
+// skipped says that blocks are not shown.
+func skipped(count int64) string { return "… " + Counted(count, "block", "blocks") + " …" }
 
 // Mermaid is the tree in the language of that name.
 func (t Tree) Mermaid() string {
@@ -104,7 +99,7 @@ func (t Tree) Mermaid() string {
 		switch {
 		case block.Parent == "":
 		case block.Gap > 0:
-			fmt.Fprintf(&out, "  %s -.-|\"… %s …\"| %s\n", names[block.Parent], blocks(block.Gap), names[block.Hash])
+			fmt.Fprintf(&out, "  %s -.-|\"%s\"| %s\n", names[block.Parent], skipped(block.Gap), names[block.Hash])
 		default:
 			fmt.Fprintf(&out, "  %s --- %s\n", names[block.Parent], names[block.Hash])
 		}
@@ -154,7 +149,7 @@ func (d *drawing) draw(b Block, at point, rank int) {
 	for i := len(list) - 1; i >= 0; i-- { // the highest goes on in this row
 		next := point{at.x + blockWidth + columnGap, at.y}
 		if list[i].Gap > 0 {
-			next.x += textWidth(fmt.Sprintf("… %s …", blocks(list[i].Gap)), textSize) + columnGap
+			next.x += textWidth(skipped(list[i].Gap), textSize) + columnGap
 		}
 		if i < len(list)-1 {
 			d.row++
@@ -171,7 +166,7 @@ func (d *drawing) link(from, to point, gap int64) {
 	down := to.y + blockHeight/2
 	fmt.Fprintf(d, "<path class=\"e\" stroke-width=\"2\" d=\"M%.1f %.1fH%.1fV%.1fH%.1f\"/>\n", x, y, x+columnGap/2, down, to.x)
 	if gap > 0 {
-		text := fmt.Sprintf("… %s …", blocks(gap))
+		text := skipped(gap)
 		fmt.Fprintf(d, "<rect class=\"bg\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"18\"/>\n", x+columnGap-4, down-9,
 			textWidth(text, textSize)+8)
 		d.text(x+columnGap, down+4, "", text)
