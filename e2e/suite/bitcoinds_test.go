@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
@@ -147,7 +148,12 @@ type view struct {
 	dialled, dialledBy []int // connected now
 }
 
-// view fails if the bitcoind knows an address that is none of the nodes'.
+// silence is more than a peer that is there ever takes to say something: bitcoind pings each every 2 minutes.
+const silence = 150 * time.Second
+
+// view fails if the bitcoind knows an address that is none of the nodes', unless that is whom it was dialled by and has
+// heard nothing of since: the end of a connection may be lost with the pod that made it, and bitcoind keeps its own end
+// for 20 minutes.
 func (n network) view(ctx context.Context, ordinal int, ordinals map[string]int) (view, error) {
 	// One exec for both questions: with many nodes, kubectl is most of the work.
 	out, err := kube.Run(ctx, "", "exec", "--namespace", n.Namespace, n.PodName(ordinal), "--", "sh", "-c",
@@ -159,6 +165,8 @@ func (n network) view(ctx context.Context, ordinal int, ordinals map[string]int)
 	var peers []struct {
 		Addr           string
 		ConnectionType string `json:"connection_type"`
+		// Unix seconds.
+		ConnTime, LastRecv int64
 	}
 	decoder := json.NewDecoder(strings.NewReader(out))
 	if err := errors.Join(decoder.Decode(&added), decoder.Decode(&peers)); err != nil {
@@ -177,6 +185,10 @@ func (n network) view(ctx context.Context, ordinal int, ordinals map[string]int)
 	}
 	for _, peer := range peers {
 		if peer.ConnectionType == "inbound" {
+			heard := time.Unix(max(peer.ConnTime, peer.LastRecv), 0)
+			if _, known := ordinals[bare(peer.Addr)]; !known && time.Since(heard) > silence {
+				continue
+			}
 			note(&seen.dialledBy, peer.Addr)
 		} else {
 			note(&seen.dialled, peer.Addr)
