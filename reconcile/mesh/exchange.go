@@ -31,6 +31,8 @@ const (
 	maxValues     = 4096
 	// maxErrors is how many errors of one batch are shown.
 	maxErrors = 5
+	// regtest is the one chain of our nodes, as bitcoind calls it.
+	regtest = "regtest"
 )
 
 // Node is the RPC interface of one node.
@@ -95,6 +97,8 @@ func (q *query) report() (Report, error) {
 			len(q.added), maxListed)
 	case q.network.Version <= 0 || q.network.Version > math.MaxInt32:
 		return Report{}, fmt.Errorf("getnetworkinfo: %w: version %d", rpc.ErrBadReply, q.network.Version)
+	case q.chain.Chain != regtest:
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: chain %.20q, not %s", rpc.ErrBadReply, q.chain.Chain, regtest)
 	case q.chain.Blocks < 0 || q.chain.Blocks > math.MaxInt32:
 		return Report{}, fmt.Errorf("getblockchaininfo: %w: height %d", rpc.ErrBadReply, q.chain.Blocks)
 	case q.chain.Time < 0 || q.chain.Time > math.MaxUint32:
