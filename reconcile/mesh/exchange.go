@@ -195,7 +195,7 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 		return Report{}, err
 	}
 	said, err := q.report()
-	said.Refused = callErrors(mines, nil)
+	said.Refused, said.Unchanged = callErrors(mines, nil), unchanged(changes)
 	if action.Measure {
 		said.Measures = measuring.measures()
 	}
@@ -228,6 +228,21 @@ func callErrors(calls []*rpc.Call, excused func(error) bool) error {
 		failed = append(failed, fmt.Errorf("and %d more", more))
 	}
 	return errors.Join(failed...)
+}
+
+// unchanged are the entries of calls that found them as they were to be.
+func unchanged(calls []*rpc.Call) map[string]struct{} {
+	var entries map[string]struct{}
+	for _, call := range calls {
+		if !errors.Is(call.Err, rpc.ErrAlreadyAdded) && !errors.Is(call.Err, rpc.ErrNotAdded) {
+			continue
+		}
+		if entries == nil {
+			entries = map[string]struct{}{}
+		}
+		entries[call.Params[0].(string)] = struct{}{} // as addnode has it
+	}
+	return entries
 }
 
 // harmless are the errors that say that a node is already as we want it.
