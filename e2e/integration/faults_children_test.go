@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -263,6 +264,11 @@ func TestFaultsOfANetworkThatIsMadeAnew(t *testing.T) {
 				return
 			}
 			n.madeAtMost(t, c, made, row.times)
+			for _, pod := range n.PodUIDs(t) {
+				if slices.Contains(pods, pod) {
+					t.Error("it has a pod of the network that was deleted")
+				}
+			}
 			for line := range n.Events(t) {
 				if strings.Contains(line, api.ReasonNameConflict) {
 					t.Errorf("its predecessor's children were taken for a stranger's: %s", line)
