@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -170,6 +171,9 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 		return nil
 	}
 	if live != nil && metav1.GetControllerOfNoCopy(live) == nil {
+		if stays, err := c.stays(ctx, n); !stays {
+			return err
+		}
 		change = change.OfThisVersion() // somebody else may adopt it meanwhile
 	}
 	applied, left, err := c.applier.Apply(ctx, child.resource, change)
@@ -191,6 +195,20 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	adopted := change.Action == unstructuredx.Updated && metav1.GetControllerOfNoCopy(live) == nil
 	c.reportApplied(n, change, applied, scope(live, intent), left, adopted)
 	return nil
+}
+
+// stays asks the apiserver whether the network is there and is not being deleted: the cache may be late to tell. A child
+// that was left behind on purpose, and is adopted by a network that has gone, would be deleted. Kubernetes' own
+// controllers ask, too: pkg/controller/controller_ref_manager.go RecheckDeletionTimestamp.
+func (c *Controller) stays(ctx context.Context, n *api.Network) (bool, error) {
+	list, err := c.client.Resource(api.Resource).Namespace(n.Namespace).List(ctx,
+		metav1.ListOptions{FieldSelector: "metadata.name=" + n.Name})
+	if err != nil {
+		return false, fmt.Errorf("list network %s before it adopts a child: %w", cache.MetaObjectToName(n), err)
+	}
+	return slices.ContainsFunc(list.Items, func(u unstructured.Unstructured) bool {
+		return u.GetUID() == n.UID && u.GetDeletionTimestamp() == nil
+	}), nil
 }
 
 func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured,

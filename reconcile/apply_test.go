@@ -9,13 +9,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/yaml"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestChildrenOfASmallNetwork(t *testing.T) {
@@ -123,6 +129,54 @@ func TestWhoseAChildIs(t *testing.T) {
 			}
 			if nodes[0].reason == api.ReasonPodMissing {
 				t.Error("its pod is not seen")
+			}
+		})
+	}
+}
+
+// The cache may be late to tell that the network is about to be deleted and to leave its children behind: one that it
+// adopted then would go with it.
+func TestAGoingNetworkAdoptsNothing(t *testing.T) {
+	now := metav1.Now()
+	for name, row := range map[string]struct {
+		there func(*api.Network) *api.Network
+		want  int
+	}{
+		"it is there": {func(n *api.Network) *api.Network { return n }, 1},
+		"it is going": {func(n *api.Network) *api.Network {
+			n.DeletionTimestamp, n.Finalizers = &now, []string{metav1.FinalizerOrphanDependents}
+			return n
+		}, 0},
+		"it is gone": {func(*api.Network) *api.Network { return nil }, 0},
+		"another has its name": {func(n *api.Network) *api.Network {
+			n.UID = "another"
+			return n
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var objects []runtime.Object
+			if found := row.there(network(1)); found != nil {
+				object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(found)
+				if err != nil {
+					t.Fatal(err)
+				}
+				objects = append(objects, &unstructured.Unstructured{Object: object})
+			}
+			client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+				map[schema.GroupVersionResource]string{api.Resource: "BitcoinNetworkList"}, objects...)
+			patched := 0
+			client.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				patched++
+				return true, nil, errors.New("that is all that this test is about")
+			})
+			n := network(1)
+			c := &Controller{client: client, clock: clock.RealClock{}, applier: unstructuredx.Applier{Client: client},
+				networkStates: networkStates{all: map[cache.ObjectName]*networkState{}}}
+			orphan := intentOf(t, children.HeadlessService(n))
+			orphan.SetOwnerReferences(nil)
+			_ = c.applyChild(t.Context(), n, child{resource: services, object: children.HeadlessService(n)}, orphan)
+			if patched != row.want {
+				t.Errorf("it was adopted %d times", patched)
 			}
 		})
 	}

@@ -458,3 +458,33 @@ func TestAUsersOwnEntryForANodeIsKeptAndServes(t *testing.T) {
 		t.Errorf("it lists %v, want %v", got, own)
 	}
 }
+
+// A node that lies about its list is asked to mend it, in vain and ever more seldom. That changes nothing, so nothing is
+// told of it.
+func TestWhatANodeDidNotDoIsNotTold(t *testing.T) {
+	for name, fault := range map[string]rpctest.Fault{
+		"it claims an entry that isn't": rpctest.ClaimsEntry,
+		"it claims to have none":        rpctest.ClaimsNone,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 3)
+			c := w.controller(t)
+			w.AllReady()
+			c.rest(t, w)
+			told := func() int { return c.logs.FilterMessage("peers changed").Len() }
+			before := told()
+			calls := w.Fakes[2].Stats().Calls["addnode"]
+			w.Fakes[2].SetFault(fault)
+			for end := w.Clock.Now().Add(10 * time.Minute); w.Clock.Now().Before(end); {
+				_, again := c.pass(t, w)
+				w.Advance(again)
+			}
+			if now := told(); now != before {
+				t.Errorf("it was told %d times that peers have changed", now-before)
+			}
+			if tries := w.Fakes[2].Stats().Calls["addnode"] - calls; tries == 0 || tries > 200 {
+				t.Errorf("%d tries in ten minutes", tries)
+			}
+		})
+	}
+}

@@ -110,7 +110,9 @@ func (a Applier) Apply(
 		return nil, nil, fmt.Errorf("apply %s %s/%s: %w", body.GetKind(), body.GetNamespace(), body.GetName(), err)
 	}
 	a.tell(body, change.Action)
-	return applied, change.policy.Differences(applied.Object, body.Object), nil
+	intended := body.DeepCopy()
+	intended.SetResourceVersion("") // which the write has changed
+	return applied, change.policy.Differences(applied.Object, intended.Object), nil
 }
 
 func (a Applier) tell(written *unstructured.Unstructured, action Action) {

@@ -107,6 +107,31 @@ func TestWhatAnApplySends(t *testing.T) {
 	}
 }
 
+// Each write gives the object another version, also one that is tied to a version.
+func TestTheVersionThatAnApplyIsTiedToIsNoDifference(t *testing.T) {
+	client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+	client.PrependReactor("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		body := objectOf(t, string(action.(clienttesting.PatchAction).GetPatch()))
+		if version := body.GetResourceVersion(); version != "5" {
+			t.Errorf("the apply is tied to version %q", version)
+		}
+		body.SetResourceVersion("6")
+		return true, body, nil
+	})
+	applier := Applier{Client: client, FieldManager: "us", HashAnnotation: "hash"}
+	live := objectOf(t, `{kind: Service, metadata: {name: a, namespace: default, uid: "7", resourceVersion: "5",
+ annotations: {hash: other}}}`)
+	change, err := applier.Compare(live, objectOf(t, `{kind: Service, metadata: {name: a, namespace: default}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, left, err := applier.Apply(t.Context(), schema.GroupVersionResource{Version: "v1", Resource: "services"},
+		change.OfThisVersion())
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
 func objectOf(t *testing.T, text string) *unstructured.Unstructured {
 	t.Helper()
 	return &unstructured.Unstructured{Object: value(t, text)}

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
@@ -26,6 +30,9 @@ var (
 	configMapResource = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 )
 
+// mountRetry is how often a ConfigMap is looked for that a pod mounts and that isn't there.
+const mountRetry = 100 * time.Millisecond
+
 // Kubelet plays the nodes of a cluster that has none: every pod becomes a fake bitcoind on a loopback address of its
 // own, configured from the ConfigMap that the pod mounts, and reports its status as a kubelet does. Pods are never
 // bound to a Kubernetes node, so the apiserver deletes them at once.
@@ -36,15 +43,18 @@ type Kubelet struct {
 	client dynamic.Interface
 	report func(error)
 
+	waiting sync.WaitGroup // for ConfigMaps
+
 	mutex  sync.Mutex
 	nodes  map[types.UID]*rpctest.Node
 	broken map[string]rpctest.Fault
+	placed map[types.NamespacedName]string
 }
 
 // NewKubelet returns a Kubelet that is yet to be Run. What goes wrong in the background is told to report.
 func NewKubelet(client dynamic.Interface, report func(error)) *Kubelet {
 	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report,
-		nodes: map[types.UID]*rpctest.Node{}, broken: map[string]rpctest.Fault{}}
+		nodes: map[types.UID]*rpctest.Node{}, broken: map[string]rpctest.Fault{}, placed: map[types.NamespacedName]string{}}
 }
 
 // Run plays all pods of all namespaces until ctx ends. Then no fake is left.
@@ -52,7 +62,11 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	factory := dynamicinformer.NewDynamicSharedInformerFactory(k.client, 0)
 	_, err := factory.ForResource(podResource).Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) {
-			if err := k.start(ctx, object.(*unstructured.Unstructured)); err != nil && ctx.Err() == nil {
+			pod := object.(*unstructured.Unstructured)
+			switch err := k.start(ctx, pod); {
+			case apierrors.IsNotFound(err):
+				k.waiting.Go(func() { k.awaitConfiguration(ctx, pod) })
+			case err != nil && ctx.Err() == nil:
 				k.report(err)
 			}
 		},
@@ -69,6 +83,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	factory.Start(ctx.Done())
 	<-ctx.Done()
 	factory.Shutdown()
+	k.waiting.Wait()
 	k.World.Close()
 	return nil
 }
@@ -85,6 +100,26 @@ func (k *Kubelet) Break(image string, fault rpctest.Fault) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.broken[image] = fault
+}
+
+// Place has the next pod of that name get that address, which must be free by then: as another pod's is that has gone.
+func (k *Kubelet) Place(pod types.NamespacedName, ip string) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.placed[pod] = ip
+}
+
+// listen is where the bitcoind of a pod is to listen, empty for anywhere.
+func (k *Kubelet) listen(pod *corev1.Pod) string {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	name := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
+	ip, placed := k.placed[name]
+	if !placed {
+		return ""
+	}
+	delete(k.placed, name)
+	return net.JoinHostPort(ip, strconv.Itoa(rpctest.RPCPort))
 }
 
 // Restart restarts the bitcoind of a pod in place: same pod, same address, another container.
@@ -140,7 +175,7 @@ func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured) 
 	if err != nil {
 		return err
 	}
-	node, err := k.World.NewNode(rpctest.Options{Conf: conf})
+	node, err := k.World.NewNode(rpctest.Options{Conf: conf, Listen: k.listen(pod)})
 	if err != nil {
 		return fmt.Errorf("start bitcoind of %s: %w", pod.Name, err)
 	}
@@ -154,6 +189,25 @@ func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured) 
 		k.patch(ctx, pod, status(pod, node.IP(), 0, false)),
 		k.patch(ctx, pod, status(pod, node.IP(), 0, true)),
 	)
+}
+
+// awaitConfiguration tries again to start a pod whose ConfigMap wasn't there, until it is, or the pod goes.
+func (k *Kubelet) awaitConfiguration(ctx context.Context, pod *unstructured.Unstructured) {
+	err := wait.PollUntilContextCancel(ctx, mountRetry, false, func(ctx context.Context) (bool, error) {
+		failed := k.start(ctx, pod)
+		now, err := k.client.Resource(podResource).Namespace(pod.GetNamespace()).Get(ctx, pod.GetName(), metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err), err == nil && now.GetUID() != pod.GetUID():
+			k.stop(pod.GetUID())
+			return true, nil
+		case apierrors.IsNotFound(failed):
+			return false, err
+		}
+		return true, errors.Join(failed, err)
+	})
+	if err != nil && ctx.Err() == nil {
+		k.report(err)
+	}
 }
 
 func (k *Kubelet) stop(pod types.UID) {

@@ -254,49 +254,6 @@ func (n network) containers(t *testing.T) []any {
 	return containers
 }
 
-func TestSomebodyElsesObjectIsLeftAlone(t *testing.T) {
-	t.Parallel()
-	const ours = "labels: {app.kubernetes.io/managed-by: bitcoin-controller}"
-	for name, row := range map[string]struct {
-		resource schema.GroupVersionResource
-		theirs   string
-	}{
-		"a ConfigMap": {cluster.ConfigMaps,
-			"apiVersion: v1, kind: ConfigMap, metadata: {name: my-network-config}, data: {mine: 'yes'}"},
-		"one with our label": {cluster.ConfigMaps,
-			"apiVersion: v1, kind: ConfigMap, metadata: {name: my-network-config, " + ours + "}, data: {mine: 'yes'}"},
-		"a Service": {cluster.Services,
-			"apiVersion: v1, kind: Service, metadata: {name: my-network-svc}, " +
-				"spec: {type: ExternalName, externalName: example.com}"},
-		"a budget": {cluster.Budgets,
-			"apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: my-network-pdb}, " +
-				"spec: {minAvailable: 1, selector: {matchLabels: {a: b}}}"},
-		"a StatefulSet": {cluster.StatefulSets,
-			"apiVersion: apps/v1, kind: StatefulSet, metadata: {name: my-network-sts, " + ours +
-				"}, spec: {replicas: 0, serviceName: a, " +
-				"selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, " +
-				"spec: {containers: [{name: a, image: 'a:1'}]}}}"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			own := beside(t)
-			own.startController(t)
-			n := own.network()
-			theirs := kube.Create(t, row.resource, n.Namespace, "{"+row.theirs+"}")
-			name := theirs.GetName()
-			before := n.kept(t, row.resource, name)
-			n.create(t, 1)
-			n.Ready(t, metav1.ConditionFalse, api.ReasonNameConflict)
-			n.Event(t, "Warning NameConflict: "+theirs.GetKind()+" "+name+
-				" exists and does not belong to this network: delete it, or give the network another name")
-			if diff := cmp.Diff(before, n.kept(t, row.resource, name)); diff != "" {
-				t.Errorf("it was changed: %s", diff)
-			}
-			kube.Delete(t, row.resource, n.Namespace, name)
-			n.meshed(t, 1)
-		})
-	}
-}
-
 // A node that starts reads whatever configuration there is: none is to start while that is not the wanted one.
 func TestAConfigurationThatCanNotBeWrittenRestartsNobody(t *testing.T) {
 	own := beside(t)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ type controller struct {
 	mayFail bool
 	// ended waits until it has ended by itself, and tells how.
 	ended func() error
+	// steady is the number of its goroutines, without those of nodes, when a network of its was quiet for the first time; 0
+	// if none was.
+	steady int
 }
 
 // startController runs a controller of the whole cluster, under the rules that users install, until stop is called or
@@ -95,7 +99,8 @@ func newController(t *testing.T, token string, changes ...func(*reconcile.Option
 	for _, change := range changes {
 		change(&options)
 	}
-	running := &controller{counter: counter{by: map[string]requests{}, systemNamespace: options.SystemNamespace}}
+	running := &controller{counter: counter{by: map[string]requests{}, created: map[string]int{},
+		deleted: map[string]int{}, systemNamespace: options.SystemNamespace}}
 	config := rest.CopyConfig(plane.Config)
 	config.BearerToken = token
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -115,7 +120,8 @@ func newController(t *testing.T, token string, changes ...func(*reconcile.Option
 	running.ready, running.metrics = c.Ready, options.Instruments.Handler()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
+	own := pprof.Labels(controllerLabel, fmt.Sprintf("%p", running))
+	go pprof.Do(ctx, own, func(ctx context.Context) { done <- c.Run(ctx) })
 	running.ended = sync.OnceValue(func() error { return <-done })
 	running.stop = sync.OnceFunc(func() {
 		cancel()

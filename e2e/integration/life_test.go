@@ -5,7 +5,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -69,28 +68,6 @@ func TestANetworkIsScaledWhileItIsBeingScaledOrRolled(t *testing.T) {
 	scale(6, 2, 4)
 	n.rolls(t, other, other, other, other)
 	n.meshed(t, 4)
-}
-
-func TestANetworkThatIsMadeAnewStartsAnew(t *testing.T) {
-	own := beside(t)
-	own.startController(t)
-	n := own.meshedNetwork(t, 2)
-	pod, _ := n.bitcoind(t, 0)
-	kube.Delete(t, api.Resource, n.Namespace, n.Name)
-	n.create(t, 2) // its predecessor's children are still there
-	kube.Eventually(t, "new pods", func(context.Context) error {
-		now, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
-		if err == nil && now.GetUID() == pod.UID {
-			err = fmt.Errorf("still the old pod")
-		}
-		return err
-	})
-	n.meshed(t, 2)
-	for line := range n.Events(t) {
-		if strings.Contains(line, api.ReasonNameConflict) {
-			t.Errorf("its predecessor's children were taken for a stranger's: %s", line)
-		}
-	}
 }
 
 func TestANamespaceThatGoesIsLeftInPeace(t *testing.T) {

@@ -21,10 +21,15 @@ type counter struct {
 
 	mutex sync.Mutex
 	by    map[string]requests
+	// created and deleted count what the apiserver did of that, but for events, by namespace/resource/name. What was
+	// created by POST has no name here.
+	created, deleted map[string]int
 	// cutAfter is how many writes about networks the apiserver gets before it is out of reach; 0: it always is in
 	// reach.
 	cutAfter, written int
 }
+
+const eventsPath = "/apis/events.k8s.io/"
 
 // requests are counted by kind. conflicts are Secrets that were tried to be made though they are there.
 type requests struct{ writes, reads, events, conflicts int }
@@ -51,10 +56,46 @@ func (c *counter) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response, err := c.next.RoundTrip(request)
+	if err == nil {
+		c.did(request, response.StatusCode)
+	}
 	if err == nil && response.StatusCode == http.StatusConflict && strings.HasSuffix(request.URL.Path, "/secrets") {
 		c.wroteNothing(request)
 	}
 	return response, err
+}
+
+// did counts what was created and deleted.
+func (c *counter) did(request *http.Request, code int) {
+	_, object, namespaced := strings.Cut(request.URL.Path, "/namespaces/")
+	if !namespaced || strings.HasPrefix(request.URL.Path, eventsPath) {
+		return
+	}
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	switch {
+	case request.Method == http.MethodDelete && code < http.StatusBadRequest:
+		c.deleted[object]++
+	case request.Method != http.MethodGet && code == http.StatusCreated:
+		c.created[object]++
+	}
+}
+
+// made are what the controller has created in the namespace of n, and removed what it has deleted there, by
+// resource/name.
+func (c *counter) made(n network) map[string]int    { return c.below(n, c.created) }
+func (c *counter) removed(n network) map[string]int { return c.below(n, c.deleted) }
+
+func (c *counter) below(n network, counts map[string]int) map[string]int {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	found := map[string]int{}
+	for object, count := range counts {
+		if name, is := strings.CutPrefix(object, n.Namespace+"/"); is {
+			found[name] = count
+		}
+	}
+	return found
 }
 
 // wroteNothing is for a Secret that there is already: that it is tried to be made is no write.
@@ -84,7 +125,7 @@ func (c *counter) count(request *http.Request) error {
 	switch {
 	case request.Method == http.MethodGet:
 		now.reads++
-	case strings.HasPrefix(request.URL.Path, "/apis/events.k8s.io/"):
+	case strings.HasPrefix(request.URL.Path, eventsPath):
 		now.events++
 	default:
 		now.writes++

@@ -127,7 +127,7 @@ func (m *Member) Batch(_ context.Context, calls ...*rpc.Call) error {
 		case *rpc.NetworkInfo:
 			into.Version, into.NetworkActive = 290500, true
 		case *rpc.BlockchainInfo:
-			into.BestBlockHash = Tip
+			into.Chain, into.BestBlockHash = "regtest", Tip
 		case nil: // addnode onetry, then add
 			if call.Params[1] == rpc.Add {
 				m.dialled = append(m.dialled, netip.MustParseAddr(call.Params[0].(string)))

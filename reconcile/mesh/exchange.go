@@ -31,6 +31,8 @@ const (
 	maxValues     = 4096
 	// maxErrors is how many errors of one batch are shown.
 	maxErrors = 5
+	// regtest is the one chain of our nodes, as bitcoind calls it.
+	regtest = "regtest"
 )
 
 // Node is the RPC interface of one node.
@@ -95,6 +97,8 @@ func (q *query) report() (Report, error) {
 			len(q.added), maxListed)
 	case q.network.Version <= 0 || q.network.Version > math.MaxInt32:
 		return Report{}, fmt.Errorf("getnetworkinfo: %w: version %d", rpc.ErrBadReply, q.network.Version)
+	case q.chain.Chain != regtest:
+		return Report{}, fmt.Errorf("getblockchaininfo: %w: chain %.20q, not %s", rpc.ErrBadReply, q.chain.Chain, regtest)
 	case q.chain.Blocks < 0 || q.chain.Blocks > math.MaxInt32:
 		return Report{}, fmt.Errorf("getblockchaininfo: %w: height %d", rpc.ErrBadReply, q.chain.Blocks)
 	case q.chain.Time < 0 || q.chain.Time > math.MaxUint32:
@@ -191,7 +195,7 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 		return Report{}, err
 	}
 	said, err := q.report()
-	said.Refused = callErrors(mines, nil)
+	said.Refused, said.Unchanged = callErrors(mines, nil), unchanged(changes)
 	if action.Measure {
 		said.Measures = measuring.measures()
 	}
@@ -224,6 +228,21 @@ func callErrors(calls []*rpc.Call, excused func(error) bool) error {
 		failed = append(failed, fmt.Errorf("and %d more", more))
 	}
 	return errors.Join(failed...)
+}
+
+// unchanged are the entries of calls that found them as they were to be.
+func unchanged(calls []*rpc.Call) map[string]struct{} {
+	var entries map[string]struct{}
+	for _, call := range calls {
+		if !errors.Is(call.Err, rpc.ErrAlreadyAdded) && !errors.Is(call.Err, rpc.ErrNotAdded) {
+			continue
+		}
+		if entries == nil {
+			entries = map[string]struct{}{}
+		}
+		entries[call.Params[0].(string)] = struct{}{} // as addnode has it
+	}
+	return entries
 }
 
 // harmless are the errors that say that a node is already as we want it.

@@ -66,7 +66,7 @@ func honest(method string) string {
 	case "getnetworkinfo":
 		return `{"version":290500}`
 	case "getblockchaininfo":
-		return `{"blocks":7,"bestblockhash":"` + strings.Repeat("0", 64) + `"}`
+		return `{"chain":"regtest","blocks":7,"bestblockhash":"` + strings.Repeat("0", 64) + `"}`
 	}
 	return "null"
 }
@@ -93,6 +93,35 @@ func TestWhenTheTipWasMade(t *testing.T) {
 			said, err := exchange(t.Context(), client, Action{Query: true})
 			if err != nil || !said.TipTime.Equal(row.want) {
 				t.Errorf("%v (%v), want %v", said.TipTime, err, row.want)
+			}
+		})
+	}
+}
+
+// What a node of mainnet says of its chain is not to be compared with regtest's, and nobody is to be connected to it.
+func TestANodeOfAnotherChainIsNone(t *testing.T) {
+	for name, row := range map[string]struct {
+		field string
+		want  error
+	}{
+		"regtest":                {`"chain":"regtest",`, nil},
+		"mainnet":                {`"chain":"main",`, rpc.ErrBadReply},
+		"no chain":               {"", rpc.ErrBadReply},
+		"a name that is no name": {`"chain":"` + strings.Repeat("x", 1000) + `",`, rpc.ErrBadReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := answering(t, func(method string) string {
+				switch method {
+				case "getaddednodeinfo":
+					return "[]"
+				case "getblockchaininfo":
+					return strings.Replace(honest(method), `"chain":"regtest",`, row.field, 1)
+				}
+				return honest(method)
+			})
+			_, err := exchange(t.Context(), client, Action{Query: true})
+			if !errors.Is(err, row.want) || len(fmt.Sprint(err)) > 200 {
+				t.Errorf("got %v, want %v", err, row.want)
 			}
 		})
 	}

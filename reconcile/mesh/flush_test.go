@@ -73,7 +73,7 @@ func TestAWarningOfTheDiskIsUnderstoodInBothForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := answering(t, func(method string) string {
 				if method == "getblockchaininfo" {
-					return `{"blocks":7,"bestblockhash":"` + strings.Repeat("0", 64) +
+					return `{"chain":"regtest","blocks":7,"bestblockhash":"` + strings.Repeat("0", 64) +
 						`","size_on_disk":4711,"warnings":` + said + `}`
 				}
 				return strings.ReplaceAll(honest(method), "null", "[]")

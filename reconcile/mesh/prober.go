@@ -481,10 +481,24 @@ func (v View) differs(after View) bool {
 	return !maps.EqualFunc(v.links, after.links, state)
 }
 
-// count takes down what one exchange did.
+// count takes down what one exchange did. A node that lies about its list is told again and again what it has done
+// already, which is nothing to tell of.
 func (t *Tally) count(from int32, did Changes, after View) {
-	t.Added += len(did.Dial)
-	t.Removed += len(did.Remove) + len(did.Sever.Entries)
+	changed := func(entry string) int {
+		if _, unchanged := after.Unchanged[entry]; unchanged {
+			return 0
+		}
+		return 1
+	}
+	for _, ip := range did.Dial {
+		t.Added += changed(ip.String())
+	}
+	for _, ip := range did.Remove {
+		t.Removed += changed(ip.String())
+	}
+	for _, entry := range did.Sever.Entries {
+		t.Removed += changed(entry)
+	}
 	t.Cut += len(did.Cut)
 	for _, ip := range did.Redial {
 		if link := after.links[ip]; link.Attempts == maxQuietAttempts {
@@ -492,6 +506,9 @@ func (t *Tally) count(from int32, did Changes, after View) {
 		}
 	}
 	for _, entry := range did.Sever.Foreign {
+		if changed(entry) == 0 {
+			continue
+		}
 		t.Severed = append(t.Severed, SeveredEntry{from, entry})
 	}
 }

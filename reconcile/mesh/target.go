@@ -109,6 +109,8 @@ type Report struct {
 	// Hashes are block hashes of the active chain by height, of the heights that were asked for; empty if the node has
 	// none.
 	Hashes map[int64]string
+	// Unchanged are the entries that the node was told to add or to remove, and said to have, or not to have, already.
+	Unchanged map[string]struct{}
 	// Refused is why the node didn't mine, though it was told to.
 	Refused error
 	// Err is why the node said nothing, Failures how many times in a row.

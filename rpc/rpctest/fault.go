@@ -2,8 +2,10 @@ package rpctest
 
 import (
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -29,11 +31,31 @@ const (
 	HTML
 	// WrongCredentials takes every password for a wrong one.
 	WrongCredentials
+	// Forbidden answers 403 to everybody, as for an address that rpcallowip doesn't have.
+	Forbidden
+	// HangUp accepts connections and closes them without a word.
+	HangUp
+	// Huge answers with a body of 1 GiB, as its Content-Length says before.
+	Huge
+	// OtherChain says that it is on mainnet.
+	OtherChain
+	// ClaimsConnected says of each entry of its added list that it is connected.
+	ClaimsConnected
+	// ClaimsEntry says that there is one more entry in its added list, [ClaimedEntry].
+	ClaimsEntry
+	// ClaimsNone says that its added list is empty.
+	ClaimsNone
 	// Busy answers as a full work queue does, whatever the load.
 	Busy
 	// Unroutable leaves RPC alone. A peer that dials the node gets no answer and waits for its connect timeout.
 	Unroutable
 )
+
+// ClaimedEntry is an address that nobody has (RFC 5737).
+const ClaimedEntry = "192.0.2.1"
+
+// hugeBody is the size of the body of [Huge].
+const hugeBody = 1 << 30
 
 // trickleEvery is real time on any clock, because the client measures real time.
 const trickleEvery = 20 * time.Millisecond
@@ -56,13 +78,16 @@ func (p *process) misbehave(f Fault, w http.ResponseWriter, r *http.Request) boo
 		io.Copy(io.Discard, r.Body)
 		p.trickle(w, r)
 	case Endless:
-		for p.ctx.Err() == nil {
-			if _, err := w.Write(make([]byte, 4096)); err != nil {
-				break
-			}
-		}
+		p.zeros(w, math.MaxInt64)
+	case Huge:
+		w.Header().Set("Content-Length", strconv.Itoa(hugeBody))
+		p.zeros(w, hugeBody)
+	case Forbidden:
+		replyText(w, http.StatusForbidden, "")
 	case Reset:
 		abandon(w, "")
+	case HangUp:
+		hangUp(w)
 	case Garbage:
 		abandon(w, "\x00\x01this is no HTTP\r\n\r\n")
 	case HTML:
@@ -74,6 +99,16 @@ func (p *process) misbehave(f Fault, w http.ResponseWriter, r *http.Request) boo
 		return false
 	}
 	return true
+}
+
+// zeros writes so many bytes, or until client or process go. The size is a multiple of the piece's, or never reached.
+func (p *process) zeros(w io.Writer, size int) {
+	piece := make([]byte, 4096)
+	for written := 0; written < size && p.ctx.Err() == nil; written += len(piece) {
+		if _, err := w.Write(piece); err != nil {
+			return
+		}
+	}
 }
 
 func (p *process) trickle(w http.ResponseWriter, r *http.Request) {
@@ -107,4 +142,11 @@ func abandon(w http.ResponseWriter, text string) {
 		tcp.SetLinger(0)
 	}
 	io.WriteString(conn, text)
+}
+
+// hangUp closes the bare connection as a process does that ends in peace.
+func hangUp(w http.ResponseWriter) {
+	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		conn.Close()
+	}
 }

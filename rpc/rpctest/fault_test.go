@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -26,6 +29,13 @@ func TestFaultsAsTheClientSeesThem(t *testing.T) {
 		"garbage is an incomplete reply":       {Garbage, rpc.ErrTruncated, 0},
 		"a web page is not JSON":               {HTML, rpc.ErrNotJSON, 0},
 		"wrong credentials are unauthorized":   {WrongCredentials, rpc.ErrUnauthorized, 0},
+		"a refusal of all is forbidden":        {Forbidden, rpc.ErrForbidden, 0},
+		"hanging up is an incomplete reply":    {HangUp, rpc.ErrTruncated, 0},
+		"a body of 1 GiB is too large":         {Huge, rpc.ErrTooLarge, 0},
+		"a node of another chain answers":      {OtherChain, nil, 1},
+		"one that lies about peers answers":    {ClaimsConnected, nil, 1},
+		"one that claims an entry answers":     {ClaimsEntry, nil, 1},
+		"one that claims none answers":         {ClaimsNone, nil, 1},
 		"a busy node is busy":                  {Busy, rpc.ErrBusy, 0},
 		"a node no peer reaches answers calls": {Unroutable, nil, 1},
 	} {
@@ -64,5 +74,45 @@ func TestANodeThatHangsCanBeClosed(t *testing.T) {
 	net.Close()
 	if err := <-done; err == nil {
 		t.Error("the call succeeded")
+	}
+}
+
+func TestListsThatLie(t *testing.T) {
+	net := NewNetwork(nil)
+	t.Cleanup(net.Close)
+	n := newNode(t, net, "")
+	c := newClient(t, n, time.Minute)
+	if err := c.addNode(t.Context(), nowhere, rpc.Add); err != nil {
+		t.Fatal(err)
+	}
+	truth := []rpc.AddedNode{{Address: nowhere}}
+	for name, row := range map[string]struct {
+		fault Fault
+		want  []rpc.AddedNode
+	}{
+		"the truth":            {NoFault, truth},
+		"connected":            {ClaimsConnected, []rpc.AddedNode{{Address: nowhere, Connected: true}}},
+		"an entry that isn't":  {ClaimsEntry, []rpc.AddedNode{{Address: nowhere}, {Address: ClaimedEntry}}},
+		"no entry":             {ClaimsNone, []rpc.AddedNode{}},
+		"nothing of the chain": {OtherChain, truth},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n.SetFault(row.fault)
+			var added []rpc.AddedNode
+			var chain rpc.BlockchainInfo
+			calls := []*rpc.Call{rpc.GetAddedNodeInfoCall(&added), rpc.GetBlockchainInfoCall(&chain)}
+			if err := c.Batch(t.Context(), calls...); err != nil || calls[0].Err != nil || calls[1].Err != nil {
+				t.Fatal(err, calls[0].Err, calls[1].Err)
+			}
+			if diff := cmp.Diff(row.want, added, cmpopts.IgnoreFields(rpc.AddedNode{}, "Addresses")); diff != "" {
+				t.Error(diff)
+			}
+			if other := chain.Chain != "regtest"; other != (row.fault == OtherChain) {
+				t.Errorf("it is on chain %s", chain.Chain)
+			}
+			if got := n.Added(); len(got) != 1 || got[0] != nowhere {
+				t.Errorf("its list is %v", got)
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package rpctest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // What the fake has no model of is constant in these replies, with the values that Knots 29.5 was recorded with. It is
@@ -25,7 +26,8 @@ func getAddedNodeInfo(p *process, args arguments) (any, *rpcError) {
 		return nil, failure
 	}
 	infos := make([]addedNodeInfo, 0, len(p.added))
-	for _, name := range p.added {
+	fault := p.node.fault
+	for _, name := range p.claimed(fault) {
 		if only != "" && only != name {
 			continue
 		}
@@ -34,12 +36,24 @@ func getAddedNodeInfo(p *process, args arguments) (any, *rpcError) {
 			info.Connected = true
 			info.Addresses = append(info.Addresses, addedNodeAddress{at.String(), direction(c.seenBy(p).inbound)})
 		}
+		info.Connected = info.Connected || fault == ClaimsConnected
 		infos = append(infos, info)
 	}
 	if only != "" && len(infos) == 0 {
 		return nil, &rpcError{codeNotAdded, "Error: Node has not been added."}
 	}
 	return infos, nil
+}
+
+// claimed is the added list as the node tells it.
+func (p *process) claimed(fault Fault) []string {
+	switch fault {
+	case ClaimsNone:
+		return nil
+	case ClaimsEntry:
+		return append(slices.Clone(p.added), ClaimedEntry)
+	}
+	return p.added
 }
 
 func direction(inbound bool) string {
@@ -124,9 +138,12 @@ type blockchainInfo struct {
 }
 
 func getBlockchainInfo(p *process, _ arguments) (any, *rpcError) {
-	tip := p.node.chain.tip
+	tip, name := p.node.chain.tip, "regtest"
+	if p.node.fault == OtherChain {
+		name = "main"
+	}
 	return blockchainInfo{
-		Chain: "regtest", Blocks: tip.height, Headers: tip.height, BestBlockHash: tip.hash,
+		Chain: name, Blocks: tip.height, Headers: tip.height, BestBlockHash: tip.hash,
 		Bits: "207fffff", Target: "7fffff0000000000000000000000000000000000000000000000000000000000",
 		Difficulty: "4.656542373906925e-10", Time: tip.time, MedianTime: tip.medianTime(),
 		VerificationProgress: 1, InitialBlockDownload: !p.synced,
