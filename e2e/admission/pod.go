@@ -69,6 +69,7 @@ var refusedPods = map[string]struct{ pod, want string }{
 	"a place with a space":   {"topologySpreadConstraints: [{maxSkew: 1, topologyKey: a b, whenUnsatisfiable: ScheduleAnyway}]", labelKey},
 	"a key that is no text":  {near("labelSelector: {matchLabels: {a b: c}}"), "the key of a label" + key},
 	"a key to match so":      {near("matchLabelKeys: [a b]"), labelKey},
+	"keys without labels":    {near("mismatchLabelKeys: [a]"), "matchLabelKeys and mismatchLabelKeys need a labelSelector"},
 	"a key to differ so":     {near("mismatchLabelKeys: [a/b/c]"), labelKey},
 	"a namespace so":         {near("namespaces: [A]"), "must be the name of a namespace"},
 	"a key of an expression": {near("labelSelector: {matchExpressions: [{key: a b, operator: Exists}]}"), labelKey},

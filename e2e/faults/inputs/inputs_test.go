@@ -2,12 +2,17 @@ package inputs
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func read(t *testing.T) (*Schema, map[string]Base) {
@@ -239,6 +244,8 @@ func TestNamedBy(t *testing.T) {
 		"another item that has it, too":    {cidr, Cause{"spec.access[1]", `duplicate {"cidr":""}`}, true},
 		"another item":                     {cidr, Cause{"spec.access[1].ipBlock.cidr", "cidr must be a block"}, false},
 		"another field":                    {cidr, Cause{"spec.nodes", "cidr"}, false},
+		"a path in the message alone":      {cidr, Cause{"<nil>", "must be int32 in spec.access[0].ipBlock.cidr"}, true},
+		"another path in the message":      {cidr, Cause{"<nil>", "must be int32 in spec.access[0].ipBlock"}, false},
 		"nothing":                          {cidr, Cause{}, false},
 		"a map's key":                      {label, Cause{"spec.pod.labels.team", ""}, false},
 		"a key with a dot":                 {label, Cause{"spec.pod.labels[example.com/team]", ""}, true},
@@ -250,8 +257,17 @@ func TestNamedBy(t *testing.T) {
 			}
 		})
 	}
-	if causes := Unknown(`strict decoding error: unknown field "spec.a", unknown field "spec.b[0].c"`); len(causes) != 2 ||
-		causes[1].Field != "spec.b[0].c" {
-		t.Errorf("fields that nobody knows: %+v", causes)
+}
+
+func TestCauses(t *testing.T) {
+	invalid := apierrors.NewInvalid(schema.GroupKind{}, "bad", field.ErrorList{field.Required(field.NewPath("spec", "nodes"), "how many")})
+	want := []Cause{{"spec.nodes", "Required value: how many"}}
+	if diff := cmp.Diff(want, Causes(fmt.Errorf("create: %w", invalid))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	strict := errors.New(`strict decoding error: unknown field "spec.a", unknown field "spec.b[0].c"`)
+	want = []Cause{{"spec.a", `unknown field "spec.a"`}, {"spec.b[0].c", `unknown field "spec.b[0].c"`}}
+	if diff := cmp.Diff(want, Causes(strict)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }

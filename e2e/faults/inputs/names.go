@@ -1,8 +1,11 @@
 package inputs
 
 import (
+	"errors"
 	"regexp"
 	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // Cause is one reason for which an apiserver refuses an object. The field is empty where it gives none.
@@ -23,6 +26,9 @@ func (m Mutation) NamedBy(causes ...Cause) bool {
 
 func (c Change) namedBy(cause Cause) bool {
 	path, told := steps(c.Field()), steps(cause.Field)
+	if !strings.HasPrefix(cause.Field, "spec") { // what is beyond a format has its path in the message alone
+		return strings.HasSuffix(cause.Message, " in "+c.Field())
+	}
 	if c.Remove && number.MatchString(path[len(path)-1]) { // the list is what was changed
 		path = path[:len(path)-1]
 	}
@@ -54,13 +60,17 @@ func steps(field string) []string {
 	return strings.FieldsFunc(field, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
 }
 
-// unknown finds the fields that strict decoding complains of, without a list of causes.
-var unknown = regexp.MustCompile(`(?:unknown field|duplicate field) "([^"]+)"`)
-
-// Unknown are the causes in the message of an apiserver that finds fields that it doesn't know.
-func Unknown(message string) (causes []Cause) {
-	for _, found := range unknown.FindAllStringSubmatch(message, -1) {
-		causes = append(causes, Cause{Field: found[1], Message: message})
+// Causes are the reasons that an apiserver gives with an error. What its strict decoding doesn't know it lists in words alone.
+func Causes(err error) (causes []Cause) {
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil {
+		for _, cause := range status.Status().Details.Causes {
+			causes = append(causes, Cause{Field: cause.Field, Message: cause.Message})
+		}
+	}
+	for _, found := range unknown.FindAllStringSubmatch(err.Error(), -1) {
+		causes = append(causes, Cause{Field: found[1], Message: found[0]})
 	}
 	return causes
 }
+
+var unknown = regexp.MustCompile(`(?:unknown field|duplicate field) "([^"]+)"`)
