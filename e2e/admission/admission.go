@@ -99,7 +99,8 @@ var refusedObjects = map[string]struct{ object, want string }{
 		strings.Repeat("9", 1e6) + "'}}", "spec.storage.size: Too long: may not be more than 64 bytes"},
 	"a resource that is no name":  {"metadata: {name: bad}, spec: {nodes: 1, resources: {limits: {a b: 1}}}", resource},
 	"a resource without a domain": {"metadata: {name: bad}, spec: {nodes: 1, resources: {limits: {gpu: 1}}}", resource},
-	"a resource of Kubernetes":    {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {kubernetes.io/gpu: 1}}}", resource},
+	"a resource of Kubernetes": {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {kubernetes.io/gpu: 1}}}",
+		resource},
 	"resources that Kubernetes lacks": {"metadata: {name: bad}, spec: {nodes: 1, resources: {claims: [{name: a}]}}",
 		`unknown field "spec.resources.claims"`},
 

@@ -11,8 +11,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// TestWhatIsRefusedIsNamed has a thousand wrong specs judged, or with FAULTS=all as many as there are; e2e/integration has an
-// apiserver and a controller judge the same ones.
+// TestWhatIsRefusedIsNamed has a thousand wrong specs judged, or with FAULTS=all as many as there are;
+// e2e/integration has an apiserver and a controller judge the same ones.
 func TestWhatIsRefusedIsNamed(t *testing.T) {
 	judge, err := newJudge(path)
 	if err != nil {

@@ -126,7 +126,8 @@ func (g *generator) repeats(s *Schema) bool {
 
 // briefly are the keys of odd, texts and keys that are tried wherever a shape repeats.
 var briefly = []string{
-	"null", "seven", "an empty object", "an empty text", "an object with a field that nobody knows", "letters of other scripts",
+	"null", "seven", "an empty object", "an empty text", "an object with a field that nobody knows",
+	"letters of other scripts",
 	"a key with a space",
 }
 
@@ -166,8 +167,11 @@ func (g *generator) set(path []string, now any, how string, to any) {
 	}
 }
 
-// many adds a mutation that is large.
-func (g *generator) many(path []string, how string, many Many) {
+// many adds a mutation that is large, unless the field is so.
+func (g *generator) many(path []string, now any, how string, many Many) {
+	if to, err := many.value(); err == nil && reflect.DeepEqual(now, to) {
+		return
+	}
 	g.add(fmt.Sprintf("%s, %d", how, many.Times), Change{Path: path, Many: &many})
 }
 
@@ -199,10 +203,12 @@ func (g *generator) integer(s *Schema, path []string, now any) {
 
 // texts are given to every text.
 var texts = map[string]string{
-	"letters of other scripts": "Größe-値-\u202eabc", "beyond the basic plane": "😀", "a space": "a b", "a space around": " a ",
-	"a line feed": "a\nb", "a line feed at the end": "a\n", "a zero byte": "a\x00b", "an escape sequence": "\x1b[2J",
+	"letters of other scripts": "Größe-値-\u202eabc", "beyond the basic plane": "😀", "a space": "a b",
+	"a space around": " a ",
+	"a line feed":    "a\nb", "a line feed at the end": "a\n", "a zero byte": "a\x00b", "an escape sequence": "\x1b[2J",
 	"a path": "../../etc/passwd", "an upper case letter": "Aa", "a dot": "a.b", "dashes": "-a-", "a quote": `a"b'`,
-	"a variable": "$(POD_IP)", "a template": "{{.Name}}", "a number": "1", "a bool": "true", "a slash": "a/b", "two slashes": "a/b/c",
+	"a variable": "$(POD_IP)", "a template": "{{.Name}}", "a number": "1", "a bool": "true", "a slash": "a/b",
+	"two slashes":   "a/b/c",
 	"an assignment": "a=b", "63 letters": strings.Repeat("a", 63), "64 letters": strings.Repeat("a", 64),
 	"labels of a domain, too long": strings.Repeat("a", 64) + ".b", "a long domain": strings.Repeat("a.", 130) + "a/b",
 }
@@ -222,14 +228,14 @@ func (g *generator) text(s *Schema, path []string, now any) {
 		g.set(path, now, "a letter less", text[:len(text)-1])
 	}
 	if s.MinLength != nil && *s.MinLength > 0 {
-		g.many(path, "one letter less than the least", Many{As: "text", Of: "a", Times: *s.MinLength - 1})
+		g.many(path, now, "one letter less than the least", Many{As: "text", Of: "a", Times: *s.MinLength - 1})
 	}
 	if s.MaxLength != nil {
-		g.many(path, "as many letters as may be", Many{As: "text", Of: "a", Times: *s.MaxLength})
-		g.many(path, "one letter more than may be", Many{As: "text", Of: "a", Times: *s.MaxLength + 1})
+		g.many(path, now, "as many letters as may be", Many{As: "text", Of: "a", Times: *s.MaxLength})
+		g.many(path, now, "one letter more than may be", Many{As: "text", Of: "a", Times: *s.MaxLength + 1})
 	}
 	if !g.brief {
-		g.many(path, "huge", Many{As: "text", Of: "a", Times: huge})
+		g.many(path, now, "huge", Many{As: "text", Of: "a", Times: huge})
 	}
 	if s.Format == "date-time" {
 		for _, value := range []string{"2000-01-01T00:00:00Z", "2026-02-30T00:00:00Z", "2099-01-01", "tomorrow",
@@ -241,13 +247,14 @@ func (g *generator) text(s *Schema, path []string, now any) {
 }
 
 func (g *generator) quantity(path []string, now any) {
-	for _, value := range []string{"0", "1", "-1", "1.5", "1n", "0.0000000001", "1e3", "1e30", "1Ei", "9223372036854775808",
+	for _, value := range []string{"0", "1", "-1", "1.5", "1n", "0.0000000001", "1e3", "1e30", "1Ei",
+		"9223372036854775808",
 		"1GB", "1 Gi", "Gi", "１", "0x10", "1Gi\n", "+1", ".5", "5."} {
 		g.set(path, now, fmt.Sprintf("the quantity %q", value), value)
 	}
 	g.set(path, now, "the most of int64", int64(math.MaxInt64))
-	g.many(path, "as many digits", Many{As: "text", Of: "9", Times: 1000})
-	g.many(path, "huge", Many{As: "text", Of: "9", Times: huge})
+	g.many(path, now, "as many digits", Many{As: "text", Of: "9", Times: 1000})
+	g.many(path, now, "huge", Many{As: "text", Of: "9", Times: huge})
 }
 
 func (g *generator) list(s *Schema, path []string, now []any) {
@@ -264,23 +271,25 @@ func (g *generator) list(s *Schema, path []string, now []any) {
 		g.set(path, now, "the other way round", reversed)
 	}
 	if s.MinItems != nil {
-		g.many(path, "one item less than the least", Many{As: "list", Of: now[0], Times: *s.MinItems - 1, Distinct: keys})
+		g.many(path, now, "one item less than the least", Many{As: "list", Of: now[0], Times: *s.MinItems - 1, Distinct: keys})
 	}
 	if s.MaxItems != nil {
-		g.many(path, "as many items as may be", Many{As: "list", Of: now[0], Times: *s.MaxItems, Distinct: keys})
-		g.many(path, "one item more than may be", Many{As: "list", Of: now[0], Times: *s.MaxItems + 1, Distinct: keys})
+		g.many(path, now, "as many items as may be", Many{As: "list", Of: now[0], Times: *s.MaxItems, Distinct: keys})
+		g.many(path, now, "one item more than may be", Many{As: "list", Of: now[0], Times: *s.MaxItems + 1, Distinct: keys})
 	}
 	if !g.brief {
-		g.many(path, "a huge list", Many{As: "list", Of: now[0], Times: 2000, Distinct: keys})
+		g.many(path, now, "a huge list", Many{As: "list", Of: now[0], Times: 2000, Distinct: keys})
 	}
 }
 
 // keys are given to every map.
 var keys = map[string]string{
 	"an empty key": "", "a key in other scripts": "Größe", "a key with a space": "a b", "a key of two slashes": "a/b/c",
-	"a key with a domain": "example.com/a", "a key of 63 letters": strings.Repeat("a", 63), "a key of 64 letters": strings.Repeat("a", 64),
-	"a key of a long domain": strings.Repeat("a.", 130) + "a/b", "a key of a malformed domain": "a..b/c", "a key of a wrong domain": "-a/b",
-	"a key of Kubernetes": "kubernetes.io/hostname", "a key that is a number": "1", "a key of one dash": "-",
+	"a key with a domain": "example.com/a", "a key of 63 letters": strings.Repeat("a", 63),
+	"a key of 64 letters":    strings.Repeat("a", 64),
+	"a key of a long domain": strings.Repeat("a.", 130) + "a/b", "a key of a malformed domain": "a..b/c",
+	"a key of a wrong domain": "-a/b",
+	"a key of Kubernetes":     "kubernetes.io/hostname", "a key that is a number": "1", "a key of one dash": "-",
 	"a key of a long name in a domain": "a.b/" + strings.Repeat("a", 64),
 }
 
@@ -301,14 +310,14 @@ func (g *generator) object(s *Schema, path []string, now map[string]any) {
 		}
 	}
 	if s.MaxProperties != nil {
-		g.many(path, "as many keys as may be", Many{As: "map", Of: first, Times: *s.MaxProperties})
-		g.many(path, "one key more than may be", Many{As: "map", Of: first, Times: *s.MaxProperties + 1})
+		g.many(path, now, "as many keys as may be", Many{As: "map", Of: first, Times: *s.MaxProperties})
+		g.many(path, now, "one key more than may be", Many{As: "map", Of: first, Times: *s.MaxProperties + 1})
 		if most := s.AdditionalProperties.MaxLength; most != nil && *most > 63 {
 			long := strings.Repeat("a", int(*most))
-			g.many(path, "as many keys as may be, as long as may be", Many{As: "map", Of: long, Times: *s.MaxProperties})
+			g.many(path, now, "as many keys as may be, as long as may be", Many{As: "map", Of: long, Times: *s.MaxProperties})
 		}
 	}
 	if !g.brief {
-		g.many(path, "a huge map", Many{As: "map", Of: first, Times: 2000})
+		g.many(path, now, "a huge map", Many{As: "map", Of: first, Times: 2000})
 	}
 }

@@ -1,6 +1,6 @@
 // Package inputs makes wrong and unusual specs of BitcoinNetworks, thousands of them, from the schema of their
-// CustomResourceDefinition: all fields at and beyond their bounds, empty, huge, of another type, removed, and two fields
-// at once. It is pure; e2e/integration has an apiserver and a controller judge what comes of them.
+// CustomResourceDefinition: all fields at and beyond their bounds, empty, huge, of another type, removed, and two
+// fields at once. It is pure; e2e/integration has an apiserver and a controller judge what comes of them.
 package inputs
 
 import (

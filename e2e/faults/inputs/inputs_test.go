@@ -189,7 +189,9 @@ func asJSON(t *testing.T, value any) string {
 }
 
 func TestApply(t *testing.T) {
-	base := Base{Spec: map[string]any{"nodes": 1.0, "list": []any{map[string]any{"name": "a"}, map[string]any{"name": "b"}}}}
+	base := Base{Spec: map[string]any{"nodes": 1.0, "list": []any{
+		map[string]any{"name": "a"}, map[string]any{"name": "b"},
+	}}}
 	for name, row := range map[string]struct {
 		change Change
 		want   string
@@ -200,7 +202,8 @@ func TestApply(t *testing.T) {
 		"an item goes": {Change{Path: []string{"list", "0"}, Remove: true}, `{"list":[{"name":"b"}],"nodes":1}`},
 		"a field of an item": {Change{Path: []string{"list", "1", "name"}, Value: "c"},
 			`{"list":[{"name":"a"},{"name":"c"}],"nodes":1}`},
-		"a long text": {Change{Path: []string{"list"}, Many: &Many{As: "text", Of: "ab", Times: 2}}, `{"list":"abab","nodes":1}`},
+		"a long text": {Change{Path: []string{"list"}, Many: &Many{As: "text", Of: "ab", Times: 2}},
+			`{"list":"abab","nodes":1}`},
 		"a list of different items": {Change{Path: []string{"list"},
 			Many: &Many{As: "list", Of: map[string]any{"name": "a"}, Times: 2, Distinct: []string{"name"}}},
 			`{"list":[{"name":"a0"},{"name":"a1"}],"nodes":1}`},
@@ -226,6 +229,7 @@ func TestApply(t *testing.T) {
 
 func TestNamedBy(t *testing.T) {
 	cidr := Change{Path: []string{"access", "0", "ipBlock", "cidr"}}
+	access, gone := Change{Path: []string{"access"}}, Change{Path: []string{"access", "0"}, Remove: true}
 	label := Change{Path: []string{"pod", "labels", "example.com/team"}}
 	for name, row := range map[string]struct {
 		change Change
@@ -233,14 +237,14 @@ func TestNamedBy(t *testing.T) {
 		want   bool
 	}{
 		"its own path":                     {cidr, Cause{"spec.access[0].ipBlock.cidr", "must be a block"}, true},
-		"a path below":                     {Change{Path: []string{"access"}}, Cause{"spec.access[0].ipBlock.cidr", ""}, true},
+		"a path below":                     {access, Cause{"spec.access[0].ipBlock.cidr", ""}, true},
 		"a rule above, with its name":      {cidr, Cause{"spec.access[0].ipBlock", "except must be within cidr"}, true},
 		"a rule above, with one between":   {cidr, Cause{"spec.access[0]", "a peer with ipBlock"}, true},
 		"a rule above, without its name":   {cidr, Cause{"spec.access[0].ipBlock", "must be a block"}, false},
 		"a part of another word":           {cidr, Cause{"spec.access[0].ipBlock", "a cidrBlock"}, false},
 		"the whole spec, without its name": {Change{Path: []string{"nodes"}}, Cause{"spec", "is wrong"}, false},
 		"the whole spec, with its name":    {Change{Path: []string{"nodes"}}, Cause{"spec", "at most 100 nodes"}, true},
-		"the list of an item that is gone": {Change{Path: []string{"access", "0"}, Remove: true}, Cause{"spec.access", ""}, true},
+		"the list of an item that is gone": {gone, Cause{"spec.access", ""}, true},
 		"another item that has it, too":    {cidr, Cause{"spec.access[1]", `duplicate {"cidr":""}`}, true},
 		"another item":                     {cidr, Cause{"spec.access[1].ipBlock.cidr", "cidr must be a block"}, false},
 		"another field":                    {cidr, Cause{"spec.nodes", "cidr"}, false},
@@ -260,7 +264,8 @@ func TestNamedBy(t *testing.T) {
 }
 
 func TestCauses(t *testing.T) {
-	invalid := apierrors.NewInvalid(schema.GroupKind{}, "bad", field.ErrorList{field.Required(field.NewPath("spec", "nodes"), "how many")})
+	missing := field.Required(field.NewPath("spec", "nodes"), "how many")
+	invalid := apierrors.NewInvalid(schema.GroupKind{}, "bad", field.ErrorList{missing})
 	want := []Cause{{"spec.nodes", "Required value: how many"}}
 	if diff := cmp.Diff(want, Causes(fmt.Errorf("create: %w", invalid))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -11,8 +11,9 @@ import (
 // Cause is one reason for which an apiserver refuses an object. The field is empty where it gives none.
 type Cause struct{ Field, Message string }
 
-// NamedBy says whether a cause names a field that the mutation changes: by its path or a path below it, or, as a rule of
-// several fields does, by a path above it and the name of what is below that. For an item that is removed that is the list.
+// NamedBy says whether a cause names a field that the mutation changes: by its path or a path below it, or, as a rule
+// of several fields does, by a path above it and the name of what is below that. For an item that is removed that is
+// the list.
 func (m Mutation) NamedBy(causes ...Cause) bool {
 	for _, change := range m.Changes {
 		for _, cause := range causes {
@@ -60,7 +61,8 @@ func steps(field string) []string {
 	return strings.FieldsFunc(field, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
 }
 
-// Causes are the reasons that an apiserver gives with an error. What its strict decoding doesn't know it lists in words alone.
+// Causes are the reasons that an apiserver gives with an error. What its strict decoding doesn't know it lists in
+// words alone.
 func Causes(err error) (causes []Cause) {
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil {
 		for _, cause := range status.Status().Details.Causes {

@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Schema is what is read here of a structural schema of Kubernetes. What it refuses beyond that, by rules, is found out by
-// asking an apiserver.
+// Schema is what is read here of a structural schema of Kubernetes. What it refuses beyond that, by rules, is found
+// out by asking an apiserver.
 type Schema struct {
 	Type                 string             `json:"type"`
 	Format               string             `json:"format"`
