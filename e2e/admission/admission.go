@@ -127,6 +127,10 @@ var refusedObjects = map[string]struct{ object, want string }{
 		"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, storageClassName: Fast_one}}",
 		"storageClassName must be the name of a StorageClass",
 	},
+	"a class with two dots": {
+		"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, storageClassName: fast..one}}",
+		"storageClassName must be the name of a StorageClass",
+	},
 	"an unknown fate of volumes": {
 		"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, whenDeleted: Recycle}}",
 		`supported values: "Retain", "Delete"`,

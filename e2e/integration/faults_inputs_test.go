@@ -294,21 +294,28 @@ func renderInputs(t *testing.T, own scope, accepted []*input) (rendered []*input
 	return rendered
 }
 
-// render has the apiserver judge those children of a network whose content is the user's.
+// render has the apiserver judge those children of a network whose content is the user's, and the volumes of its pods.
 func render(t *testing.T, stored *unstructured.Unstructured) error {
 	n, err := unstructuredx.Into[api.Network](stored)
 	if err != nil {
 		return err
 	}
 	auth := children.Auth{}
-	var failed []error
-	for _, child := range []struct {
+	set := children.StatefulSet(n, cmp.Or(n.Spec.Image, "example.com/bitcoind:1"), 0, auth)
+	type child struct {
 		resource schema.GroupVersionResource
 		object   runtime.Object
-	}{
+	}
+	all := []child{
 		{cluster.ConfigMaps, children.ConfigMap(n, auth)}, {cluster.Policies, children.NetworkPolicy(n, "system")},
-		{cluster.StatefulSets, children.StatefulSet(n, cmp.Or(n.Spec.Image, "example.com/bitcoind:1"), 0, auth)},
-	} {
+		{cluster.StatefulSets, set},
+	}
+	for _, claim := range set.Spec.VolumeClaimTemplates {
+		claim.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
+		all = append(all, child{cluster.Claims, &claim})
+	}
+	var failed []error
+	for _, child := range all {
 		u, err := unstructuredx.Intent(child.object)
 		if err == nil {
 			_, err = kube.Resource(child.resource).Namespace(n.Namespace).Create(t.Context(), u,
