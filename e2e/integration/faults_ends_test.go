@@ -187,7 +187,7 @@ type lane struct {
 }
 
 // settleTimeout is how long a network may take to get to an end state; the machine may be busy with something else.
-const settleTimeout = 4 * time.Minute
+const settleTimeout = 2 * time.Minute
 
 // start makes the network that lives on.
 func (l *lane) start(t *testing.T) error {
