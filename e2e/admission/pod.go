@@ -84,7 +84,7 @@ var refusedPods = map[string]struct{ pod, want string }{
 	"a machine that can't be": {machine("key: metadata.name, operator: In, values: [A]"), object},
 
 	"more seconds than there are": {"tolerations: [{key: a, effect: NoExecute, tolerationSeconds: 9223372036854775807}]",
-		"should be less than or equal to 2.147483647e+09"},
+		"should be less than or equal to 2147483647"},
 
 	"an unknown affinity": {"affinity: {anti: {}}", `unknown field "spec.pod.affinity.anti"`},
 	"an affinity to pods as an object": {
