@@ -76,6 +76,8 @@ var refusedPods = map[string]struct{ pod, want string }{
 	"a key of an expression": {near("labelSelector: {matchExpressions: [{key: a b, operator: Exists}]}"), labelKey},
 	"a value of one": {near("labelSelector: {matchExpressions: [{key: a, operator: In, values: [b c]}]}"),
 		"must be the value of a label"},
+	"a value of machines": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
+		"{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: In, values: [b c]}]}]}}}", "must be the value of a label"},
 	"a field of machines that is none": {machine("key: metadata.uid, operator: In, values: [a]"),
 		`supported values: "metadata.name"`},
 	"a machine greater than another": {machine("key: metadata.name, operator: Gt, values: [a]"),
