@@ -43,6 +43,9 @@ func Test(t *testing.T, judge Judge) {
 const tooManyNodes = "FullMesh and Star take at most 100 nodes, since bitcoind accepts 114 inbound connections: " +
 	"use Auto or Sparse"
 
+// resource is a part of the sentence about names of resources.
+const resource = "a resource is cpu, memory, ephemeral-storage, hugepages-2Mi and the like, or an extended one"
+
 // refusedObjects are what no apiserver may take, and a part of the sentence that says so to the user.
 var refusedObjects = map[string]struct{ object, want string }{
 	"a negative number of nodes": {"metadata: {name: bad}, spec: {nodes: -1}",
@@ -90,6 +93,14 @@ var refusedObjects = map[string]struct{ object, want string }{
 		"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: 10m, memory: 100Mi}, limits: {memory: 10Mi}}}",
 		"a request that you have not set is the default, cpu 10m and memory 100Mi: set it too",
 	},
+	"a quantity of a million digits": {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {cpu: '" +
+		strings.Repeat("9", 1e6) + "'}}}", "spec.resources.requests.cpu: Too long: may not be more than 64 bytes"},
+	"storage of a million digits": {"metadata: {name: bad}, spec: {nodes: 1, storage: {size: '" +
+		strings.Repeat("9", 1e6) + "'}}", "spec.storage.size: Too long: may not be more than 64 bytes"},
+	"a resource that is no name":  {"metadata: {name: bad}, spec: {nodes: 1, resources: {limits: {a b: 1}}}", resource},
+	"a resource without a domain": {"metadata: {name: bad}, spec: {nodes: 1, resources: {limits: {gpu: 1}}}", resource},
+	"a resource of Kubernetes": {"metadata: {name: bad}, spec: {nodes: 1, resources: {requests: {kubernetes.io/gpu: 1}}}",
+		resource},
 	"resources that Kubernetes lacks": {"metadata: {name: bad}, spec: {nodes: 1, resources: {claims: [{name: a}]}}",
 		`unknown field "spec.resources.claims"`},
 
@@ -114,6 +125,10 @@ var refusedObjects = map[string]struct{ object, want string }{
 		"must be a quantity greater than zero"},
 	"a class that can't be": {
 		"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, storageClassName: Fast_one}}",
+		"storageClassName must be the name of a StorageClass",
+	},
+	"a class with two dots": {
+		"metadata: {name: bad}, spec: {nodes: 1, storage: {size: 1Gi, storageClassName: fast..one}}",
 		"storageClassName must be the name of a StorageClass",
 	},
 	"an unknown fate of volumes": {
@@ -270,6 +285,8 @@ func testAccepted(t *testing.T, judge Judge) {
 			"limits: {cpu: 2, memory: 128Mi, example.com/gpu: 1}}}",
 		"a request as large as its limit": "metadata: {name: good}, " +
 			"spec: {nodes: 1, resources: {requests: {memory: 1024Mi}, limits: {memory: 1Gi}}}",
+		"large pages": "metadata: {name: good}, " +
+			"spec: {nodes: 1, resources: {requests: {memory: 1Gi, hugepages-2Mi: 4Mi}, limits: {hugepages-2Mi: 4Mi}}}",
 		"no resources in particular": "metadata: {name: good}, spec: {nodes: 1, resources: {}}",
 		"storage of any class":       "metadata: {name: good}, spec: {nodes: 1, storage: {size: 1Gi}}",
 		"storage with all that there is": "metadata: {name: good}, " +

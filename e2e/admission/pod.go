@@ -17,7 +17,8 @@ const (
 	key      = " is a name of at most 63 letters, digits, '-', '_' and '.'"
 	root     = "runAsUser must be from 1 to 2147483647: nodes never run as root"
 	object   = "must be a name: lower case letters, digits, '-' and '.'"
-	values   = "In and NotIn need values, Exists and DoesNotExist have none"
+	labelKey = "must be the key of a label: a name of at most 63 letters"
+	values   = "operator In or NotIn needs values, operator Exists or DoesNotExist has none"
 )
 
 // refusedPods are what no pod could have, and what no node may have.
@@ -39,7 +40,11 @@ var refusedPods = map[string]struct{ pod, want string }{
 		"are the controller's"},
 	"no AppArmor": {"annotations: {container.apparmor.security.beta.kubernetes.io/bitcoind: unconfined}",
 		confines},
-	"no seccomp":         {"annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined}", confines},
+	"no seccomp":        {"annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined}", confines},
+	"a domain too long": {"labels: {" + strings.Repeat("a.", 130) + "a/b: c}", "the key of a label" + key},
+	"a domain of dots":  {"annotations: {a..b/c: d}", "the key of an annotation" + key},
+	"annotations without end": {"annotations: {a: " + strings.Repeat("a", 16000) +
+		manyAnnotations(13) + "}", "annotations may have at most 200,000 characters in all"},
 	"a key with a slash": {"annotations: {a/b/c: d}", "the key of an annotation" + key},
 
 	"a Secret without a name": {"imagePullSecrets: [{}]", "spec.pod.imagePullSecrets[0].name: Required value"},
@@ -59,6 +64,30 @@ var refusedPods = map[string]struct{ pod, want string }{
 	"seconds without NoExecute": {"tolerations: [{key: a, tolerationSeconds: 3}]",
 		"tolerationSeconds needs effect: NoExecute"},
 
+	"a taint with a space": {"tolerations: [{key: a b}]", labelKey},
+	"a taint's value so":   {"tolerations: [{key: a, value: b c}]", "must be the value of a label"},
+	"a place with a space": {"topologySpreadConstraints: [{maxSkew: 1, topologyKey: a b, whenUnsatisfiable: ScheduleAnyway}]",
+		labelKey},
+	"a key that is no text":  {near("labelSelector: {matchLabels: {a b: c}}"), "the key of a label" + key},
+	"a key to match so":      {near("matchLabelKeys: [a b]"), labelKey},
+	"keys without labels":    {near("mismatchLabelKeys: [a]"), "matchLabelKeys and mismatchLabelKeys need a labelSelector"},
+	"a key to differ so":     {near("mismatchLabelKeys: [a/b/c]"), labelKey},
+	"a namespace so":         {near("namespaces: [A]"), "must be the name of a namespace"},
+	"a key of an expression": {near("labelSelector: {matchExpressions: [{key: a b, operator: Exists}]}"), labelKey},
+	"a value of one": {near("labelSelector: {matchExpressions: [{key: a, operator: In, values: [b c]}]}"),
+		"must be the value of a label"},
+	"a value of machines": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
+		"{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: In, values: [b c]}]}]}}}", "must be the value of a label"},
+	"a field of machines that is none": {machine("key: metadata.uid, operator: In, values: [a]"),
+		`supported values: "metadata.name"`},
+	"a machine greater than another": {machine("key: metadata.name, operator: Gt, values: [a]"),
+		`supported values: "In", "NotIn"`},
+	"two machines":            {machine("key: metadata.name, operator: In, values: [a, b]"), "must have at most 1 item"},
+	"a machine that can't be": {machine("key: metadata.name, operator: In, values: [A]"), object},
+
+	"more seconds than there are": {"tolerations: [{key: a, effect: NoExecute, tolerationSeconds: 9223372036854775807}]",
+		"should be less than or equal to 2147483647"},
+
 	"an unknown affinity": {"affinity: {anti: {}}", `unknown field "spec.pod.affinity.anti"`},
 	"an affinity to pods as an object": {
 		"affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {topologyKey: a}}}",
@@ -74,7 +103,7 @@ var refusedPods = map[string]struct{ pod, want string }{
 		"[{topologyKey: a, labelSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}]}}", values},
 	"two values to compare": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
 		"{nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Gt, values: ['1', '2']}]}]}}}",
-		"Gt and Lt need one value"},
+		"operator Gt or Lt needs one item of values"},
 
 	"no skew": {"topologySpreadConstraints: [{topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]",
 		"maxSkew: Required value"},
@@ -102,6 +131,25 @@ var refusedPods = map[string]struct{ pod, want string }{
 		"userIDs: Platform leaves the user and groups to the cluster: remove securityContext"},
 }
 
+// manyAnnotations are so many more, each of 16,000 letters.
+func manyAnnotations(count int) (more string) {
+	for i := range count {
+		more += fmt.Sprintf(", a%d: %s", i, strings.Repeat("a", 16000))
+	}
+	return more
+}
+
+// near is an affinity to pods.
+func near(pods string) string {
+	return "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, " + pods + "}]}}"
+}
+
+// machine is an affinity to machines by their fields.
+func machine(expression string) string {
+	return "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: [{" +
+		expression + "}]}]}}}"
+}
+
 // testRefusedPod is about spec.pod.
 func testRefusedPod(t *testing.T, judge Judge) {
 	for name, row := range refusedPods {
@@ -122,7 +170,7 @@ func testRefusedAccess(t *testing.T, judge Judge) {
 		"a peer by its name":   {"[wallets]", "spec.access[0] in body must be of type object"},
 		"a label as a string":  {"[{podSelector: {app: x}}]", `unknown field "spec.access[0].podSelector.app"`},
 		"an expression without values": {"[{podSelector: {matchExpressions: [{key: a, operator: In}]}}]",
-			"In and NotIn need values"},
+			values},
 		"labels of addresses": {"[{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]", "make two peers of it"},
 		"no addresses":        {"[{ipBlock: {}}]", "spec.access[0].ipBlock.cidr: Required value"},
 		"an address":          {"[{ipBlock: {cidr: 10.0.0.1}}]", block},
