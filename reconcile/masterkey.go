@@ -38,12 +38,12 @@ func keyMissing(namespace, what string) error {
 // Of several replicas one makes it. The error is a credentials.KeyLostError if a user has to act.
 func (c *Controller) masterKey(ctx context.Context) (credentials.Key, error) {
 	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: credentials.KeySecret}
-	cached, exists, err := c.caches.informers[secrets].GetStore().GetByKey(name.String())
+	cached, err := c.caches.get(secrets, name)
 	if err != nil {
 		return nil, err
 	}
-	if exists {
-		return readMasterKey(cached.(*unstructured.Unstructured))
+	if cached != nil {
+		return readMasterKey(cached)
 	}
 	client := c.client.Resource(secrets).Namespace(name.Namespace)
 	// The cache may not know yet of one that has just been made.
@@ -123,8 +123,7 @@ func readMasterKey(secret *unstructured.Unstructured) (credentials.Key, error) {
 // to have it make another one.
 func (c *caches) keyInUse() bool {
 	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(object any) bool {
-		network := object.(*unstructured.Unstructured)
-		generation, _, _ := unstructured.NestedInt64(network.Object, "status", "credentials", "generation")
-		return generation > 0
+		network, err := unstructuredx.UnpackInto[api.Network](object.(*unstructuredx.Packed))
+		return err != nil || network.Status.Credentials.Generation > 0 // one that can't be read may have had some
 	})
 }
