@@ -89,7 +89,8 @@ func (c *Controller) reportShortened(n *api.Network, before api.NetworkStatus, o
 // remember keeps which sides the status tells of, and which incarnations have its chain. Of a node that has less, it is
 // still the one that had the chain of before.
 func (state *networkState) remember(status api.NetworkStatus, o *observation) {
-	state.told = &o.sides
+	sides := o.sides // a pointer into the observation would keep all of it until the next pass
+	state.told = &sides
 	if status.LastChain != nil || status.Tips == 0 {
 		return
 	}
