@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -45,10 +46,14 @@ type caches struct {
 	written map[schema.GroupVersionResource]cache.MutationCache
 	log     *zap.Logger
 	endings endings
+	// came and went, unless nil, are told of networks that were not there at the start, and of those that go.
+	came, went func(*unstructuredx.Packed)
 }
 
-// newCaches are those of one namespace, or of all if it is empty; and of the key in the controller's own.
-func newCaches(client dynamic.Interface, namespace, systemNamespace string, log *zap.Logger) (*caches, error) {
+// newCaches are those of one namespace, or of all if it is empty, with the networks that the selector matches; and of the
+// key in the controller's own.
+func newCaches(client dynamic.Interface, namespace, systemNamespace string, selector labels.Selector,
+	log *zap.Logger) (*caches, error) {
 	c := &caches{
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{},
 		packings:  map[schema.GroupVersionResource]unstructuredx.Packing{},
@@ -56,11 +61,14 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, log 
 		log:       log,
 	}
 	for _, row := range resourceTable {
-		where := namespace
+		where, which := namespace, row.selects
 		if row.system {
 			where = systemNamespace
 		}
-		factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, where, row.selects)
+		if row.resource == api.Resource {
+			which = selects(selector)
+		}
+		factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, where, which)
 		informer := factory.ForResource(row.resource).Informer()
 		if err := informer.SetTransform(row.packing().Transform()); err != nil {
 			return nil, fmt.Errorf("pack %s: %w", row.resource.Resource, err)
@@ -149,15 +157,25 @@ func (c *caches) handler(row resourceRow, enqueue func(cache.ObjectName)) cache.
 			enqueue(network)
 		}
 	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: notify,
+	return cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(object any, listedAtStart bool) {
+			if row.resource == api.Resource && !listedAtStart && c.came != nil {
+				c.came(unwrapTombstone(object))
+			}
+			notify(object)
+		},
 		UpdateFunc: func(before, after any) {
 			if row.changed(before.(*unstructuredx.Packed), after.(*unstructuredx.Packed)) {
 				notify(before) // whose owner it had, or whose address
 				notify(after)
 			}
 		},
-		DeleteFunc: notify,
+		DeleteFunc: func(object any) {
+			if row.resource == api.Resource && c.went != nil {
+				c.went(unwrapTombstone(object))
+			}
+			notify(object)
+		},
 	}
 }
 

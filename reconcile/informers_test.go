@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -109,7 +110,7 @@ func rowOf(t *testing.T, resource schema.GroupVersionResource) resourceRow {
 func unwatched(t *testing.T) *caches {
 	t.Helper()
 	c, err := newCaches(fake.NewSimpleDynamicClient(runtime.NewScheme()), metav1.NamespaceAll, "bitcoin-controller",
-		zap.NewNop())
+		labels.Everything(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

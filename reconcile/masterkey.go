@@ -49,7 +49,11 @@ func (c *Controller) masterKey(ctx context.Context) (credentials.Key, error) {
 	// The cache may not know yet of one that has just been made.
 	live, err := client.Get(ctx, name.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		if c.caches.keyInUse() {
+		inUse, listErr := c.keyInUse(ctx)
+		if listErr != nil {
+			return nil, listErr
+		}
+		if inUse {
 			return nil, keyMissing(name.Namespace, "is gone")
 		}
 		live, err = c.makeMasterKey(ctx)
@@ -120,7 +124,30 @@ func readMasterKey(secret *unstructured.Unstructured) (credentials.Key, error) {
 
 // keyInUse says whether any network has ever had credentials of a key, whichever. Only the status of a network can
 // tell: users can't write it, while children can be made up to keep an installation from making its key, or be deleted
-// to have it make another one.
+// to have it make another one. The key is that of the controllers of other networks, too, which are not in the cache.
+func (c *Controller) keyInUse(ctx context.Context) (bool, error) {
+	if inUse := c.caches.keyInUse(); inUse || !c.sharded() {
+		return inUse, nil
+	}
+	options := metav1.ListOptions{Limit: 100}
+	for {
+		list, err := c.client.Resource(api.Resource).Namespace(c.options.Namespace).List(ctx, options)
+		if err != nil {
+			return false, fmt.Errorf("list all networks, which may need a key that is gone: %w", err)
+		}
+		if slices.ContainsFunc(list.Items, func(u unstructured.Unstructured) bool {
+			generation, _, _ := unstructured.NestedInt64(u.Object, "status", "credentials", "generation")
+			return generation > 0
+		}) {
+			return true, nil
+		}
+		if options.Continue = list.GetContinue(); options.Continue == "" {
+			return false, nil
+		}
+	}
+}
+
+// keyInUse is that of the networks in the cache.
 func (c *caches) keyInUse() bool {
 	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(object any) bool {
 		network, err := unstructuredx.UnpackInto[api.Network](object.(*unstructuredx.Packed))
