@@ -21,8 +21,8 @@ import (
 // matches, and agrees by a Lease of its own with those that have the same one. A network whose labels change moves from
 // one to the other. For the one that loses it the watch ends it like a deletion: everything it has of the network is in
 // memory, and is dropped. The one that gains it finds a network that has a status, and adopts it like one of before its
-// start; nothing of the network depends on which controller looks after it. Pods and children don't have the labels of their
-// network, so each controller sees those of all networks.
+// start; nothing of the network depends on which controller looks after it. Pods and children don't have the labels of
+// their network, so each controller sees those of all networks.
 
 // handoverDelay is for how long a network is left alone that came from another controller, which may be in the middle of
 // something: longer than an exchange in which a node mines. A block can't be taken back.
@@ -49,8 +49,8 @@ func Selector(text string) (labels.Selector, error) {
 	return same, nil
 }
 
-// leaseName is that of the Lease by which the controllers agree that have this selector. It differs for another one, however
-// it is spelt.
+// leaseName is that of the Lease by which the controllers agree that have this selector, however it is spelt. It differs
+// for another one.
 func leaseName(selector labels.Selector) string {
 	if selector.Empty() {
 		return children.Manager
@@ -112,8 +112,8 @@ func (c *Controller) came(network *unstructuredx.Packed) {
 	c.handovers.begin(cache.MetaObjectToName(network.GetObjectMeta()), c.clock.Now().Add(handoverDelay))
 }
 
-// went drops what is wanted of the nodes of a network that goes, be it to another controller. A pass may have to wait for
-// its turn until then.
+// went drops what is wanted of the nodes of a network that goes, be it to another controller. A pass that does so may
+// have to wait for its turn.
 func (c *Controller) went(network *unstructuredx.Packed) {
 	key := cache.MetaObjectToName(network.GetObjectMeta())
 	c.handovers.end(key)

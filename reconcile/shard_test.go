@@ -82,7 +82,7 @@ func asCached(t *testing.T, n *api.Network) *unstructured.Unstructured {
 	return u
 }
 
-// sharding is a controller of the networks that are labelled shard=a, whose informers run, in a cluster of these networks.
+// sharding is a controller of the networks that are labelled shard=a, yet to be started, in a cluster of these networks.
 func sharding(t *testing.T, networks ...*unstructured.Unstructured) (*Controller, *fake.FakeDynamicClient) {
 	t.Helper()
 	lists := map[schema.GroupVersionResource]string{}

@@ -2,7 +2,10 @@ package unstructuredx
 
 import (
 	"bytes"
+	"compress/flate"
 	"fmt"
+	"io"
+	"sync"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,8 +17,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Packed is an object as a cache keeps it: as JSON, which takes a fraction of the memory that maps of maps take, and
-// beside it what is looked at without unpacking. It is immutable.
+// Packed is an object as a cache keeps it: as compressed JSON, which takes a fraction of the memory that maps of maps
+// take, and beside it what is looked at without unpacking. It is immutable.
 type Packed struct {
 	namespace, name string
 	uid             types.UID
@@ -23,8 +26,8 @@ type Packed struct {
 	controller      *metav1.OwnerReference
 	labels          []label
 	beside          []string
-	// content is the object without its resource version: two versions of an object that differ in nothing have the
-	// same.
+	// content is the object without its resource version, compressed: two versions of an object that differ in nothing
+	// have the same.
 	content []byte
 }
 
@@ -40,7 +43,8 @@ type Packing struct {
 	Beside [][]string
 }
 
-// Transform is the transformation of an informer whose cache holds Packed objects. It is idempotent, as informers require.
+// Transform is the transformation of an informer whose cache holds Packed objects. It is idempotent, as informers
+// require.
 func (p Packing) Transform() cache.TransformFunc {
 	trim := Trim(p.Fields...)
 	return func(object any) (any, error) {
@@ -83,8 +87,51 @@ func (p Packing) pack(u *unstructured.Unstructured) (*Packed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pack %s %s/%s: %w", u.GetKind(), packed.namespace, packed.name, err)
 	}
-	packed.content = content
+	if packed.content, err = compressed(content); err != nil {
+		return nil, fmt.Errorf("pack %s %s/%s: %w", u.GetKind(), packed.namespace, packed.name, err)
+	}
 	return packed, nil
+}
+
+// compressors and decompressors are used again: each has buffers of many times the size of an object.
+var (
+	compressors = sync.Pool{New: func() any {
+		w, err := flate.NewWriter(nil, flate.BestSpeed)
+		if err != nil {
+			panic(err) // there is no such level
+		}
+		return w
+	}}
+	decompressors = sync.Pool{New: func() any { return flate.NewReader(nil) }}
+)
+
+// compressed is the same for the same content.
+func compressed(content []byte) ([]byte, error) {
+	w := compressors.Get().(*flate.Writer)
+	defer compressors.Put(w)
+	var to bytes.Buffer
+	w.Reset(&to)
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(to.Bytes()), nil // without the rest of the buffer
+}
+
+// json is the content as it was before it was compressed.
+func (p *Packed) json() ([]byte, error) {
+	r := decompressors.Get().(io.ReadCloser)
+	defer decompressors.Put(r)
+	if err := r.(flate.Resetter).Reset(bytes.NewReader(p.content), nil); err != nil {
+		return nil, p.unreadable(err)
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		return nil, p.unreadable(err)
+	}
+	return content, nil
 }
 
 // shared is one string for all objects that have the same.
@@ -103,8 +150,12 @@ func (p *Packed) SameContent(other *Packed) bool { return bytes.Equal(p.content,
 
 // Unpack returns the object as it was packed. It is the caller's, to be changed.
 func (p *Packed) Unpack() (*unstructured.Unstructured, error) {
+	content, err := p.json()
+	if err != nil {
+		return nil, err
+	}
 	u := &unstructured.Unstructured{}
-	if err := json.Unmarshal(p.content, &u.Object); err != nil {
+	if err := json.Unmarshal(content, &u.Object); err != nil {
 		return nil, p.unreadable(err)
 	}
 	if p.resourceVersion != "" {
@@ -118,8 +169,12 @@ func UnpackInto[T any, O interface {
 	*T
 	SetResourceVersion(string)
 }](p *Packed) (*T, error) {
+	content, err := p.json()
+	if err != nil {
+		return nil, err
+	}
 	typed := new(T)
-	if err := json.Unmarshal(p.content, typed); err != nil {
+	if err := json.Unmarshal(content, typed); err != nil {
 		return nil, p.unreadable(err)
 	}
 	O(typed).SetResourceVersion(p.resourceVersion)

@@ -15,8 +15,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 )
 
-// ofSelector has controllers of a namespace look after the networks alone that a selector matches. They agree on who works
-// by a Lease in the system namespace, as docs/operating.md has its name and its rule.
+// ofSelector has a controller of a namespace look after the networks alone that a selector matches. Such controllers
+// agree on who works by a Lease in the system namespace, whose name and rule are in docs/operating.md.
 func (s scope) ofSelector(t *testing.T, system, selector string) *controller {
 	t.Helper()
 	lease := fmt.Sprintf("bitcoin-controller-%.5x", sha256.Sum256([]byte(selector)))
@@ -58,8 +58,8 @@ func (c *controller) tells(t *testing.T, of ...network) {
 	})
 }
 
-// TestTwoControllersShareTheNetworks of a namespace, each with a Lease of its own. One network moves to the other controller
-// while its nodes mine.
+// TestTwoControllersShareTheNetworks of a namespace, each with a Lease of its own. One network moves to the other
+// controller while its nodes mine.
 func TestTwoControllersShareTheNetworks(t *testing.T) {
 	own := beside(t)
 	system := newSystemNamespace(t)
