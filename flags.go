@@ -47,6 +47,8 @@ func (s *settings) flags() *flag.FlagSet {
 		"`namespace` of what belongs to the controller itself; by default the one it runs in")
 	flags.StringVar(&s.Namespace, "namespace", "",
 		"the only `namespace` to work in, for which Roles are enough; without it all, which takes ClusterRoles")
+	flags.StringVar(&s.Selector, "selector", "",
+		"label `selector` of the only networks to look after, where controllers share them; without it all")
 	flags.BoolVar(&s.leaderElect, "leader-elect", true,
 		"stand by while another controller is at work, as the Lease in --system-namespace says; turn it off "+
 			"(=false) only for one that is certain to be the only one")
@@ -85,6 +87,8 @@ func (s *settings) checks() map[string]check {
 			func() bool { return len(validation.IsDNS1123Label(s.SystemNamespace)) == 0 }},
 		"namespace": {"the name of one namespace, or empty for all",
 			func() bool { return s.Namespace == "" || len(validation.IsDNS1123Label(s.Namespace)) == 0 }},
+		"selector": {"a label selector, such as shard=a or shard notin (a, b), or empty for all networks",
+			func() bool { _, err := reconcile.Selector(s.Selector); return err == nil }},
 		"health-address":  {address, func() bool { return isAddress(s.healthAddress) }},
 		"metrics-address": {address, func() bool { return isAddress(s.metricsAddress) }},
 		"leader-elect":    {"true or false", whatever},

@@ -58,6 +58,7 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 	const number, boolean = "it must be a number from 1 to 1000", "it must be true or false"
 	const duration = "it must be a time with its unit, such as 30s, and at least 1s"
 	const address = "it must be host:port, or :port for all addresses, or empty for none"
+	const selector = "it must be a label selector, such as shard=a or shard notin (a, b), or empty for all networks"
 	const level = "it must be debug, info, warn or error"
 	const all = "\nbitcoin-controller --help lists the flags.\n"
 	for _, row := range []struct{ given, want string }{
@@ -72,6 +73,9 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 		{"BITCOIN_CONTROLLER_NODE_METRICS=2", `invalid value "2" for BITCOIN_CONTROLLER_NODE_METRICS: ` + boolean},
 		{"--profiling=on", `invalid boolean value "on" for -profiling: ` + boolean},
 		{"--version=v1", `invalid boolean value "v1" for -version: ` + boolean},
+		{"--selector=shard=a b", `invalid value "shard=a b" for flag -selector: ` + selector},
+		{"--selector=shard in a", `invalid value "shard in a" for flag -selector: ` + selector},
+		{"BITCOIN_CONTROLLER_SELECTOR=_=a", `invalid value "_=a" for BITCOIN_CONTROLLER_SELECTOR: ` + selector},
 		{"--log-level=loud", `invalid value "loud" for flag -log-level: ` + level},
 		{"BITCOIN_CONTROLLER_LOG_LEVEL=-7x", `invalid value "-7x" for BITCOIN_CONTROLLER_LOG_LEVEL: ` + level},
 		{"--health-address=8081", `invalid value "8081" for flag -health-address: ` + address},
@@ -224,6 +228,7 @@ func TestAllFlagsCanBeVariables(t *testing.T) {
 	env := map[string]string{}
 	for name, value := range map[string]string{
 		"kubeconfig": "k", "node-image": "i", "workers": "7", "resync": "7s", "system-namespace": "s", "namespace": "n",
+		"selector":     "shard=a",
 		"leader-elect": "false", "health-address": "", "metrics-address": "[::1]:1", "node-metrics": "false",
 		"profiling": "true", "log-level": "debug", "version": "true",
 	} {
@@ -239,7 +244,8 @@ func TestAllFlagsCanBeVariables(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.kubeconfig != "k" || got.NodeImage != "i" || got.Workers != 7 || got.Resync != 7*time.Second ||
-		got.SystemNamespace != "s" || got.Namespace != "n" || got.Lease != 0 || got.metricsAddress != "[::1]:1" ||
+		got.SystemNamespace != "s" || got.Namespace != "n" || got.Selector != "shard=a" ||
+		got.Lease != 0 || got.metricsAddress != "[::1]:1" ||
 		got.NodeMetrics || !got.profiling || got.logLevel.String() != "debug" {
 		t.Errorf("by variables: %+v", got)
 	}

@@ -96,6 +96,7 @@ func TestTheChartsFlags(t *testing.T) {
 		"node-image":       "value nodeImage",
 		"system-namespace": "that of the release",
 		"namespace":        "value scope",
+		"selector":         "who shares networks has the same key, and so the same namespace, where there is one release",
 		"leader-elect":     "without it two controllers work while the Deployment is updated",
 		"health-address":   "the probes of the Deployment name its port",
 		"metrics-address":  "the ports of the Deployment name it",

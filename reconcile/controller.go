@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
@@ -31,7 +32,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Options are the settings of a Controller. All are required but Namespace, Lease, PodUID, APIServer, NodeMetrics and
+// Options are the settings of a Controller. All are required but Namespace, Selector, Lease, PodUID, APIServer, NodeMetrics and
 // AllowLoopback.
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
@@ -41,6 +42,8 @@ type Options struct {
 	SystemNamespace string
 	// Namespace is the only one whose networks are looked after, and in which anything is looked at; empty for all.
 	Namespace string
+	// Selector is the label selector of the networks that are looked after; empty for all.
+	Selector string
 	// Lease is for how long a leader that doesn't renew its Lease is still respected, in whole seconds. None: this is
 	// the only controller, and it needs no Lease.
 	Lease time.Duration
@@ -73,6 +76,8 @@ const firstRetry = 250 * time.Millisecond
 type Controller struct {
 	client        dynamic.Interface
 	options       Options
+	selector      labels.Selector
+	handovers     handovers
 	log           *zap.Logger
 	clock         clock.PassiveClock
 	caches        *caches
@@ -93,7 +98,11 @@ type Controller struct {
 
 // New returns a Controller that is yet to be Run.
 func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controller, error) {
-	caches, err := newCaches(client, options.Namespace, options.SystemNamespace, log)
+	selector, err := Selector(options.Selector)
+	if err != nil {
+		return nil, err
+	}
+	caches, err := newCaches(client, options.Namespace, options.SystemNamespace, selector, log)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +115,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		warnings:      warnings{last: map[cache.ObjectName]string{}},
 		client:        client,
 		options:       options,
+		selector:      selector,
 		log:           log,
 		clock:         clock.RealClock{},
 		caches:        caches,
@@ -120,6 +130,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 	c.prober = mesh.NewProber(mesh.Config{
 		Connect: c.connect, ConnectWallet: c.connectWallet, Clock: c.clock, Log: log, Wake: c.wake,
 		Healed: options.Instruments.Healed, MayMine: c.mayMine, MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
+	c.caches.came, c.caches.went = c.came, c.went
 	options.Instruments.Show(c.exported)
 	return c, nil
 }
@@ -303,6 +314,9 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 		c.networkStates.forget(key)
 		c.prober.Forget(key)
 		return 0, err
+	}
+	if wait := c.handovers.wait(key, c.clock.Now()); wait > 0 {
+		return wait, nil
 	}
 	state := c.networkStates.of(key)
 	live := c.liveChildren(ctx, network)

@@ -176,10 +176,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 		// The memory is that of a controller which has just started.
 		networkStates: networkStates{all: map[cache.ObjectName]*networkState{}},
 	}
-	if err := c.caches.informers[secrets].GetStore().Add(keySecret(t,
-		map[string][]byte{masterKeyData: testKey})); err != nil {
-		t.Fatal(err)
-	}
+	fill(t, c.caches, secrets, keySecret(t, map[string][]byte{masterKeyData: testKey}))
 	state := c.networkStates.of(cache.MetaObjectToName(n))
 	live := liveChildren{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
 	o, before := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes}, n.Status
@@ -349,10 +346,7 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 				client: client, caches: unwatched(t), events: events.NewFakeRecorder(10), clock: testingclock.NewFakePassiveClock(time.Unix(1e9, 0)),
 				options: Options{SystemNamespace: "system", Resync: 30 * time.Second},
 			}
-			if err := c.caches.informers[secrets].GetStore().Add(keySecret(t,
-				map[string][]byte{masterKeyData: testKey})); err != nil {
-				t.Fatal(err)
-			}
+			fill(t, c.caches, secrets, keySecret(t, map[string][]byte{masterKeyData: testKey}))
 			nodes := meshed(2)
 			for i := range nodes {
 				nodes[i].accepts, nodes[i].fingerprint = row.pods, testKey.Fingerprint()

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/netip"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -36,36 +36,45 @@ const (
 // mutationTTL is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
 const mutationTTL = time.Minute
 
-// caches are the informers of networks and of all that belongs to them, trimmed to what a pass reads.
+// caches are the informers of networks and of all that belongs to them, trimmed to what a pass reads, and packed.
 type caches struct {
 	factories []dynamicinformer.DynamicSharedInformerFactory
 	informers map[schema.GroupVersionResource]cache.SharedIndexInformer
+	packings  map[schema.GroupVersionResource]unstructuredx.Packing
 	// written holds the answers to our own writes over the informers of what we write: without them a pass right after
 	// a write would see the object from before, and write again.
 	written map[schema.GroupVersionResource]cache.MutationCache
 	log     *zap.Logger
 	endings endings
+	// came and went, unless nil, are told of networks that were not there at the start, and of those that go.
+	came, went func(*unstructuredx.Packed)
 }
 
-// newCaches are those of one namespace, or of all if it is empty; and of the key in the controller's own.
-func newCaches(client dynamic.Interface, namespace, systemNamespace string, log *zap.Logger) (*caches, error) {
+// newCaches are those of one namespace, or of all if it is empty, with the networks that the selector matches; and of the
+// key in the controller's own.
+func newCaches(client dynamic.Interface, namespace, systemNamespace string, selector labels.Selector,
+	log *zap.Logger) (*caches, error) {
 	c := &caches{
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{},
+		packings:  map[schema.GroupVersionResource]unstructuredx.Packing{},
 		written:   map[schema.GroupVersionResource]cache.MutationCache{},
 		log:       log,
 	}
 	for _, row := range resourceTable {
-		where := namespace
+		where, which := namespace, row.selects
 		if row.system {
 			where = systemNamespace
 		}
-		factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, where, row.selects)
+		if row.resource == api.Resource {
+			which = selects(selector)
+		}
+		factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, where, which)
 		informer := factory.ForResource(row.resource).Informer()
-		if err := informer.SetTransform(unstructuredx.Trim(row.cached...)); err != nil {
-			return nil, fmt.Errorf("trim %s: %w", row.resource.Resource, err)
+		if err := informer.SetTransform(row.packing().Transform()); err != nil {
+			return nil, fmt.Errorf("pack %s: %w", row.resource.Resource, err)
 		}
 		c.factories = append(c.factories, factory)
-		c.informers[row.resource] = informer
+		c.informers[row.resource], c.packings[row.resource] = informer, row.packing()
 		if row.written {
 			c.written[row.resource] = cache.NewIntegerResourceVersionMutationCache(
 				klog.Background(), informer.GetStore(), informer.GetIndexer(), mutationTTL, false)
@@ -97,12 +106,11 @@ func controllerKey(object any) ([]string, error) {
 
 // claimedAddress is the address that a pod says is its own. One that has ended has none: others get it.
 func claimedAddress(object any) ([]string, error) {
-	pod, ok := object.(*unstructured.Unstructured)
+	pod, ok := object.(*unstructuredx.Packed)
 	if !ok {
 		return nil, fmt.Errorf("index %T: not a pod", object)
 	}
-	phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
-	if ip := podAddress(pod); ip.IsValid() && !ended(corev1.PodPhase(phase)) {
+	if ip := podAddress(pod); ip.IsValid() && !ended(corev1.PodPhase(pod.Beside(besidePhase))) {
 		return []string{ip.String()}, nil
 	}
 	return nil, nil
@@ -110,23 +118,22 @@ func claimedAddress(object any) ([]string, error) {
 
 // machineAddress is that of the machine on which a pod says that it runs.
 func machineAddress(object any) ([]string, error) {
-	pod, ok := object.(*unstructured.Unstructured)
+	pod, ok := object.(*unstructuredx.Packed)
 	if !ok {
 		return nil, fmt.Errorf("index %T: not a pod", object)
 	}
-	if ip := addressIn(pod, "hostIP"); ip.IsValid() {
+	if ip := addressIn(pod, besideHostIP); ip.IsValid() {
 		return []string{ip.String()}, nil
 	}
 	return nil, nil
 }
 
 // podAddress is the address that a pod says is its own.
-func podAddress(pod *unstructured.Unstructured) netip.Addr { return addressIn(pod, "podIP") }
+func podAddress(pod *unstructuredx.Packed) netip.Addr { return addressIn(pod, besidePodIP) }
 
 // addressIn is one of a pod's status, in the one form in which it can be compared; the zero Addr if there is none.
-func addressIn(pod *unstructured.Unstructured, field string) netip.Addr {
-	text, _, _ := unstructured.NestedString(pod.Object, "status", field)
-	ip, _ := netip.ParseAddr(text)
+func addressIn(pod *unstructuredx.Packed, beside int) netip.Addr {
+	ip, _ := netip.ParseAddr(pod.Beside(beside))
 	return ip.Unmap()
 }
 
@@ -150,64 +157,82 @@ func (c *caches) handler(row resourceRow, enqueue func(cache.ObjectName)) cache.
 			enqueue(network)
 		}
 	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: notify,
+	return cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(object any, listedAtStart bool) {
+			if row.resource == api.Resource && !listedAtStart && c.came != nil {
+				c.came(unwrapTombstone(object))
+			}
+			notify(object)
+		},
 		UpdateFunc: func(before, after any) {
-			if row.changed(before.(*unstructured.Unstructured), after.(*unstructured.Unstructured)) {
+			if row.changed(before.(*unstructuredx.Packed), after.(*unstructuredx.Packed)) {
 				notify(before) // whose owner it had, or whose address
 				notify(after)
 			}
 		},
-		DeleteFunc: notify,
+		DeleteFunc: func(object any) {
+			if row.resource == api.Resource && c.went != nil {
+				c.went(unwrapTombstone(object))
+			}
+			notify(object)
+		},
 	}
 }
 
 // unwrapTombstone is the object of an informer's event. A deletion that the watch missed arrives as a tombstone, which
 // may hold no object.
-func unwrapTombstone(event any) *unstructured.Unstructured {
+func unwrapTombstone(event any) *unstructuredx.Packed {
 	if tombstone, ok := event.(cache.DeletedFinalStateUnknown); ok {
 		event = tombstone.Obj
 	}
-	if object, ok := event.(*unstructured.Unstructured); ok && object != nil {
+	if object, ok := event.(*unstructuredx.Packed); ok && object != nil {
 		return object
 	}
-	return &unstructured.Unstructured{}
+	return &unstructuredx.Packed{}
 }
 
 // podsWithIP are the pods that say that an address is theirs: one, if nobody lies. Only those that are watched are
 // known: not other namespaces' with --namespace, nor pods that are no nodes. There the network policies keep networks
 // apart.
-func (c *caches) podsWithIP(ip netip.Addr) []*unstructured.Unstructured {
+func (c *caches) podsWithIP(ip netip.Addr) []*unstructuredx.Packed {
 	return c.podsBy(indexAddress, ip)
 }
 
 // podsOnHost are the pods, among those that are watched, that run on the machine with an address.
-func (c *caches) podsOnHost(ip netip.Addr) []*unstructured.Unstructured {
+func (c *caches) podsOnHost(ip netip.Addr) []*unstructuredx.Packed {
 	return c.podsBy(indexMachine, ip)
 }
 
-func (c *caches) podsBy(index string, ip netip.Addr) []*unstructured.Unstructured {
+func (c *caches) podsBy(index string, ip netip.Addr) []*unstructuredx.Packed {
 	found, err := c.informers[pods].GetIndexer().ByIndex(index, ip.String())
 	if err != nil {
 		panic(err) // there is no such index
 	}
-	return asUnstructured(found)
+	return asPacked(found)
 }
 
 // changed says whether an update means anything to a pass: not if only the resource version moved, nor what the row
-// ignores.
-func (r resourceRow) changed(before, after *unstructured.Unstructured) bool {
-	return !equality.Semantic.DeepEqual(r.relevant(before), r.relevant(after))
+// ignores. An object that can't be read has changed: a pass says so.
+func (r resourceRow) changed(before, after *unstructuredx.Packed) bool {
+	if before.SameContent(after) {
+		return false
+	}
+	if r.ignored == "" {
+		return true
+	}
+	was, wasErr := r.relevant(before)
+	is, isErr := r.relevant(after)
+	return wasErr != nil || isErr != nil || !equality.Semantic.DeepEqual(was, is)
 }
 
-func (r resourceRow) relevant(object *unstructured.Unstructured) map[string]any {
-	content := maps.Clone(object.Object)
-	metadata, _ := content["metadata"].(map[string]any)
-	metadata = maps.Clone(metadata)
-	delete(metadata, "resourceVersion")
-	content["metadata"] = metadata
-	delete(content, r.ignored)
-	return content
+func (r resourceRow) relevant(object *unstructuredx.Packed) (map[string]any, error) {
+	u, err := object.Unpack()
+	if err != nil {
+		return nil, err
+	}
+	u.SetResourceVersion("")
+	delete(u.Object, r.ignored)
+	return u.Object, nil
 }
 
 // start runs the informers until ctx ends and returns once all have listed what there is.
@@ -232,8 +257,17 @@ func (c *caches) stop() {
 	}
 }
 
-// get returns an object as last seen, by watch or by our own write; nil if there is none. It must not be changed.
+// get returns an object as last seen, by watch or by our own write; nil if there is none.
 func (c *caches) get(resource schema.GroupVersionResource, key cache.ObjectName) (*unstructured.Unstructured, error) {
+	packed, err := c.packed(resource, key)
+	if packed == nil || err != nil {
+		return nil, err
+	}
+	return packed.Unpack()
+}
+
+// packed is get for whoever unpacks the object himself, or looks at no more than its identity.
+func (c *caches) packed(resource schema.GroupVersionResource, key cache.ObjectName) (*unstructuredx.Packed, error) {
 	var store cache.KeyGetter = c.informers[resource].GetStore()
 	if newer, ok := c.written[resource]; ok {
 		store = newer
@@ -242,7 +276,7 @@ func (c *caches) get(resource schema.GroupVersionResource, key cache.ObjectName)
 	if err != nil || !exists {
 		return nil, err
 	}
-	return object.(*unstructured.Unstructured), nil
+	return object.(*unstructuredx.Packed), nil
 }
 
 // networks are the names of all networks that are known.
@@ -257,24 +291,28 @@ func (c *caches) networks() []cache.ObjectName {
 
 // wrote remembers the answer to a write of ours.
 func (c *caches) wrote(object *unstructured.Unstructured, resource schema.GroupVersionResource) {
-	unstructured.RemoveNestedField(object.Object, "metadata", "managedFields")
-	c.written[resource].Mutation(object)
+	packed, err := c.packings[resource].Pack(object)
+	if err != nil {
+		c.log.Warn("a pass may see an object as it was before a write", zap.Error(err))
+		return
+	}
+	c.written[resource].Mutation(packed)
 }
 
 // podsOf returns the pods that the given object controls.
-func (c *caches) podsOf(controller metav1.Object) ([]*unstructured.Unstructured, error) {
+func (c *caches) podsOf(controller metav1.Object) ([]*unstructuredx.Packed, error) {
 	owner := ownerKey(controller.GetNamespace(), controller.GetUID())
 	found, err := c.informers[pods].GetIndexer().ByIndex(indexController, owner)
 	if err != nil {
 		return nil, err
 	}
-	return asUnstructured(found), nil
+	return asPacked(found), nil
 }
 
-func asUnstructured(objects []any) []*unstructured.Unstructured {
-	result := make([]*unstructured.Unstructured, 0, len(objects))
+func asPacked(objects []any) []*unstructuredx.Packed {
+	result := make([]*unstructuredx.Packed, 0, len(objects))
 	for _, object := range objects {
-		result = append(result, object.(*unstructured.Unstructured))
+		result = append(result, object.(*unstructuredx.Packed))
 	}
 	return result
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // Whether a pod is dialled depends on what others claim, so what becomes of these wakes its network, too.
@@ -57,14 +59,17 @@ func TestAPodWakesTheNetworksOfAllThatClaimItsAddress(t *testing.T) {
 			var err error
 			switch { // informers tell of what their store has already
 			case row.before == gone:
-				err = store.Add(row.after)
-				handler.OnAdd(row.after, false)
+				after := packed(t, pods, row.after)
+				err = store.Add(after)
+				handler.OnAdd(after, false)
 			case row.after == gone:
-				err = store.Delete(row.before)
-				handler.OnDelete(cache.DeletedFinalStateUnknown{Obj: row.before})
+				before := packed(t, pods, row.before)
+				err = store.Delete(before)
+				handler.OnDelete(cache.DeletedFinalStateUnknown{Obj: before})
 			default:
-				err = store.Update(row.after)
-				handler.OnUpdate(row.before, row.after)
+				after := packed(t, pods, row.after)
+				err = store.Update(after)
+				handler.OnUpdate(packed(t, pods, row.before), after)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -85,7 +90,7 @@ func TestAChildThatIsTakenFromItsNetworkWakesIt(t *testing.T) {
 	c.handler(rowOf(t, statefulSets), func(key cache.ObjectName) {
 		woken = append(woken,
 			key)
-	}).OnUpdate(setOf("owner"), taken)
+	}).OnUpdate(packed(t, statefulSets, setOf("owner")), packed(t, statefulSets, taken))
 	if diff := cmp.Diff([]cache.ObjectName{{Namespace: "default", Name: "owner"}}, woken); diff != "" {
 		t.Errorf("woken (-want +got):\n%s", diff)
 	}
@@ -105,7 +110,7 @@ func rowOf(t *testing.T, resource schema.GroupVersionResource) resourceRow {
 func unwatched(t *testing.T) *caches {
 	t.Helper()
 	c, err := newCaches(fake.NewSimpleDynamicClient(runtime.NewScheme()), metav1.NamespaceAll, "bitcoin-controller",
-		zap.NewNop())
+		labels.Everything(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +120,20 @@ func unwatched(t *testing.T) *caches {
 func fill(t *testing.T, c *caches, resource schema.GroupVersionResource, objects ...*unstructured.Unstructured) {
 	t.Helper()
 	for _, object := range objects {
-		if err := c.informers[resource].GetIndexer().Add(object); err != nil {
+		if err := c.informers[resource].GetIndexer().Add(packed(t, resource, object)); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// packed is an object as the cache of its resource keeps it.
+func packed(t *testing.T, resource schema.GroupVersionResource, object *unstructured.Unstructured) *unstructuredx.Packed {
+	t.Helper()
+	packed, err := rowOf(t, resource).packing().Pack(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed
 }
 
 // setOf is the StatefulSet of the network of that name.

@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
-	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
@@ -27,7 +26,7 @@ func (c *Controller) lead(ctx context.Context, work func(context.Context)) error
 		work(ctx)
 		return nil
 	}
-	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: children.Manager,
+	lock := &unstructuredx.LeaseLock{Client: c.client, Namespace: c.options.SystemNamespace, Name: leaseName(c.selector),
 		Holder: c.options.identity(), Renewed: func(at time.Time) { c.renewed.Store(&at) }}
 	if err := c.makeLease(ctx, lock); err != nil {
 		return err
@@ -129,9 +128,9 @@ func (c *Controller) makeLease(ctx context.Context, lock *unstructuredx.LeaseLoc
 				"create the namespace %s, name another one by --system-namespace, "+
 				"%s: %w", lock.Namespace, instead, err)}
 		case apierrors.IsForbidden(err):
-			return permanentError{fmt.Errorf("not allowed the Lease by which controllers agree on who works: "+
-				"install the RBAC rules of manifests/, name the namespace where they are by --system-namespace, "+
-				"%s: %w", instead, err)}
+			return permanentError{fmt.Errorf("not allowed the Lease %s by which controllers agree on who works: "+
+				"install the RBAC rules of manifests/, with --selector those for the Lease of that name, too; name the "+
+				"namespace where they are by --system-namespace, %s: %w", lock.Describe(), instead, err)}
 		}
 		return err
 	})

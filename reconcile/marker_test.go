@@ -19,6 +19,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/credentials"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestTheMarkerOfTheSecret(t *testing.T) {
@@ -29,7 +30,7 @@ func TestTheMarkerOfTheSecret(t *testing.T) {
 	if got, is := children.ReadMarker(n, intent); !is || got != marker {
 		t.Errorf("it is read as %+v, %v", got, is)
 	}
-	if woken := wakeOwner(nil, intent); len(woken) != 1 || woken[0].Name != n.Name {
+	if woken := wakeOwner(nil, packed(t, configMaps, intent)); len(woken) != 1 || woken[0].Name != n.Name {
 		t.Errorf("it wakes %v", woken)
 	}
 	if _, is := children.ReadMarker(n, intentOf(t, children.ConfigMap(n, authConfigOf(n)))); is {
@@ -74,7 +75,7 @@ func newSecretWorld(t *testing.T) *secretWorld {
 		}
 		w.markers++
 		marker := action.(clienttesting.CreateAction).GetObject().(*unstructured.Unstructured)
-		return true, marker, w.c.caches.informers[configMaps].GetStore().Add(marker)
+		return true, marker, w.c.caches.informers[configMaps].GetStore().Add(packed(t, configMaps, marker))
 	})
 	w.c = &Controller{client: client, caches: unwatched(t), log: zap.NewNop(), events: events.NewFakeRecorder(100),
 		clock: w.clock}
@@ -102,14 +103,19 @@ func (w *secretWorld) dropMarker(t *testing.T) {
 	}
 }
 
-// markerNow is the marker, to be changed.
-func (w *secretWorld) markerNow(t *testing.T) *unstructured.Unstructured {
+// forgeMarker has somebody change the marker.
+func (w *secretWorld) forgeMarker(t *testing.T, change func(*unstructured.Unstructured)) {
 	t.Helper()
 	all := w.c.caches.informers[configMaps].GetStore().List()
 	if len(all) != 1 {
 		t.Fatalf("there are %d markers", len(all))
 	}
-	return all[0].(*unstructured.Unstructured)
+	marker, err := all[0].(*unstructuredx.Packed).Unpack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(marker)
+	fill(t, w.c.caches, configMaps, marker)
 }
 
 func TestASecretThatIsDeletedComesBack(t *testing.T) {
@@ -134,8 +140,10 @@ func TestASecretThatIsDeletedComesBack(t *testing.T) {
 			w.dropMarker(t)
 		}, 1, "secret-1"},
 		"somebody makes up that it has another UID": {func(w *secretWorld) {
-			w.markerNow(t).SetOwnerReferences([]metav1.OwnerReference{
-				{APIVersion: "v1", Kind: "Secret", Name: "my-network-rpc", UID: "made-up"},
+			w.forgeMarker(t, func(marker *unstructured.Unstructured) {
+				marker.SetOwnerReferences([]metav1.OwnerReference{
+					{APIVersion: "v1", Kind: "Secret", Name: "my-network-rpc", UID: "made-up"},
+				})
 			})
 		}, 4, "secret-1"},
 		"it goes after its marker": {func(w *secretWorld) {

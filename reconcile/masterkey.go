@@ -38,18 +38,22 @@ func keyMissing(namespace, what string) error {
 // Of several replicas one makes it. The error is a credentials.KeyLostError if a user has to act.
 func (c *Controller) masterKey(ctx context.Context) (credentials.Key, error) {
 	name := cache.ObjectName{Namespace: c.options.SystemNamespace, Name: credentials.KeySecret}
-	cached, exists, err := c.caches.informers[secrets].GetStore().GetByKey(name.String())
+	cached, err := c.caches.get(secrets, name)
 	if err != nil {
 		return nil, err
 	}
-	if exists {
-		return readMasterKey(cached.(*unstructured.Unstructured))
+	if cached != nil {
+		return readMasterKey(cached)
 	}
 	client := c.client.Resource(secrets).Namespace(name.Namespace)
 	// The cache may not know yet of one that has just been made.
 	live, err := client.Get(ctx, name.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		if c.caches.keyInUse() {
+		inUse, listErr := c.keyInUse(ctx)
+		if listErr != nil {
+			return nil, listErr
+		}
+		if inUse {
 			return nil, keyMissing(name.Namespace, "is gone")
 		}
 		live, err = c.makeMasterKey(ctx)
@@ -120,11 +124,33 @@ func readMasterKey(secret *unstructured.Unstructured) (credentials.Key, error) {
 
 // keyInUse says whether any network has ever had credentials of a key, whichever. Only the status of a network can
 // tell: users can't write it, while children can be made up to keep an installation from making its key, or be deleted
-// to have it make another one.
+// to have it make another one. The key is that of the controllers of other networks, too, which are not in the cache.
+func (c *Controller) keyInUse(ctx context.Context) (bool, error) {
+	if inUse := c.caches.keyInUse(); inUse || !c.sharded() {
+		return inUse, nil
+	}
+	options := metav1.ListOptions{Limit: 100}
+	for {
+		list, err := c.client.Resource(api.Resource).Namespace(c.options.Namespace).List(ctx, options)
+		if err != nil {
+			return false, fmt.Errorf("list all networks, which may need a key that is gone: %w", err)
+		}
+		if slices.ContainsFunc(list.Items, func(u unstructured.Unstructured) bool {
+			generation, _, _ := unstructured.NestedInt64(u.Object, "status", "credentials", "generation")
+			return generation > 0
+		}) {
+			return true, nil
+		}
+		if options.Continue = list.GetContinue(); options.Continue == "" {
+			return false, nil
+		}
+	}
+}
+
+// keyInUse is that of the networks in the cache.
 func (c *caches) keyInUse() bool {
 	return slices.ContainsFunc(c.informers[api.Resource].GetStore().List(), func(object any) bool {
-		network := object.(*unstructured.Unstructured)
-		generation, _, _ := unstructured.NestedInt64(network.Object, "status", "credentials", "generation")
-		return generation > 0
+		network, err := unstructuredx.UnpackInto[api.Network](object.(*unstructuredx.Packed))
+		return err != nil || network.Status.Credentials.Generation > 0 // one that can't be read may have had some
 	})
 }

@@ -67,9 +67,7 @@ func TestWhereTheMasterKeyComesFrom(t *testing.T) {
 			c := &Controller{client: client, caches: unwatched(t), options: Options{SystemNamespace: "system"},
 				log: zap.New(core)}
 			if row.cached != nil {
-				if err := c.caches.informers[secrets].GetStore().Add(keySecret(t, row.cached)); err != nil {
-					t.Fatal(err)
-				}
+				fill(t, c.caches, secrets, keySecret(t, row.cached))
 			}
 			n := network(1)
 			if row.inUse { // its children may have been deleted

@@ -60,11 +60,11 @@ type node struct {
 
 // network reads a network from the cache; nil if there is none.
 func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
-	cached, err := c.caches.get(api.Resource, key)
+	cached, err := c.caches.packed(api.Resource, key)
 	if cached == nil || err != nil {
 		return nil, err
 	}
-	return unstructuredx.Into[api.Network](cached)
+	return unstructuredx.UnpackInto[api.Network](cached)
 }
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet
@@ -83,12 +83,13 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 	if err != nil {
 		return nil, fmt.Errorf("find pods of %s: %w", parent.GetName(), err)
 	}
-	for _, object := range found {
+	for _, pod := range found {
+		object := pod.GetObjectMeta()
 		ordinal, ok := children.PodOrdinal(n, object.GetName())
 		if !ok || ordinal >= n.Spec.Nodes { // leaving: no longer a node of the network
 			continue
 		}
-		if nodes[ordinal], err = state.observed(object, nodes[ordinal], c.options.AllowLoopback); err != nil {
+		if nodes[ordinal], err = state.observed(pod, nodes[ordinal], c.options.AllowLoopback); err != nil {
 			return nil, err
 		}
 		if why := c.caches.addressProblem(object, nodes[ordinal].self.IP, c.options.APIServer); why != "" {
@@ -103,12 +104,13 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 
 // observed is the node as its pod has it. A pod that has not changed since the last pass is not converted again: a
 // thousand of them take longer than all else in a pass.
-func (state *networkState) observed(pod *unstructured.Unstructured, of node, allowLoopback bool) (node, error) {
-	before, version := state.pods[of.ordinal], podVersion{pod.GetUID(), pod.GetResourceVersion()}
+func (state *networkState) observed(pod *unstructuredx.Packed, of node, allowLoopback bool) (node, error) {
+	metadata := pod.GetObjectMeta()
+	before, version := state.pods[of.ordinal], podVersion{metadata.GetUID(), metadata.GetResourceVersion()}
 	if before.podVersion == version {
 		return before.node, nil
 	}
-	typed, err := unstructuredx.Into[corev1.Pod](pod)
+	typed, err := unstructuredx.UnpackInto[corev1.Pod](pod)
 	if err != nil {
 		return of, err
 	}
@@ -205,9 +207,10 @@ func notOfPodNetwork(ip string) string {
 }
 
 // firstOtherPod names the first of the pods that is not this one; "" if there is none.
-func firstOtherPod(pod metav1.Object, among []*unstructured.Unstructured) string {
+func firstOtherPod(pod metav1.Object, among []*unstructuredx.Packed) string {
 	first := ""
-	for _, other := range among {
+	for _, packed := range among {
+		other := packed.GetObjectMeta()
 		if name := cache.MetaObjectToName(other).String(); other.GetUID() != pod.GetUID() &&
 			(first == "" || name < first) {
 			first = name

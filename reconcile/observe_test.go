@@ -16,6 +16,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestObservePod(t *testing.T) {
@@ -271,7 +272,7 @@ func TestWhoClaimsAnAddress(t *testing.T) {
 			if err := yaml.Unmarshal([]byte("status: "+row.status), &pod.Object); err != nil {
 				t.Fatal(err)
 			}
-			got, err := claimedAddress(pod)
+			got, err := claimedAddress(packed(t, pods, pod))
 			if err != nil || strings.Join(got, " ") != row.want {
 				t.Errorf("%q (%v), want %q", got, err, row.want)
 			}
@@ -310,7 +311,7 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			liar := pod("liar", row.ip, row.machine)
 			fill(t, c, pods, liar)
-			if got := c.addressProblem(liar, podAddress(liar), netip.MustParseAddr("10.96.0.1")); got != row.want {
+			if got := c.addressProblem(liar, podAddress(packed(t, pods, liar)), netip.MustParseAddr("10.96.0.1")); got != row.want {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
@@ -318,7 +319,7 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 	for _, ip := range []string{"10.244.0.3", ""} {
 		liar := pod("liar", ip, "172.18.0.2")
 		fill(t, c, pods, liar)
-		if got := c.addressProblem(liar, podAddress(liar), netip.Addr{}); got != "" {
+		if got := c.addressProblem(liar, podAddress(packed(t, pods, liar)), netip.Addr{}); got != "" {
 			t.Errorf("the address %q, where the apiserver has a name: %s", ip, got)
 		}
 	}
@@ -326,26 +327,26 @@ func TestWhatShowsThatAnAddressIsNotAPods(t *testing.T) {
 
 func TestTheFirstOtherPod(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "b", Name: "my-network-sts-0", UID: "0"}}
-	claimant := func(namespace, name string, uid types.UID) *unstructured.Unstructured {
+	claimant := func(namespace, name string, uid types.UID) *unstructuredx.Packed {
 		u := &unstructured.Unstructured{Object: map[string]any{}}
 		u.SetNamespace(namespace)
 		u.SetName(name)
 		u.SetUID(uid)
-		return u
+		return packed(t, pods, u)
 	}
 	self := claimant("b", "my-network-sts-0", "0")
 	for name, row := range map[string]struct {
-		among []*unstructured.Unstructured
+		among []*unstructuredx.Packed
 		want  string
 	}{
 		"there is none at all": {nil, ""},
-		"only the pod itself":  {[]*unstructured.Unstructured{self}, ""},
-		"another one":          {[]*unstructured.Unstructured{self, claimant("c", "x", "1")}, "c/x"},
-		"its predecessor of the same name": {[]*unstructured.Unstructured{claimant("b", "my-network-sts-0", "1"),
+		"only the pod itself":  {[]*unstructuredx.Packed{self}, ""},
+		"another one":          {[]*unstructuredx.Packed{self, claimant("c", "x", "1")}, "c/x"},
+		"its predecessor of the same name": {[]*unstructuredx.Packed{claimant("b", "my-network-sts-0", "1"),
 			self}, "b/my-network-sts-0"},
-		"of several always the same is named": {[]*unstructured.Unstructured{claimant("c", "x", "1"), self,
+		"of several always the same is named": {[]*unstructuredx.Packed{claimant("c", "x", "1"), self,
 			claimant("a", "y", "2")}, "a/y"},
-		"of several, in whatever order it is": {[]*unstructured.Unstructured{claimant("a", "y", "2"),
+		"of several, in whatever order it is": {[]*unstructuredx.Packed{claimant("a", "y", "2"),
 			claimant("c", "x", "1"), self}, "a/y"},
 	} {
 		t.Run(name, func(t *testing.T) {

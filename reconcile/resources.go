@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
@@ -37,11 +36,13 @@ type resourceRow struct {
 	// cached are the fields that the cache keeps besides an object's identity, as unstructuredx.Trim has them; nil for
 	// all.
 	cached [][]string
+	// beside are strings of an object that are looked at without unpacking it, by path.
+	beside [][]string
 	// ignored is a field in which a change is none; empty if there is no such field.
 	ignored string
 	// wakes are the networks that a pass has to look at because something happened to an object. An object of which a
 	// watch missed the end may be empty.
-	wakes func(*caches, *unstructured.Unstructured) []cache.ObjectName
+	wakes func(*caches, *unstructuredx.Packed) []cache.ObjectName
 	// written resources are those that the controller writes, so that it has to see its own writes at once.
 	written bool
 	// build makes the object that a network wants; nil if networks have no such child.
@@ -53,6 +54,18 @@ type resourceRow struct {
 	verbs []string
 	only  string
 }
+
+// packing is how the cache keeps objects of this kind.
+func (r resourceRow) packing() unstructuredx.Packing {
+	return unstructuredx.Packing{Fields: r.cached, Labels: []string{children.LabelInstance}, Beside: r.beside}
+}
+
+// What of pods is read without unpacking them, as the row of pods has it.
+const (
+	besidePodIP = iota
+	besideHostIP
+	besidePhase
+)
 
 // object is one of a Kubernetes API type.
 type object interface {
@@ -132,6 +145,9 @@ var resourceTable = []resourceRow{
 			{"status", "containerStatuses", "ready"}, {"status", "containerStatuses", "started"},
 			{"status", "containerStatuses", "state"}, {"status", "containerStatuses", "lastState"},
 		},
+		beside: [][]string{
+			besidePodIP: {"status", "podIP"}, besideHostIP: {"status", "hostIP"}, besidePhase: {"status", "phase"},
+		},
 		wakes: wakeNetworksOfPod, verbs: toWatch,
 	},
 	{
@@ -155,14 +171,15 @@ func selectOurs(options *metav1.ListOptions) {
 	options.LabelSelector = children.LabelManagedBy + "=" + children.Manager
 }
 
-func wakeNetwork(_ *caches, network *unstructured.Unstructured) []cache.ObjectName {
-	return []cache.ObjectName{cache.MetaObjectToName(network)}
+func wakeNetwork(_ *caches, network *unstructuredx.Packed) []cache.ObjectName {
+	return []cache.ObjectName{cache.MetaObjectToName(network.GetObjectMeta())}
 }
 
 // wakeOwner is that of its owner reference, or if the object has no controller, of its label: it may be a child that
 // lost its owner, or the marker of a Secret. A wrong answer, say by an owner of the same name that lived before, costs a
 // pass that finds nothing to do.
-func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
+func wakeOwner(_ *caches, object *unstructuredx.Packed) []cache.ObjectName {
+	child := object.GetObjectMeta()
 	owner := metav1.GetControllerOfNoCopy(child)
 	if owner == nil && children.Instance(child) != "" {
 		return []cache.ObjectName{{Namespace: child.GetNamespace(), Name: children.Instance(child)}}
@@ -175,26 +192,21 @@ func wakeOwner(_ *caches, child *unstructured.Unstructured) []cache.ObjectName {
 
 // wakeNetworksOfPod are its own and those of all pods that claim its address: what becomes of it decides whether they
 // are dialled.
-func wakeNetworksOfPod(c *caches, pod *unstructured.Unstructured) []cache.ObjectName {
+func wakeNetworksOfPod(c *caches, pod *unstructuredx.Packed) []cache.ObjectName {
 	var networks []cache.ObjectName
 	for _, pod := range append(c.podsWithIP(podAddress(pod)), pod) {
-		owner := metav1.GetControllerOfNoCopy(pod)
+		of := pod.GetObjectMeta()
+		owner := metav1.GetControllerOfNoCopy(of)
 		if owner == nil {
 			continue
 		}
-		set, exists, err := c.informers[statefulSets].GetStore().GetByKey(pod.GetNamespace() + "/" + owner.Name)
+		set, exists, err := c.informers[statefulSets].GetStore().GetByKey(of.GetNamespace() + "/" + owner.Name)
 		if err != nil || !exists { // the deletion of the StatefulSet has woken the network already
 			continue
 		}
-		networks = append(networks, wakeOwner(c, set.(*unstructured.Unstructured))...)
+		networks = append(networks, wakeOwner(c, set.(*unstructuredx.Packed))...)
 	}
 	return networks
 }
 
-func wakeAllNetworks(c *caches, _ *unstructured.Unstructured) []cache.ObjectName {
-	var networks []cache.ObjectName
-	for _, network := range c.informers[api.Resource].GetStore().List() {
-		networks = append(networks, cache.MetaObjectToName(network.(*unstructured.Unstructured)))
-	}
-	return networks
-}
+func wakeAllNetworks(c *caches, _ *unstructuredx.Packed) []cache.ObjectName { return c.networks() }

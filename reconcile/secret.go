@@ -61,7 +61,9 @@ func (c *Controller) publish(
 		return marker.Generation, nil
 	case own:
 		state.marking = marking{network: n.UID, seen: true}
-		c.tellOfTaken(n, generation, takenNews(n, generation, marker.Generation), state)
+		if recorded.Phase != api.PhaseAwaitingSecret { // else it was told when it got there
+			c.tellOfTaken(n, generation, takenNews(n, generation, marker.Generation), state)
+		}
 		return marker.Generation, nil
 	case marked: // that of a network of this name which was deleted, but not the Secret
 		if c.clock.Since(n.CreationTimestamp.Time) >= markedPredecessorTimeout {

@@ -159,10 +159,7 @@ func TestASecondRollGivesApplicationsTime(t *testing.T) {
 			c := &Controller{client: client, caches: unwatched(t), log: zap.NewNop(),
 				events: events.NewFakeRecorder(10), clock: passing,
 				options: Options{Resync: resync, SystemNamespace: "system"}}
-			if err := c.caches.informers[secrets].GetStore().Add(keySecret(t,
-				map[string][]byte{masterKeyData: testKey})); err != nil {
-				t.Fatal(err)
-			}
+			fill(t, c.caches, secrets, keySecret(t, map[string][]byte{masterKeyData: testKey}))
 			n := network(2)
 			n.CreationTimestamp = metav1.NewTime(passing.Now().Add(-old))
 			n.Spec.Credentials.Generation = 2

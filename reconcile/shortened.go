@@ -7,14 +7,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // A chain that gets shorter was lost, or undone by a user. bitcoinds never choose a shorter one. What was told last is
@@ -90,7 +89,8 @@ func (c *Controller) reportShortened(n *api.Network, before api.NetworkStatus, o
 // remember keeps which sides the status tells of, and which incarnations have its chain. Of a node that has less, it is
 // still the one that had the chain of before.
 func (state *networkState) remember(status api.NetworkStatus, o *observation) {
-	state.told = &o.sides
+	sides := o.sides // a pointer into the observation would keep all of it until the next pass
+	state.told = &sides
 	if status.LastChain != nil || status.Tips == 0 {
 		return
 	}
@@ -179,13 +179,12 @@ type endings struct {
 	words map[types.UID]string
 }
 
-func (e *endings) record(object *unstructured.Unstructured) {
-	var pod corev1.Pod
-	err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &pod)
+func (e *endings) record(object *unstructuredx.Packed) {
+	pod, err := unstructuredx.UnpackInto[corev1.Pod](object)
 	if err != nil || pod.UID == "" { // a tombstone without an object, or what a pass complains of
 		return
 	}
-	words := podEnding(&pod)
+	words := podEnding(pod)
 	if words == "" {
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/chain"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 func TestAChainThatGetsShorter(t *testing.T) {
@@ -156,9 +157,9 @@ func TestHowPodsHaveEndedIsRemembered(t *testing.T) {
 	} {
 		pod := &unstructured.Unstructured{Object: map[string]any{"status": status}}
 		pod.SetUID(types.UID(uid))
-		c.endings.record(pod)
+		c.endings.record(packed(t, pods, pod))
 	}
-	c.endings.record(&unstructured.Unstructured{}) // what is left of one whose end the watch missed
+	c.endings.record(&unstructuredx.Packed{}) // what is left of one whose end the watch missed
 	want := map[types.UID]string{"failed": "evicted: The node was low on resource: memory.",
 		"drained": "ended (EvictionByEvictionAPI: Eviction API: evicting)"}
 	if diff := cmp.Diff(want, c.endings.words); diff != "" {

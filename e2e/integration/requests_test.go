@@ -147,7 +147,7 @@ func (n network) followed(t *testing.T, first *controller, start func() *control
 		second := start()
 		n.audited(t, 2)
 		requests := second.requests(n)
-		if requests.writes+requests.events == 0 {
+		if requests.writes+requests.events+requests.conflicts == 0 {
 			return nil
 		}
 		n.audited(t, 1) // by then it has told why

@@ -17,7 +17,7 @@ const (
 	Manager = "bitcoin-controller"
 
 	LabelName      = "app.kubernetes.io/name"
-	labelInstance  = "app.kubernetes.io/instance"
+	LabelInstance  = "app.kubernetes.io/instance"
 	labelComponent = "app.kubernetes.io/component"
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 
@@ -64,7 +64,7 @@ func PodOrdinal(n *api.Network, name string) (ordinal int32, ok bool) {
 
 // SelectorLabels tell the pods of this network from all others.
 func SelectorLabels(n *api.Network) map[string]string {
-	return map[string]string{LabelName: "bitcoind", labelInstance: n.Name, LabelManagedBy: Manager}
+	return map[string]string{LabelName: "bitcoind", LabelInstance: n.Name, LabelManagedBy: Manager}
 }
 
 // labels are on every child. Our informers select on the managed-by label.
@@ -96,7 +96,7 @@ func Ours(n *api.Network, object metav1.Object) bool {
 }
 
 // Instance is the name of the network that an object says it belongs to, by its label; empty if it says none.
-func Instance(object metav1.Object) string { return object.GetLabels()[labelInstance] }
+func Instance(object metav1.Object) string { return object.GetLabels()[LabelInstance] }
 
 // ControlledBy says whether the object with the given metadata has owner as its controller. Names prove nothing: an
 // owner may have been deleted and created anew.
