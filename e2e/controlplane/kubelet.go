@@ -37,30 +37,42 @@ type Kubelet struct {
 	report func(error)
 
 	mutex  sync.Mutex
-	nodes  map[types.UID]*rpctest.Node
+	pods   map[types.UID]*played
+	named  map[types.NamespacedName]*played // the one that came last
 	broken map[string]rpctest.Fault
+	// starting are the slots of pods that are being started, working all that goes on in the background.
+	starting chan struct{}
+	working  sync.WaitGroup
+}
+
+// maxStarting is how many pods are started at the same time: thousands of them one by one would take minutes.
+const maxStarting = 16
+
+// played is a pod. Its node is nil until started is closed, and then still if it couldn't be started.
+type played struct {
+	node    *rpctest.Node
+	started chan struct{}
 }
 
 // NewKubelet returns a Kubelet that is yet to be Run. What goes wrong in the background is told to report.
 func NewKubelet(client dynamic.Interface, report func(error)) *Kubelet {
 	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report,
-		nodes: map[types.UID]*rpctest.Node{}, broken: map[string]rpctest.Fault{}}
+		pods: map[types.UID]*played{}, named: map[types.NamespacedName]*played{}, broken: map[string]rpctest.Fault{},
+		starting: make(chan struct{}, maxStarting)}
 }
 
-// Run plays all pods of all namespaces until ctx ends. Then no fake is left.
+// Run plays all pods of all namespaces until ctx ends, but for those that are bound to a Kubernetes node. Then no fake is
+// left.
 func (k *Kubelet) Run(ctx context.Context) error {
-	factory := dynamicinformer.NewDynamicSharedInformerFactory(k.client, 0)
+	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(k.client, 0, metav1.NamespaceAll,
+		func(o *metav1.ListOptions) { o.FieldSelector = "spec.nodeName=" })
 	_, err := factory.ForResource(podResource).Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) {
-			if err := k.start(ctx, object.(*unstructured.Unstructured)); err != nil && ctx.Err() == nil {
-				k.report(err)
-			}
-		},
+		AddFunc: func(object any) { k.play(ctx, object.(*unstructured.Unstructured)) },
 		DeleteFunc: func(object any) {
 			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = tombstone.Obj
 			}
-			k.stop(object.(*unstructured.Unstructured).GetUID())
+			k.stop(object.(*unstructured.Unstructured))
 		},
 	})
 	if err != nil {
@@ -69,6 +81,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	factory.Start(ctx.Done())
 	<-ctx.Done()
 	factory.Shutdown()
+	k.working.Wait()
 	k.World.Close()
 	return nil
 }
@@ -77,7 +90,34 @@ func (k *Kubelet) Run(ctx context.Context) error {
 func (k *Kubelet) Node(pod types.UID) *rpctest.Node {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	return k.nodes[pod]
+	return k.pods[pod].running()
+}
+
+// NodeNamed returns the bitcoind of the pod that has this name now, or nil.
+func (k *Kubelet) NodeNamed(namespace, name string) *rpctest.Node {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.named[types.NamespacedName{Namespace: namespace, Name: name}].running()
+}
+
+// Pods is the number of pods that are there.
+func (k *Kubelet) Pods() int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return len(k.pods)
+}
+
+// running is the node once it has been started.
+func (p *played) running() *rpctest.Node {
+	if p == nil {
+		return nil
+	}
+	select {
+	case <-p.started:
+		return p.node
+	default:
+		return nil
+	}
 }
 
 // Break has the bitcoinds of pods misbehave that are made from image from now on.
@@ -131,39 +171,97 @@ func (k *Kubelet) Kill(ctx context.Context, pods ...*corev1.Pod) error {
 	return nil
 }
 
-func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured) error {
-	pod, err := unstructuredx.Into[corev1.Pod](object)
-	if err != nil {
-		return err
+// Fail kills the bitcoind of a pod, which stays down until Recover.
+func (k *Kubelet) Fail(ctx context.Context, pod *corev1.Pod) error {
+	node := k.Node(pod.UID)
+	if node == nil {
+		return fmt.Errorf("fail %s: no such pod", pod.Name)
 	}
-	conf, err := k.configuration(ctx, pod)
-	if err != nil {
-		return err
+	node.Kill()
+	return k.patch(ctx, pod, status(pod, node.IP(), pod.Status.ContainerStatuses[0].RestartCount, false))
+}
+
+// Recover starts the bitcoind of a pod that has failed: same pod, same address, another container.
+func (k *Kubelet) Recover(ctx context.Context, pod *corev1.Pod) error {
+	node := k.Node(pod.UID)
+	if node == nil {
+		return fmt.Errorf("recover %s: no such pod", pod.Name)
 	}
-	node, err := k.World.NewNode(rpctest.Options{Conf: conf})
-	if err != nil {
-		return fmt.Errorf("start bitcoind of %s: %w", pod.Name, err)
+	if err := node.Start(); err != nil {
+		return fmt.Errorf("recover %s: %w", pod.Name, err)
 	}
+	return k.patch(ctx, pod, status(pod, node.IP(), pod.Status.ContainerStatuses[0].RestartCount+1, true))
+}
+
+// play starts a pod in the background.
+func (k *Kubelet) play(ctx context.Context, object *unstructured.Unstructured) {
+	p := &played{started: make(chan struct{})}
 	k.mutex.Lock()
-	k.nodes[pod.UID] = node
-	fault := k.broken[pod.Spec.Containers[0].Image]
+	k.pods[object.GetUID()], k.named[nameOf(object)] = p, p
 	k.mutex.Unlock()
-	node.SetFault(fault)
+	k.working.Go(func() {
+		k.starting <- struct{}{}
+		defer func() { <-k.starting }()
+		if err := k.start(ctx, object, p); err != nil && ctx.Err() == nil {
+			k.report(err)
+		}
+	})
+}
+
+func nameOf(object *unstructured.Unstructured) types.NamespacedName {
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
+}
+
+func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured, p *played) error {
+	pod, err := unstructuredx.Into[corev1.Pod](object)
+	if err == nil {
+		p.node, err = k.newNode(ctx, pod)
+	}
+	close(p.started)
+	if err != nil {
+		return err
+	}
 	// A pod has its address before it is ready.
 	return errors.Join(
-		k.patch(ctx, pod, status(pod, node.IP(), 0, false)),
-		k.patch(ctx, pod, status(pod, node.IP(), 0, true)),
+		k.patch(ctx, pod, status(pod, p.node.IP(), 0, false)),
+		k.patch(ctx, pod, status(pod, p.node.IP(), 0, true)),
 	)
 }
 
-func (k *Kubelet) stop(pod types.UID) {
-	k.mutex.Lock()
-	node := k.nodes[pod]
-	delete(k.nodes, pod)
-	k.mutex.Unlock()
-	if node != nil {
-		node.Close()
+func (k *Kubelet) newNode(ctx context.Context, pod *corev1.Pod) (*rpctest.Node, error) {
+	conf, err := k.configuration(ctx, pod)
+	if err != nil {
+		return nil, err
 	}
+	node, err := k.World.NewNode(rpctest.Options{Conf: conf})
+	if err != nil {
+		return nil, fmt.Errorf("start bitcoind of %s: %w", pod.Name, err)
+	}
+	k.mutex.Lock()
+	fault := k.broken[pod.Spec.Containers[0].Image]
+	k.mutex.Unlock()
+	node.SetFault(fault)
+	return node, nil
+}
+
+// stop closes the node of a pod that is gone, which may be being started still.
+func (k *Kubelet) stop(object *unstructured.Unstructured) {
+	k.mutex.Lock()
+	p := k.pods[object.GetUID()]
+	delete(k.pods, object.GetUID())
+	if name := nameOf(object); k.named[name] == p {
+		delete(k.named, name)
+	}
+	k.mutex.Unlock()
+	if p == nil {
+		return
+	}
+	k.working.Go(func() {
+		<-p.started
+		if p.node != nil {
+			p.node.Close()
+		}
+	})
 }
 
 // configuration is the bitcoin.conf that the pod mounts.
