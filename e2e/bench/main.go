@@ -26,6 +26,9 @@ const (
 
 var rivals = []string{rivalName, cacheAllName}
 
+// large is the size from which on a scenario takes a quarter of an hour.
+const large = 1000
+
 // settings are what can be asked for.
 type settings struct {
 	kube string // Kubernetes in one binary
@@ -33,6 +36,7 @@ type settings struct {
 	out  string // where the report goes, without an extension
 
 	runs       int
+	largeRuns  int            // of sizes from large on
 	only       *regexp.Regexp // of the names of figures
 	contenders *regexp.Regexp
 	sizes      []int // empty for those of each scenario
@@ -79,10 +83,15 @@ var variables = []variable{
 		text(func(s *settings) *string { return &s.kube })},
 	{"BENCH_BIN", "bin", "directory of the programs bench-controller and bench-rival",
 		text(func(s *settings) *string { return &s.bin })},
-	{"OUT", "", "where the report is written, without .md and .json; docs/figures if all is measured, else bin/figures",
+	{"OUT", "", "where the report is written, without .md and .json; docs/figures if all is measured, else " +
+		"bin/figures",
 		text(func(s *settings) *string { return &s.out })},
-	{"RUNS", "5", "how often all is measured, the contenders by turns", number(func(s *settings) *int { return &s.runs })},
-	{"ONLY", "", "figures to measure, a regular expression", pattern(func(s *settings) **regexp.Regexp { return &s.only })},
+	{"RUNS", "5", "how often all is measured, the contenders by turns",
+		number(func(s *settings) *int { return &s.runs })},
+	{"LARGE_RUNS", "5", "how often sizes from 1000 on are, at most",
+		number(func(s *settings) *int { return &s.largeRuns })},
+	{"ONLY", "", "figures to measure, a regular expression",
+		pattern(func(s *settings) **regexp.Regexp { return &s.only })},
 	{"CONTENDERS", "", "whom to measure, a regular expression",
 		pattern(func(s *settings) **regexp.Regexp { return &s.contenders })},
 	{"SIZES", "", "sizes to measure, such as 3,10; those of each scenario without it", setSizes},
@@ -92,9 +101,11 @@ var variables = []variable{
 		duration(func(s *settings) *time.Duration { return &s.idle })},
 	{"SETTLE", "200s", "how long a fleet is left alone before it counts as idle",
 		duration(func(s *settings) *time.Duration { return &s.settle })},
-	{"FLEET_IDLE", "2m", "how long a fleet is measured idle", duration(func(s *settings) *time.Duration { return &s.fleetIdle })},
-	{"SAMPLES", "200", "reactions of each kind", number(func(s *settings) *int { return &s.samples })},
-	{"CHURN", "20", "networks a second in which a node restarts, under churn", number(func(s *settings) *int { return &s.churn })},
+	{"FLEET_IDLE", "2m", "how long a fleet is measured idle",
+		duration(func(s *settings) *time.Duration { return &s.fleetIdle })},
+	{"SAMPLES", "100", "reactions of each kind", number(func(s *settings) *int { return &s.samples })},
+	{"CHURN", "20", "networks a second in which a node restarts, under churn",
+		number(func(s *settings) *int { return &s.churn })},
 	{"LIMIT", "10m", "how long anything may take", duration(func(s *settings) *time.Duration { return &s.limit })},
 }
 
@@ -146,8 +157,9 @@ func (s settings) complete() bool {
 }
 
 func (s settings) String() string {
-	return fmt.Sprintf("%d runs, %d workers, resync %s, a life idle for %s, fleets for %s after %s, %d reactions, churn of %d "+
-		"networks/s, limit %s", s.runs, s.workers, s.resync, s.idle, s.fleetIdle, s.settle, s.samples, s.churn, s.limit)
+	return fmt.Sprintf("%d runs, %d workers, resync %s, a life idle for %s, fleets for %s after %s, %d reactions, "+
+		"churn of %d networks/s, limit %s",
+		s.runs, s.workers, s.resync, s.idle, s.fleetIdle, s.settle, s.samples, s.churn, s.limit)
 }
 
 func main() {
@@ -211,8 +223,8 @@ func contenders(s settings) []contender {
 	all := []contender{
 		{name: oursName, label: "ours", program: filepath.Join(s.bin, "bench-controller"), meshed: (*world).saysReady},
 		{name: rivalName, label: "rival", program: rival, meshed: (*world).listsComplete},
-		{name: cacheAllName, label: "rival-all", program: rival, flags: []string{"--cache-all"}, meshed: (*world).listsComplete,
-			scenarios: []string{"foreign"}},
+		{name: cacheAllName, label: "rival-all", program: rival, flags: []string{"--cache-all"},
+			meshed: (*world).listsComplete, scenarios: []string{"foreign"}},
 	}
 	return slices.DeleteFunc(all, func(c contender) bool { return !s.contenders.MatchString(c.name) })
 }
@@ -262,6 +274,9 @@ func (b bench) runContender(ctx context.Context, name string, run int, c contend
 		}
 	}()
 	for _, size := range sizes {
+		if size >= large && run >= b.largeRuns {
+			continue
+		}
 		if w != nil && scenario.fresh {
 			closing := w
 			w = nil

@@ -89,7 +89,8 @@ func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // liveHeap is what is reachable, in bytes, after the garbage has been collected.
 func (p *process) liveHeap(ctx context.Context) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.pprof+"/debug/pprof/heap?gc=1&debug=1", nil)
+	url := "http://" + p.pprof + "/debug/pprof/heap?gc=1&debug=1"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, err
 	}

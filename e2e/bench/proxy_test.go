@@ -16,8 +16,13 @@ import (
 )
 
 func TestWhatARequestAsksFor(t *testing.T) {
-	const apply, sets, leases = "application/apply-patch+yaml", "/apis/apps/v1/namespaces/a/statefulsets",
-		"/apis/coordination.k8s.io/v1/namespaces/a/leases"
+	const (
+		apply  = "application/apply-patch+yaml"
+		pods   = "/api/v1/namespaces/a/pods"
+		sets   = "/apis/apps/v1/namespaces/a/statefulsets"
+		leases = "/apis/coordination.k8s.io/v1/namespaces/a/leases"
+		events = "/apis/events.k8s.io/v1/namespaces/a/events"
+	)
 	for name, test := range map[string]struct {
 		method, path, contentType string
 		want                      described
@@ -30,9 +35,9 @@ func TestWhatARequestAsksFor(t *testing.T) {
 		"a Secret is created":        {"POST", "/api/v1/namespaces/a/secrets", "", described{aWrite, "create", "secrets"}},
 		"a StatefulSet is applied":   {"PATCH", sets + "/s", apply, described{aWrite, "apply", "statefulsets"}},
 		"one is patched":             {"PATCH", sets + "/s", "", described{aWrite, "patch", "statefulsets"}},
-		"a status is updated":        {"PUT", "/api/v1/namespaces/a/pods/p/status", "", described{aWrite, "update", "pods/status"}},
+		"a status is updated":        {"PUT", pods + "/p/status", "", described{aWrite, "update", "pods/status"}},
 		"a pod is deleted":           {"DELETE", "/api/v1/namespaces/a/pods/p", "", described{aWrite, "delete", "pods"}},
-		"an event is no write":       {"POST", "/apis/events.k8s.io/v1/namespaces/a/events", "", described{anEvent, "create", "events"}},
+		"an event is no write":       {"POST", events, "", described{anEvent, "create", "events"}},
 		"nor is a Lease":             {"PUT", leases + "/l", "", described{aLease, "update", "leases"}},
 		"nor is it a read":           {"GET", leases + "/l", "", described{aLease, "get", "leases"}},
 		"what there is can be asked": {"GET", "/api", "", described{aRead, "list", "/api"}},
@@ -98,7 +103,8 @@ func TestTheProxyCountsWhatPasses(t *testing.T) {
 		{"POST", "/api/v1/namespaces/a/secrets", 409}, {"PATCH", "/api/v1/namespaces/a/secrets/s", 200},
 		{"POST", "/apis/events.k8s.io/v1/namespaces/a/events", 409},
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), ask.method, config.Host+ask.path, bytes.NewReader([]byte("12345")))
+		body := bytes.NewReader([]byte("12345"))
+		request, err := http.NewRequestWithContext(t.Context(), ask.method, config.Host+ask.path, body)
 		if err != nil {
 			t.Fatal(err)
 		}

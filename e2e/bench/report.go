@@ -197,8 +197,8 @@ func (r *report) markdown() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, `# Figures
 
-What `+"`make bench`"+` printed: the controller beside the one that most teams would write (`+"`e2e/rival`"+`), in the same simulated
-cluster: a real apiserver, etcd and StatefulSet controller, fake bitcoinds. Generated, so don't edit it.
+What `+"`make bench`"+` printed: the controller beside the one that most teams would write (`+"`e2e/rival`"+`), in the
+same simulated cluster: a real apiserver, etcd and StatefulSet controller, fake bitcoinds. Generated, so don't edit it.
 
 - %s
 - %s
@@ -224,34 +224,45 @@ Each cell is the median of all runs, with the least and the most. The ratio is t
 // writeScenario writes a table of all figures of a scenario that were measured.
 func (r *report) writeScenario(text *strings.Builder, scenario string) {
 	var rows []string
+	others := r.rivalsIn(scenario)
 	for _, f := range figures {
 		if f.scenario != scenario {
 			continue
 		}
 		for _, size := range r.sizes(f.name) {
-			others := ""
+			cells := ""
 			ours := r.find(f.name, size, oursName)
-			for _, contender := range rivals {
+			for _, contender := range others {
 				value := r.find(f.name, size, contender)
-				others += fmt.Sprintf(" %s | %s |", value.cell(), ratio(ours, value))
+				cells += fmt.Sprintf(" %s | %s |", value.cell(), ratio(ours, value))
 			}
-			rows = append(rows, fmt.Sprintf("| %s | %d | %s |%s", f.name, size, ours.cell(), others))
+			rows = append(rows, fmt.Sprintf("| %s | %d | %s |%s", f.name, size, ours.cell(), cells))
 		}
 	}
 	if len(rows) == 0 {
 		return
 	}
 	head := fmt.Sprintf("| figure | %s | ours |", scenarios[scenario].sized)
-	for _, contender := range rivals {
+	for _, contender := range others {
 		head += fmt.Sprintf(" %s | ratio |", contender)
 	}
 	fmt.Fprintf(text, "\n## %s\n\n%s\n|%s\n%s\n\n", strings.ToUpper(scenario[:1])+scenario[1:], head,
-		strings.Repeat("---|", 3+2*len(rivals)), strings.Join(rows, "\n"))
+		strings.Repeat("---|", 3+2*len(others)), strings.Join(rows, "\n"))
 	for _, f := range figures {
 		if f.scenario == scenario && f.how != "the same" && len(r.sizes(f.name)) > 0 {
 			fmt.Fprintf(text, "- %s: %s\n", f.name, f.how)
 		}
 	}
+}
+
+// rivalsIn are those of which there are values in a scenario.
+func (r *report) rivalsIn(scenario string) []string {
+	return slices.DeleteFunc(slices.Clone(rivals), func(contender string) bool {
+		return !slices.ContainsFunc(r.Figures, func(v values) bool {
+			f, _ := figureNamed(v.Figure)
+			return v.Contender == contender && f.scenario == scenario
+		})
+	})
 }
 
 // sizes are those of which there are values.
@@ -299,8 +310,9 @@ func (r *report) writeBusy(text *strings.Builder) {
 		return
 	}
 	parts := []string{"controller", "harness", "kube-apiserver", "etcd", "kube-controller-manager", "machine"}
-	fmt.Fprintf(text, "\n## How busy all were\n\nCPUs in the mean, of %d. The harness is the nodes, the proxy and whoever looks; machine "+
-		"is all that ran on it, also what has nothing to do with this.\n\n| scenario | size | contender | run | s | %s |\n|%s\n",
+	fmt.Fprintf(text, "\n## How busy all were\n\nCPUs in the mean, of %d. The harness is the nodes, the proxy and "+
+		"whoever looks; machine is all that ran on it, also what has nothing to do with this.\n\n"+
+		"| scenario | size | contender | run | s | %s |\n|%s\n",
 		r.Machine.CPUs, strings.Join(parts, " | "), strings.Repeat("---|", 5+len(parts)))
 	for _, l := range r.Busy {
 		fmt.Fprintf(text, "| %s | %d | %s | %d | %.0f |", l.Scenario, l.Size, l.Contender, l.Run, l.Seconds)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the contenders and measures them: `make bench`. Settings are variables of the environment, which `run.sh --help`
-# lists. No root, no container engine; the first run builds Kubernetes, which takes some minutes.
+# Builds the contenders and measures them: `make bench`. Settings are variables of the environment, which `run.sh
+# --help` lists. No root, no container engine; the first run builds Kubernetes, which takes some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -96,7 +96,8 @@ func (w *world) install(ctx context.Context) error {
 	if err := yaml.Unmarshal(text, &crd.Object); err != nil {
 		return fmt.Errorf("read the CRD: %w", err)
 	}
-	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1",
+		Resource: "customresourcedefinitions"}
 	if _, err := w.client.Resource(crds).Create(ctx, crd, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create the CRD: %w", err)
 	}
@@ -107,10 +108,11 @@ func (w *world) install(ctx context.Context) error {
 			return fmt.Errorf("create namespace %s: %w", name, err)
 		}
 	}
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	served := func(ctx context.Context) (bool, error) {
 		_, err := w.client.Resource(api.Resource).List(ctx, metav1.ListOptions{Limit: 1})
 		return err == nil, nil
-	})
+	}
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, served)
 	if err != nil {
 		return fmt.Errorf("wait for the CRD to be served: %w", err)
 	}
@@ -140,7 +142,8 @@ func (w *world) close() error {
 	err := w.stopController()
 	if err != nil {
 		log := filepath.Join(w.settings.bin, w.contender.label+".failed.log")
-		err = errors.Join(err, os.Rename(filepath.Join(w.dir, w.contender.label+".log"), log), fmt.Errorf("its log is %s", log))
+		kept := os.Rename(filepath.Join(w.dir, w.contender.label+".log"), log)
+		err = errors.Join(err, kept, fmt.Errorf("its log is %s", log))
 	}
 	for i := len(w.stops) - 1; i >= 0; i-- {
 		err = errors.Join(err, w.stops[i]())
@@ -214,7 +217,9 @@ func (b busy) cores(before busy) map[string]float64 {
 }
 
 // until polls check until it is true, and says how long that took since start; late if that was longer than the limit.
-func until(ctx context.Context, start time.Time, limit time.Duration, check func() bool) (took time.Duration, late bool, err error) {
+func until(
+	ctx context.Context, start time.Time, limit time.Duration, check func() bool,
+) (took time.Duration, late bool, err error) {
 	for {
 		began := time.Now()
 		if check() {

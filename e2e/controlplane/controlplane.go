@@ -57,8 +57,8 @@ var ForThousands = []string{"--kube-api-qps=2000", "--kube-api-burst=4000", "--c
 	"--concurrent-gc-syncs=20"}
 
 // Start runs the control plane with the given binary, which is Kubernetes and etcd in one (e2e/kube), and keeps all of
-// its files in dir. managerFlags come after those that the controller manager has anyway. What was started is stopped if
-// it fails.
+// its files in dir. managerFlags come after those that the controller manager has anyway. What was started is stopped
+// if it fails.
 func Start(ctx context.Context, binary, dir string, managerFlags ...string) (*ControlPlane, error) {
 	ports, err := subprocess.FreePorts(4)
 	if err != nil {

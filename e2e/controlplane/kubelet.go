@@ -61,8 +61,8 @@ func NewKubelet(client dynamic.Interface, report func(error)) *Kubelet {
 		starting: make(chan struct{}, maxStarting)}
 }
 
-// Run plays all pods of all namespaces until ctx ends, but for those that are bound to a Kubernetes node. Then no fake is
-// left.
+// Run plays all pods of all namespaces until ctx ends, but for those that are bound to a Kubernetes node. Then no fake
+// is left.
 func (k *Kubelet) Run(ctx context.Context) error {
 	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(k.client, 0, metav1.NamespaceAll,
 		func(o *metav1.ListOptions) { o.FieldSelector = "spec.nodeName=" })

@@ -1,11 +1,11 @@
 // Command rival is the controller that most teams would write for BitcoinNetworks, to compare figures with: typed, on
-// controller-runtime, with the algorithm of the 2019 series "Building a bitcoin controller for Kubernetes". Children are
-// created if they are missing and scaled, the status says which pods are ready, and whenever those change each node is
-// told of all others, one call after the other.
+// controller-runtime, with the algorithm of the 2019 series "Building a bitcoin controller for Kubernetes". Children
+// are created if they are missing and scaled, the status says which pods are ready, and whenever those change each node
+// is told of all others, one call after the other.
 //
-// It is tuned as fairly as that algorithm allows: no limit of requests, reads from caches that hold only pods of networks
-// and no managed fields, an index from networks to pods, and a status that is written only if it differs. It is linked
-// into nothing.
+// It is tuned as fairly as that algorithm allows: no limit of requests, reads from caches that hold only pods of
+// networks and no managed fields, an index from networks to pods, and a status that is written only if it differs. It
+// is linked into nothing.
 package main
 
 import (
@@ -45,8 +45,8 @@ func main() {
 	flags.DurationVar(&s.resync, "resync", 30*time.Second,
 		"how often the lists of all nodes are compared when nothing happens")
 	flags.StringVar(&s.pprofAddress, "pprof-address", "", "`address` of Go's profiles; empty for none")
-	flags.BoolVar(&s.cacheAll, "cache-all", false, "cache all pods of the cluster, as controller-runtime does unless it is told "+
-		"which ones matter")
+	flags.BoolVar(&s.cacheAll, "cache-all", false,
+		"cache all pods of the cluster, as controller-runtime does unless it is told which ones matter")
 	_ = flags.Parse(os.Args[1:]) // exits by itself
 	if err := run(s); err != nil {
 		fmt.Fprintln(os.Stderr, "rival:", err)

@@ -1,5 +1,5 @@
-// Command controller is the controller as bin/bitcoin-controller runs it, but that nodes may have loopback addresses, as
-// those of a simulated cluster have, and that it needs no Lease: it is the only one.
+// Command controller is the controller as bin/bitcoin-controller runs it, but that nodes may have loopback addresses,
+// as those of a simulated cluster have, and that it needs no Lease: it is the only one.
 package main
 
 import (
