@@ -29,6 +29,7 @@ test-unit: ## tests that need nothing but Go and a C compiler
 	@.ci/need gcc:build-essential  # the race detector needs a C compiler
 	go test -race ./...
 	go -C e2e/admission/inprocess test -count=1 ./...  # the cache would not see a changed CRD
+	go -C e2e/rival test ./...
 
 test-alerts: ## unit tests of the alerts, by Prometheus' promtool
 	@PROMETHEUS=$$(e2e/prometheus.sh) && export PROMETHEUS && go test -tags promtool -run '^TestEachAlertFiresWhenItHasTo$$' -count=1 ./e2e/monitoring
@@ -39,7 +40,11 @@ test-integration: ## tests against a real apiserver and its controllers, with si
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it (BITCOIND_IMAGE=name:tag)
 	@CLUSTER=btc-e2e e2e/kind.sh test
 
-bench: ## how long networks of 3 to 20 nodes take to get ready, to heal, to be cut in two and joined, on a kind cluster
+# The whole of it takes a day. `make bench RUNS=1 SIZES=3,10 ONLY=^apply` is a minute: e2e/bench/run.sh --help.
+bench: ## what the controller costs, beside a rival, in a simulated cluster (RUNS, ONLY=regexp, SIZES=3,10, IDLE=10m); Linux
+	@e2e/bench/run.sh
+
+bench-real: ## how long networks of 3 to 20 nodes take to get ready, to heal, to be cut in two and joined, on a kind cluster
 	@CLUSTER=btc-bench e2e/kind.sh bench
 
 fuzz: ## look for replies that the RPC client can't bear, FUZZTIME for each of two targets
@@ -95,5 +100,5 @@ chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
 clean: ## delete what was built in this checkout
 	rm -rf bin dist
 
-.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench build plugin image image-archive sbom \
+.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench bench-real build plugin image image-archive sbom \
   install.yaml release vulnerabilities lint chart clean

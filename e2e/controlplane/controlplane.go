@@ -51,9 +51,15 @@ type process struct {
 	exited chan struct{}
 }
 
+// ForThousands are flags of the controller manager by which it makes thousands of pods in minutes: it is not to be what
+// a measurement waits for.
+var ForThousands = []string{"--kube-api-qps=2000", "--kube-api-burst=4000", "--concurrent-statefulset-syncs=20",
+	"--concurrent-gc-syncs=20"}
+
 // Start runs the control plane with the given binary, which is Kubernetes and etcd in one (e2e/kube), and keeps all of
-// its files in dir. What was started is stopped if it fails.
-func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
+// its files in dir. managerFlags come after those that the controller manager has anyway. What was started is stopped
+// if it fails.
+func Start(ctx context.Context, binary, dir string, managerFlags ...string) (*ControlPlane, error) {
 	ports, err := subprocess.FreePorts(4)
 	if err != nil {
 		return nil, err
@@ -71,10 +77,10 @@ func Start(ctx context.Context, binary, dir string) (*ControlPlane, error) {
 		func() error { return cp.waitReady(ctx, ports[2]) },
 		func() error { return cp.writeKubeconfig() },
 		func() error {
-			return cp.run(binary, "kube-controller-manager", "--kubeconfig="+cp.Kubeconfig(), "--secure-port="+ports[3],
-				"--cert-dir="+cp.path("certs"), "--leader-elect=false", "--concurrent-gc-syncs=5",
-				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller,"+
-					"clusterrole-aggregation-controller")
+			return cp.run(binary, "kube-controller-manager", append([]string{"--kubeconfig=" + cp.Kubeconfig(),
+				"--secure-port=" + ports[3], "--cert-dir=" + cp.path("certs"), "--leader-elect=false", "--concurrent-gc-syncs=5",
+				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller," +
+					"clusterrole-aggregation-controller"}, managerFlags...)...)
 		},
 	}
 	for _, step := range steps {
@@ -109,6 +115,15 @@ func (cp *ControlPlane) Kubeconfig() string { return cp.path("kubeconfig") }
 
 // AuditLog is the path of the log with the requests of all service accounts.
 func (cp *ControlPlane) AuditLog() string { return cp.path("audit.log") }
+
+// Processes are the process IDs of the components by their names.
+func (cp *ControlPlane) Processes() map[string]int {
+	ids := map[string]int{}
+	for _, p := range cp.processes {
+		ids[p.name] = p.cmd.Process.Pid
+	}
+	return ids
+}
 
 func (cp *ControlPlane) path(name string) string { return filepath.Join(cp.dir, name) }
 

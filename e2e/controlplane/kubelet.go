@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
@@ -30,9 +29,6 @@ var (
 	configMapResource = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 )
 
-// mountRetry is how often a ConfigMap is looked for that a pod mounts and that isn't there.
-const mountRetry = 100 * time.Millisecond
-
 // Kubelet plays the nodes of a cluster that has none: every pod becomes a fake bitcoind on a loopback address of its
 // own, configured from the ConfigMap that the pod mounts, and reports its status as a kubelet does. Pods are never
 // bound to a Kubernetes node, so the apiserver deletes them at once.
@@ -43,38 +39,47 @@ type Kubelet struct {
 	client dynamic.Interface
 	report func(error)
 
-	waiting sync.WaitGroup // for ConfigMaps
-
 	mutex  sync.Mutex
-	nodes  map[types.UID]*rpctest.Node
+	pods   map[types.UID]*played
+	named  map[types.NamespacedName]*played // the one that came last
 	broken map[string]rpctest.Fault
 	placed map[types.NamespacedName]string
+	// starting are the slots of pods that are being started, working all that goes on in the background.
+	starting chan struct{}
+	working  sync.WaitGroup
+}
+
+// maxStarting is how many pods are started at the same time: thousands of them one by one would take minutes.
+const maxStarting = 16
+
+// mountRetry is how soon a pod whose ConfigMap isn't there is tried again to be started. A kubelet takes longer.
+const mountRetry = 200 * time.Millisecond
+
+// played is a pod. Its node is nil until started is closed, and then still if it couldn't be started.
+type played struct {
+	node          *rpctest.Node
+	started, gone chan struct{}
 }
 
 // NewKubelet returns a Kubelet that is yet to be Run. What goes wrong in the background is told to report.
 func NewKubelet(client dynamic.Interface, report func(error)) *Kubelet {
 	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report,
-		nodes: map[types.UID]*rpctest.Node{}, broken: map[string]rpctest.Fault{}, placed: map[types.NamespacedName]string{}}
+		pods: map[types.UID]*played{}, named: map[types.NamespacedName]*played{}, broken: map[string]rpctest.Fault{},
+		placed: map[types.NamespacedName]string{}, starting: make(chan struct{}, maxStarting)}
 }
 
-// Run plays all pods of all namespaces until ctx ends. Then no fake is left.
+// Run plays all pods of all namespaces until ctx ends, but for those that are bound to a Kubernetes node. Then no fake
+// is left.
 func (k *Kubelet) Run(ctx context.Context) error {
-	factory := dynamicinformer.NewDynamicSharedInformerFactory(k.client, 0)
+	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(k.client, 0, metav1.NamespaceAll,
+		func(o *metav1.ListOptions) { o.FieldSelector = "spec.nodeName=" })
 	_, err := factory.ForResource(podResource).Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) {
-			pod := object.(*unstructured.Unstructured)
-			switch err := k.start(ctx, pod); {
-			case apierrors.IsNotFound(err):
-				k.waiting.Go(func() { k.awaitConfiguration(ctx, pod) })
-			case err != nil && ctx.Err() == nil:
-				k.report(err)
-			}
-		},
+		AddFunc: func(object any) { k.play(ctx, object.(*unstructured.Unstructured)) },
 		DeleteFunc: func(object any) {
 			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = tombstone.Obj
 			}
-			k.stop(object.(*unstructured.Unstructured).GetUID())
+			k.stop(object.(*unstructured.Unstructured))
 		},
 	})
 	if err != nil {
@@ -83,7 +88,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	factory.Start(ctx.Done())
 	<-ctx.Done()
 	factory.Shutdown()
-	k.waiting.Wait()
+	k.working.Wait()
 	k.World.Close()
 	return nil
 }
@@ -92,7 +97,34 @@ func (k *Kubelet) Run(ctx context.Context) error {
 func (k *Kubelet) Node(pod types.UID) *rpctest.Node {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	return k.nodes[pod]
+	return k.pods[pod].running()
+}
+
+// NodeNamed returns the bitcoind of the pod that has this name now, or nil.
+func (k *Kubelet) NodeNamed(namespace, name string) *rpctest.Node {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.named[types.NamespacedName{Namespace: namespace, Name: name}].running()
+}
+
+// Pods is the number of pods that are there.
+func (k *Kubelet) Pods() int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return len(k.pods)
+}
+
+// running is the node once it has been started.
+func (p *played) running() *rpctest.Node {
+	if p == nil {
+		return nil
+	}
+	select {
+	case <-p.started:
+		return p.node
+	default:
+		return nil
+	}
 }
 
 // Break has the bitcoinds of pods misbehave that are made from image from now on.
@@ -166,58 +198,119 @@ func (k *Kubelet) Kill(ctx context.Context, pods ...*corev1.Pod) error {
 	return nil
 }
 
-func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured) error {
+// Fail kills the bitcoind of a pod, which stays down until Recover.
+func (k *Kubelet) Fail(ctx context.Context, pod *corev1.Pod) error {
+	node := k.Node(pod.UID)
+	if node == nil {
+		return fmt.Errorf("fail %s: no such pod", pod.Name)
+	}
+	node.Kill()
+	return k.patch(ctx, pod, status(pod, node.IP(), pod.Status.ContainerStatuses[0].RestartCount, false))
+}
+
+// Recover starts the bitcoind of a pod that has failed: same pod, same address, another container.
+func (k *Kubelet) Recover(ctx context.Context, pod *corev1.Pod) error {
+	node := k.Node(pod.UID)
+	if node == nil {
+		return fmt.Errorf("recover %s: no such pod", pod.Name)
+	}
+	if err := node.Start(); err != nil {
+		return fmt.Errorf("recover %s: %w", pod.Name, err)
+	}
+	return k.patch(ctx, pod, status(pod, node.IP(), pod.Status.ContainerStatuses[0].RestartCount+1, true))
+}
+
+// play starts a pod in the background, once its ConfigMap is there.
+func (k *Kubelet) play(ctx context.Context, object *unstructured.Unstructured) {
+	p := &played{started: make(chan struct{}), gone: make(chan struct{})}
+	k.mutex.Lock()
+	k.pods[object.GetUID()], k.named[nameOf(object)] = p, p
+	k.mutex.Unlock()
+	k.working.Go(func() {
+		err := k.start(ctx, object, p)
+		for apierrors.IsNotFound(err) && p.waits(ctx) {
+			err = k.start(ctx, object, p)
+		}
+		if p.node == nil {
+			close(p.started)
+		}
+		if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+			k.report(err)
+		}
+	})
+}
+
+// waits returns when to try again, and whether there is any use in it.
+func (p *played) waits(ctx context.Context) bool {
+	timer := time.NewTimer(mountRetry)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-p.gone:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func nameOf(object *unstructured.Unstructured) types.NamespacedName {
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
+}
+
+// start fails with a NotFound error if the pod has to wait for its ConfigMap.
+func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured, p *played) error {
+	k.starting <- struct{}{}
+	defer func() { <-k.starting }()
 	pod, err := unstructuredx.Into[corev1.Pod](object)
 	if err != nil {
 		return err
 	}
-	conf, err := k.configuration(ctx, pod)
-	if err != nil {
+	if p.node, err = k.newNode(ctx, pod); err != nil {
 		return err
 	}
-	node, err := k.World.NewNode(rpctest.Options{Conf: conf, Listen: k.listen(pod)})
-	if err != nil {
-		return fmt.Errorf("start bitcoind of %s: %w", pod.Name, err)
-	}
-	k.mutex.Lock()
-	k.nodes[pod.UID] = node
-	fault := k.broken[pod.Spec.Containers[0].Image]
-	k.mutex.Unlock()
-	node.SetFault(fault)
+	close(p.started)
 	// A pod has its address before it is ready.
 	return errors.Join(
-		k.patch(ctx, pod, status(pod, node.IP(), 0, false)),
-		k.patch(ctx, pod, status(pod, node.IP(), 0, true)),
+		k.patch(ctx, pod, status(pod, p.node.IP(), 0, false)),
+		k.patch(ctx, pod, status(pod, p.node.IP(), 0, true)),
 	)
 }
 
-// awaitConfiguration tries again to start a pod whose ConfigMap wasn't there, until it is, or the pod goes.
-func (k *Kubelet) awaitConfiguration(ctx context.Context, pod *unstructured.Unstructured) {
-	err := wait.PollUntilContextCancel(ctx, mountRetry, false, func(ctx context.Context) (bool, error) {
-		failed := k.start(ctx, pod)
-		now, err := k.client.Resource(podResource).Namespace(pod.GetNamespace()).Get(ctx, pod.GetName(), metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err), err == nil && now.GetUID() != pod.GetUID():
-			k.stop(pod.GetUID())
-			return true, nil
-		case apierrors.IsNotFound(failed):
-			return false, err
-		}
-		return true, errors.Join(failed, err)
-	})
-	if err != nil && ctx.Err() == nil {
-		k.report(err)
+func (k *Kubelet) newNode(ctx context.Context, pod *corev1.Pod) (*rpctest.Node, error) {
+	conf, err := k.configuration(ctx, pod)
+	if err != nil {
+		return nil, err
 	}
+	node, err := k.World.NewNode(rpctest.Options{Conf: conf, Listen: k.listen(pod)})
+	if err != nil {
+		return nil, fmt.Errorf("start bitcoind of %s: %w", pod.Name, err)
+	}
+	k.mutex.Lock()
+	fault := k.broken[pod.Spec.Containers[0].Image]
+	k.mutex.Unlock()
+	node.SetFault(fault)
+	return node, nil
 }
 
-func (k *Kubelet) stop(pod types.UID) {
+// stop closes the node of a pod that is gone, which may be being started still.
+func (k *Kubelet) stop(object *unstructured.Unstructured) {
 	k.mutex.Lock()
-	node := k.nodes[pod]
-	delete(k.nodes, pod)
-	k.mutex.Unlock()
-	if node != nil {
-		node.Close()
+	p := k.pods[object.GetUID()]
+	delete(k.pods, object.GetUID())
+	if name := nameOf(object); k.named[name] == p {
+		delete(k.named, name)
 	}
+	k.mutex.Unlock()
+	if p == nil {
+		return
+	}
+	close(p.gone)
+	k.working.Go(func() {
+		<-p.started
+		if p.node != nil {
+			p.node.Close()
+		}
+	})
 }
 
 // configuration is the bitcoin.conf that the pod mounts.

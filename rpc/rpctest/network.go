@@ -27,6 +27,7 @@ type Network struct {
 	blockDelay time.Duration
 	nonce      int64      // of the last block mined
 	nextIP     netip.Addr // where to look for a free address
+	closed     Stats      // of the nodes that were closed
 }
 
 // NewNetwork makes an empty world; a nil clock is real time.
@@ -104,11 +105,11 @@ func (net *Network) Parts() int {
 	return parts
 }
 
-// Stats sums over all nodes there are.
+// Stats sums over all nodes that there are and were.
 func (net *Network) Stats() Stats {
 	net.mu.Lock()
 	defer net.mu.Unlock()
-	var sum Stats
+	sum := net.closed.clone()
 	for _, n := range net.nodes {
 		sum.add(n.stats)
 	}

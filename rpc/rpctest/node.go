@@ -182,6 +182,7 @@ func (n *Node) Close() {
 		return
 	}
 	n.closed = true
+	n.net.closed.add(n.stats)
 	delete(n.net.nodes, n.p2p)
 	n.net.hosts[n.p2p.Addr()]--
 }

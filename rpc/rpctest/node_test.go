@@ -129,6 +129,10 @@ func TestStatsCountRoundTripsAndCalls(t *testing.T) {
 	if diff := cmp.Diff(want, net.Stats()); diff != "" {
 		t.Errorf("network (-want +got):\n%s", diff)
 	}
+	other.Close()
+	if diff := cmp.Diff(want, net.Stats()); diff != "" {
+		t.Errorf("network after a node is closed (-want +got):\n%s", diff)
+	}
 }
 
 func TestWaitForNewBlock(t *testing.T) {

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+)
+
+// machine is where figures were measured, and of what.
+type machine struct {
+	CPU        string  `json:"cpu"`
+	CPUs       int     `json:"cpus"`
+	Memory     float64 `json:"memory"` // bytes
+	Kernel     string  `json:"kernel"`
+	Go         string  `json:"go"`
+	Kubernetes string  `json:"kubernetes"`
+	Commit     string  `json:"commit"`
+}
+
+// thisMachine fails if anything of it can't be told: figures without it are worth nothing.
+func thisMachine(kube string) (machine, error) {
+	m := machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
+	var err error
+	if m.CPU, err = valueIn("/proc/cpuinfo", "model name"); err != nil {
+		return m, err
+	}
+	memory, err := valueIn("/proc/meminfo", "MemTotal")
+	if err != nil {
+		return m, err
+	}
+	if _, err := fmt.Sscanf(memory, "%f kB", &m.Memory); err != nil {
+		return m, fmt.Errorf("read /proc/meminfo: %w", err)
+	}
+	m.Memory *= 1024
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return m, err
+	}
+	m.Kernel = strings.TrimSpace(string(kernel))
+	if m.Kubernetes, err = output(kube, "kube-apiserver", "--version"); err != nil {
+		return m, err
+	}
+	m.Commit, err = output("git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*")
+	return m, err
+}
+
+// valueIn is the first value with that name in a file of lines "name: value".
+func valueIn(path, name string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", fmt.Errorf("read %s: it has no %s", path, name)
+}
+
+func output(name string, arguments ...string) (string, error) {
+	text, err := exec.Command(name, arguments...).Output()
+	if err != nil {
+		return "", fmt.Errorf("run %s %s: %w", name, strings.Join(arguments, " "), err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+func (m machine) String() string {
+	return fmt.Sprintf("%d CPUs (%s), %.0f GB, Linux %s", m.CPUs, m.CPU, m.Memory/1e9, m.Kernel)
+}
+
+func (m machine) versions() string {
+	return fmt.Sprintf("commit %s, %s, %s", m.Commit, m.Go, m.Kubernetes)
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// measured is a report of values that were recorded as scenarios do.
+func measured(t *testing.T, size int, contender string, recorded map[string][]float64) *report {
+	t.Helper()
+	r := &report{}
+	return r.with(size, contender, recorded)
+}
+
+func (r *report) with(size int, contender string, recorded map[string][]float64) *report {
+	to := recorder{report: r, contender: contender, size: size, selected: regexp.MustCompile("").MatchString}
+	for name, runs := range recorded {
+		for _, value := range runs {
+			to.add(name, value)
+		}
+	}
+	r.judge()
+	return r
+}
+
+func TestTargets(t *testing.T) {
+	for name, test := range map[string]struct {
+		target           string
+		measured         *report
+		want, unmeasured bool
+	}{
+		"a median within the limit is enough": {target: targets[0].name, want: true,
+			measured: measured(t, 1000, oursName, map[string][]float64{"RSS": {149e6, 100e6, 151e6}})},
+		"a median beyond the limit is not": {target: targets[0].name,
+			measured: measured(t, 1000, oursName, map[string][]float64{"RSS": {149e6, 152e6, 151e6}})},
+		"another size says nothing": {target: targets[0].name, unmeasured: true,
+			measured: measured(t, 100, oursName, map[string][]float64{"RSS": {1}})},
+		"no write is met by none": {target: targets[3].name, want: true,
+			measured: measured(t, 1000, oursName, map[string][]float64{"start API writes": {0}})},
+		"one that was refused is one": {target: targets[3].name,
+			measured: measured(t, 1000, oursName, map[string][]float64{"start API writes": {1}})},
+		"five times as many writes of the rival are enough": {target: targets[4].name, want: true,
+			measured: measured(t, 5, oursName, map[string][]float64{"life API writes": {10}}).
+				with(5, rivalName, map[string][]float64{"life API writes": {50}})},
+		"four times as many are not": {target: targets[4].name,
+			measured: measured(t, 5, oursName, map[string][]float64{"life API writes": {10}}).
+				with(5, rivalName, map[string][]float64{"life API writes": {40}})},
+		"without the rival nothing is compared": {target: targets[4].name, unmeasured: true,
+			measured: measured(t, 5, oursName, map[string][]float64{"life API writes": {10}})},
+		"a fifth more among many is flat": {target: targets[8].name, want: true,
+			measured: measured(t, 10, oursName, map[string][]float64{"create a network: API writes": {10}}).
+				with(1000, oursName, map[string][]float64{"create a network: API writes": {12}})},
+		"a third more is not": {target: targets[8].name,
+			measured: measured(t, 10, oursName, map[string][]float64{"create a network: API writes": {9}}).
+				with(1000, oursName, map[string][]float64{"create a network: API writes": {12}})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := slices.IndexFunc(test.measured.Targets, func(r result) bool { return r.Target == test.target })
+			got := test.measured.Targets[i]
+			if got.Met != test.want || (got.Measured == "") != test.unmeasured {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestALateRunMeetsNoTarget(t *testing.T) {
+	r := &report{}
+	to := recorder{report: r, contender: oursName, size: 1000, selected: regexp.MustCompile("").MatchString}
+	to.addTime("start to steady", time.Hour, true, time.Second)
+	r.judge()
+	if got := r.Targets[2]; got.Met || !strings.HasPrefix(got.Measured, ">") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestEachFigureOfATargetIsMeasured(t *testing.T) {
+	for _, f := range figures {
+		if _, ok := scenarios[f.scenario]; !ok {
+			t.Errorf("%s is of a scenario %q that there is not", f.name, f.scenario)
+		}
+	}
+	for _, name := range slopes {
+		if _, ok := figureNamed(name); !ok {
+			t.Errorf("there is a slope of %q, and no such figure", name)
+		}
+	}
+}
+
+func TestMedianAndQuantiles(t *testing.T) {
+	if got := median([]float64{5, 1, 3}); got != 3 {
+		t.Errorf("median of three is %v", got)
+	}
+	if got := median([]float64{4, 1, 3, 100}); got != 3.5 {
+		t.Errorf("median of four is %v", got)
+	}
+	var hundred times
+	for i := range 100 {
+		hundred = append(hundred, float64(100-i))
+	}
+	if p50, p99 := hundred.quantile(0.5), hundred.quantile(0.99); p50 != 50 || p99 != 99 {
+		t.Errorf("quantiles are %v and %v", p50, p99)
+	}
+	if !math.IsNaN(times{}.quantile(0.5)) {
+		t.Error("nothing has a quantile")
+	}
+}
+
+func TestFormat(t *testing.T) {
+	for want, test := range map[string]struct {
+		value float64
+		unit  string
+	}{
+		"151 MB": {150.8e6, "B"}, "1.50 kB": {1500, "B"}, "12 B": {12, "B"}, "0": {0, ""}, "9.40": {9.4, ""},
+		"0.0123 s": {0.01234, "s"}, "17/min": {17, "/min"}, "1000 ms": {1000, "ms"}, "-2.00 MB": {-2e6, "B"},
+	} {
+		if got := format(test.value, test.unit); got != want {
+			t.Errorf("%v %s is %q, want %q", test.value, test.unit, got, want)
+		}
+	}
+}
+
+func TestTheReportHasTheRunsAndTheSpread(t *testing.T) {
+	r := measured(t, 3, oursName, map[string][]float64{"apply API writes": {9, 12, 10}}).
+		with(3, rivalName, map[string][]float64{"apply API writes": {30, 30, 30}})
+	path := filepath.Join(t.TempDir(), "figures")
+	if err := r.write(path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "| apply API writes | 3 | 10 (9 to 12) | 30 | 3.00x |"; !strings.Contains(string(text), want) {
+		t.Errorf("it lacks %q:\n%s", want, text)
+	}
+	if text, err = os.ReadFile(path + ".json"); err != nil {
+		t.Fatal(err)
+	}
+	var read report
+	if err := json.Unmarshal(text, &read); err != nil {
+		t.Fatal(err)
+	}
+	if v := read.find("apply API writes", 3, oursName); v == nil || !slices.Equal(v.Runs, []float64{9, 12, 10}) {
+		t.Errorf("JSON has %+v", v)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for name, test := range map[string]struct {
+		environment map[string]string
+		out         string // empty if it is refused
+	}{
+		"all is measured":            {map[string]string{"KUBE_BINARY": "kube"}, "docs/figures"},
+		"a part is no report":        {map[string]string{"KUBE_BINARY": "kube", "SIZES": "3, 10"}, "bin/figures"},
+		"unless it is asked for":     {map[string]string{"KUBE_BINARY": "kube", "ONLY": "^life", "OUT": "x"}, "x"},
+		"without a cluster":          {map[string]string{}, ""},
+		"a size is a number":         {map[string]string{"KUBE_BINARY": "kube", "SIZES": "3,many"}, ""},
+		"at least one run":           {map[string]string{"KUBE_BINARY": "kube", "RUNS": "0"}, ""},
+		"a time needs its unit":      {map[string]string{"KUBE_BINARY": "kube", "IDLE": "10"}, ""},
+		"a pattern has to be one":    {map[string]string{"KUBE_BINARY": "kube", "ONLY": "("}, ""},
+		"contenders can be left out": {map[string]string{"KUBE_BINARY": "kube", "CONTENDERS": "ours"}, "bin/figures"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := read(func(variable string) string { return test.environment[variable] })
+			if (err != nil) != (test.out == "") || err == nil && s.out != test.out {
+				t.Errorf("report goes to %q, %v", s.out, err)
+			}
+		})
+	}
+}
+
+func TestWhatAProcessUses(t *testing.T) {
+	memory, err := memoryOf(os.Getpid())
+	if err != nil || memory.resident < 1<<20 || memory.peak < memory.resident {
+		t.Errorf("%+v, %v", memory, err)
+	}
+	before, err := cpu(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for now := before; now < before+2*clockTick; { // what it takes is counted
+		if now, err = cpu(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := machineCPU(); err != nil || all < before {
+		t.Errorf("the machine used %s, this process %s, %v", all, before, err)
+	}
+}
