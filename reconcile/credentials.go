@@ -62,11 +62,13 @@ func (c *Controller) planCredentials(
 	made := madeWith(nodes)
 	next := credentials.Wanted{
 		Fingerprint: now.key.Fingerprint(), Generation: credentials.WantedGeneration(n), Published: now.record.Published,
-		RestartTime: auditsToRestart * c.options.Resync,
+		Publishing: now.record.Publishing, RestartTime: auditsToRestart * c.options.Resync,
 	}
 	var publishErr, ownErr error
 	if accepted := credentials.MayPublish(now.record, next.Generation, made); accepted != nil {
-		next.Published, publishErr = c.publish(ctx, n, now.key, accepted, now.record, state)
+		var secret secretRecord
+		secret, publishErr = c.publish(ctx, n, now.key, accepted, now.record, state)
+		next.Published, next.Publishing = secret.published, secret.publishing
 	}
 	next.OwnUser, ownErr = c.ownUser(ctx, n, now.key, now.record, state)
 	return credentials.Next(now.record, next, made, c.clock.Now()), secretProblems{ownErr, publishErr}
@@ -84,7 +86,7 @@ func madeWith(nodes []node) []credentials.Node {
 // recordCredentials has the status say what was decided, before children follow it. The first status of a network is
 // written whole, as it would be at the end of this pass, so that the record costs no write of its own.
 func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o observation, state *networkState) error {
-	if equality.Semantic.DeepEqual(o.credentials, n.Status.Credentials) {
+	if equality.Semantic.DeepEqual(o.credentials, announced(n.Status.Credentials, o.credentials)) {
 		return nil
 	}
 	status, first, now := n.Status, len(n.Status.Conditions) == 0, c.clock.Now()
@@ -103,6 +105,15 @@ func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o ob
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventAdopted, "Apply", "%s", adoptedMessage(n))
 	}
 	return nil
+}
+
+// announced is a record that now says what it said would be: that is told with the next status. If it gets lost, what was
+// announced is enough to find out.
+func announced(recorded, now api.CredentialsStatus) api.CredentialsStatus {
+	if recorded.Publishing != 0 && recorded.Publishing == now.Published {
+		recorded.Published, recorded.Publishing = now.Published, 0
+	}
+	return recorded
 }
 
 // notRecordedError is why children are left as they are.

@@ -189,6 +189,9 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 		want = statusOf(n, o, c.clock.Now()) // all that is reported at the end of the pass
 	}
 	want.Credentials = o.credentials
+	if made := before.Credentials.Publishing; made != 0 { // that it was comes with the next status
+		want.Credentials.Published, want.Credentials.Publishing = before.Credentials.Published, made
+	}
 	if diff := cmp.Diff(want, n.Status); diff != "" {
 		t.Errorf("the status (-want +got):\n%s", diff)
 	}
@@ -206,7 +209,7 @@ func TestCredentialsAreRecordedBeforeChildrenFollow(t *testing.T) {
 	busy := apierrors.NewServerTimeout(api.Resource.GroupResource(), "patch", 1)
 	changed := apierrors.NewConflict(api.Resource.GroupResource(), "my-network", errors.New("it has changed"))
 	gone := apierrors.NewNotFound(api.Resource.GroupResource(), "my-network")
-	const first = `{"accepted":[1],"generation":1,"keyFingerprint":"e4928179ceba4bb1","phase":"Stable","published":1}`
+	const first = `{"accepted":[1],"generation":1,"keyFingerprint":"e4928179ceba4bb1","phase":"Stable","publishing":1}`
 	const adding = `{"accepted":[1,2],"generation":1,"keyFingerprint":"e4928179ceba4bb1","phase":"Adding","published":1}`
 	for name, row := range map[string]struct {
 		status     api.NetworkStatus
@@ -310,7 +313,7 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 		"the Secret is to be deleted": {
 			accepted: []int64{1, 2}, published: "1", status: 1, wanted: 2, pods: []int64{1, 2},
 			want: api.CredentialsStatus{Generation: 1, Phase: api.PhaseAwaitingSecret, Accepted: []int64{1, 2},
-				Published: 1},
+				Published: 1, Publishing: 2},
 		},
 		"the old ones are being dropped": {
 			accepted: []int64{2}, published: "2", status: 1, wanted: 2, pods: []int64{1, 2},
@@ -318,7 +321,7 @@ func TestAnUpgradeChangesNoCredentials(t *testing.T) {
 		},
 		"the Secret is somebody else's": {
 			accepted: []int64{1}, published: "0", status: 1, wanted: 1, pods: []int64{1},
-			want: api.CredentialsStatus{Generation: 1, Phase: api.PhaseStable, Accepted: []int64{1}},
+			want: api.CredentialsStatus{Generation: 1, Phase: api.PhaseStable, Accepted: []int64{1}, Publishing: 1},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -85,12 +85,16 @@ func newSecretWorld(t *testing.T) *secretWorld {
 // pass returns for which generation the Secret was made, of those in the text. The one of before is recorded.
 func (w *secretWorld) pass(t *testing.T, accepted string, before int64) int64 {
 	t.Helper()
-	now, err := w.c.publish(t.Context(), w.n, testKey, credentials.ParseGenerations(accepted),
-		api.CredentialsStatus{Published: before}, w.state)
-	if err != nil {
-		t.Fatal(err)
+	recorded, generations := api.CredentialsStatus{Published: before}, credentials.ParseGenerations(accepted)
+	for {
+		now, err := w.c.publish(t.Context(), w.n, testKey, generations, recorded, w.state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if recorded.Publishing = now.publishing; now.publishing == 0 {
+			return now.published
+		}
 	}
-	return now
 }
 
 func (w *secretWorld) dropMarker(t *testing.T) {

@@ -28,6 +28,10 @@ const markedPredecessorTimeout = time.Minute
 // the nodes begin to refuse the credentials that were in the old one.
 const auditsToRestart = 2
 
+// secretRecord is what the status has of the Secret for applications: the generation that it was made with, and the one
+// that it is about to be made with, 0 if there is none.
+type secretRecord struct{ published, publishing int64 }
+
 // publication is a try to make the Secret for applications, in the life of this process.
 type publication struct {
 	network    types.UID
@@ -39,12 +43,13 @@ type publication struct {
 // publish makes the Secret for applications with credentials of the newest of the accepted generations. recorded tells
 // the generation that it was made with, 0 if it never was; publish returns what is to be recorded now. A Secret that exists
 // already is the right one if it was made for this generation. If it was made for another one the user has to delete
-// it, and if it never was it is foreign. Whether it exists its marker tells; where there is none, a try to make it.
+// it, and if it never was it is foreign. Whether it exists its marker tells; where there is none, a try to make it. That
+// it will be tried is recorded first: then a Secret is known again that was made by a try whose answer was lost.
 func (c *Controller) publish(
 	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations,
 	recorded api.CredentialsStatus, state *networkState,
-) (now int64, err error) {
-	generation, before := slices.Max(accepted), recorded.Published
+) (now secretRecord, err error) {
+	generation, before := slices.Max(accepted), secretRecord{published: recorded.Published}
 	this := publication{network: n.UID, generation: generation}
 	marker, marked, err := c.marker(n, key)
 	if err != nil {
@@ -58,13 +63,13 @@ func (c *Controller) publish(
 	switch {
 	case own && marker.Generation >= generation:
 		state.published, state.marking = this, marking{network: n.UID, seen: true}
-		return marker.Generation, nil
+		return secretRecord{published: marker.Generation}, nil
 	case own:
 		state.marking = marking{network: n.UID, seen: true}
 		if recorded.Phase != api.PhaseAwaitingSecret { // else it was told when it got there
 			c.tellOfTaken(n, generation, takenNews(n, generation, marker.Generation), state)
 		}
-		return marker.Generation, nil
+		return secretRecord{published: marker.Generation}, nil
 	case marked: // that of a network of this name which was deleted, but not the Secret
 		if c.clock.Since(n.CreationTimestamp.Time) >= markedPredecessorTimeout {
 			what := news{corev1.EventTypeWarning, EventSecretExists, predecessorSecretMessage(n)}
@@ -72,18 +77,25 @@ func (c *Controller) publish(
 		}
 		return before, nil
 	case state.published == this && !state.marking.gone(c.clock.Now()):
-		return generation, c.mark(ctx, n, &state.marking)
+		return secretRecord{published: generation}, c.mark(ctx, n, &state.marking)
+	case before.published != generation && recorded.Publishing != generation && state.taken != this:
+		state.announced = this
+		return secretRecord{before.published, generation}, nil
 	}
 	return c.createSecret(ctx, n, key, accepted, recorded, state)
 }
 
-// createSecret is a try to make the Secret for applications.
+// createSecret is a try to make the Secret for applications. That there is one already says whose it is only if no try
+// of before may have made it.
 func (c *Controller) createSecret(
 	ctx context.Context, n *api.Network, key credentials.Key, accepted credentials.Generations,
 	recorded api.CredentialsStatus, state *networkState,
-) (now int64, err error) {
-	generation, before, origin := slices.Max(accepted), recorded.Published, credentials.Origin(n, recorded)
+) (now secretRecord, err error) {
+	generation, origin := slices.Max(accepted), credentials.Origin(n, recorded)
+	before, made := secretRecord{published: recorded.Published}, secretRecord{published: generation}
+	yetTo := secretRecord{recorded.Published, recorded.Publishing}
 	this := publication{network: n.UID, generation: generation}
+	unanswered := recorded.Publishing == generation && state.announced != this
 	login := key.Login(credentials.ApplicationUser, origin, generation)
 	intent, err := unstructuredx.Intent(children.RPCSecret(n, login.User, login.Password))
 	if err != nil {
@@ -96,26 +108,28 @@ func (c *Controller) createSecret(
 		marker := children.Marker{Secret: created.GetUID(), Network: origin, Generation: generation}
 		marker.Seal = markerSeal(key, n, marker)
 		state.published, state.marking = this, marking{network: n.UID, intent: marker}
-		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply",
-			"created Secret %s with credentials of generation %d%s", children.RPCSecretName(n), generation, c.restartNotice(before, accepted))
-		return generation, c.mark(ctx, n, &state.marking)
+		c.event(n, secretReference(n), corev1.EventTypeNormal, EventCreated, "Apply", "created Secret %s with credentials of "+
+			"generation %d%s", children.RPCSecretName(n), generation, c.restartNotice(before.published, accepted))
+		return made, c.mark(ctx, n, &state.marking)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return before, nil // the network goes with its namespace
+		return yetTo, nil // the network goes with its namespace
 	case refused(err):
 		words := fmt.Sprintf("create Secret %s for applications: %v", children.RPCSecretName(n), err)
-		return before, secretProblem{api.ReasonRPCSecretFailed, words}
+		return yetTo, secretProblem{api.ReasonRPCSecretFailed, words}
 	case !apierrors.IsAlreadyExists(err):
-		return before, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
+		state.announced = publication{} // it may have been made
+		return yetTo, fmt.Errorf("create Secret %s: %w", cache.MetaObjectToName(intent), err)
 	}
 	state.marking.taken(c.clock.Now())
-	switch {
-	case before == generation:
+	if before.published == generation || unanswered {
 		state.published = this
-		return generation, nil
-	case before == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorTimeout:
-		return 0, nil // it may be that of a predecessor, which is going
+		return made, nil
 	}
-	c.tellOfTaken(n, generation, takenNews(n, generation, before), state)
+	state.taken = this
+	if before.published == 0 && c.clock.Since(n.CreationTimestamp.Time) < predecessorTimeout {
+		return before, nil // it may be that of a predecessor, which is going
+	}
+	c.tellOfTaken(n, generation, takenNews(n, generation, before.published), state)
 	return before, nil
 }
 

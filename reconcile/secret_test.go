@@ -3,6 +3,7 @@ package reconcile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,14 +91,23 @@ func TestPublish(t *testing.T) {
 			var known networkState
 			n := network(1)
 			n.CreationTimestamp = metav1.NewTime(now.Add(-row.age))
-			got, err := c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), api.CredentialsStatus{Published: row.before},
-				&known)
-			if got != row.now || (err == nil) != (row.err == "") || err != nil &&
-				!strings.Contains(err.Error(), row.err) {
-				t.Errorf("%d, %v; want %d, %q", got, err, row.now, row.err)
+			pass := func(recorded api.CredentialsStatus) (secretRecord, error) {
+				return c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted), recorded, &known)
 			}
-			_, _ = c.publish(t.Context(), n, testKey, credentials.ParseGenerations(row.accepted),
-				api.CredentialsStatus{Published: got}, &known)
+			recorded := api.CredentialsStatus{Published: row.before}
+			got, err := pass(recorded)
+			if newest := slices.Max(credentials.ParseGenerations(row.accepted)); newest != row.before {
+				if got != (secretRecord{row.before, newest}) || err != nil || len(client.Actions()) > 0 {
+					t.Errorf("it is not announced first: %+v, %v, %v", got, err, client.Actions())
+				}
+				recorded.Publishing = newest
+				got, err = pass(recorded)
+			}
+			if got.published != row.now || (err == nil) != (row.err == "") || err != nil &&
+				!strings.Contains(err.Error(), row.err) {
+				t.Errorf("%+v, %v; want %d, %q", got, err, row.now, row.err)
+			}
+			_, _ = pass(api.CredentialsStatus{Published: got.published, Publishing: got.publishing})
 			tries := 0
 			for _, action := range client.Actions() {
 				if action.GetResource() == secrets {
@@ -126,6 +136,66 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// TestASecretThatWasMadeUnheardIsKnownAgain: the try that made it had no answer, or the controller died on it.
+func TestASecretThatWasMadeUnheardIsKnownAgain(t *testing.T) {
+	const lost = "the answer is lost"
+	for name, row := range map[string]struct {
+		tries []string // what becomes of each: made, lost, killed or taken
+		want  secretRecord
+		event string
+	}{
+		"made":                            {[]string{"made"}, secretRecord{1, 0}, "Created"},
+		"made, and the answer lost":       {[]string{"lost", "taken"}, secretRecord{1, 0}, ""},
+		"made, and the controller killed": {[]string{"killed", "taken"}, secretRecord{1, 0}, ""},
+		"killed before it was made":       {[]string{"killed", "made"}, secretRecord{1, 0}, "Created"},
+		"somebody else's":                 {[]string{"taken", "taken"}, secretRecord{0, 0}, "SecretExists"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+			recorder := events.NewFakeRecorder(10)
+			clock := testingclock.NewFakePassiveClock(time.Unix(1e9, 0))
+			c := &Controller{client: client, caches: unwatched(t), events: recorder, clock: clock}
+			n, state := network(1), &networkState{}
+			n.CreationTimestamp = metav1.NewTime(clock.Now().Add(-predecessorTimeout))
+			var try string
+			client.PrependReactor("create", "secrets", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				switch try {
+				case "taken":
+					return true, nil, apierrors.NewAlreadyExists(secrets.GroupResource(), "my-network-rpc")
+				case "made":
+					return true, action.(clienttesting.CreateAction).GetObject(), nil
+				}
+				return true, nil, errors.New(lost)
+			})
+			recorded, err := c.publish(t.Context(), n, testKey, credentials.Generations{1}, api.CredentialsStatus{}, state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, try = range row.tries {
+				recorded, err = c.publish(t.Context(), n, testKey, credentials.Generations{1},
+					api.CredentialsStatus{Published: recorded.published, Publishing: recorded.publishing}, state)
+				if err != nil && !strings.Contains(err.Error(), lost) {
+					t.Error(err)
+				}
+				if try == "killed" {
+					state = &networkState{}
+				}
+			}
+			if recorded != row.want {
+				t.Errorf("recorded %+v, want %+v", recorded, row.want)
+			}
+			close(recorder.Events)
+			var told string
+			for event := range recorder.Events {
+				told += event
+			}
+			if !strings.Contains(told, row.event) || row.event == "" && told != "" {
+				t.Errorf("told %q, want %q", told, row.event)
+			}
+		})
+	}
+}
+
 // Passes over a network in the middle of a rotation, whose nodes all accept both generations.
 func TestASecondRollGivesApplicationsTime(t *testing.T) {
 	taken := apierrors.NewAlreadyExists(secrets.GroupResource(), "my-network-rpc")
@@ -142,7 +212,8 @@ func TestASecondRollGivesApplicationsTime(t *testing.T) {
 			"1,2", 1, taken, false, []time.Duration{0, 10 * resync}, []string{"1,2 1", "1,2 1"},
 		},
 		"and then until applications have restarted": {
-			"1,2", 1, nil, false, []time.Duration{0, resync, resync - 1, 1}, []string{"1,2 2", "1,2 2", "1,2 2", "2 2"},
+			"1,2", 1, nil, false, []time.Duration{0, 0, resync, resync - 1, 1},
+			[]string{"1,2 1", "1,2 2", "1,2 2", "1,2 2", "2 2"},
 		},
 		"the controller was restarted meanwhile, and again and again": {
 			"1,2", 2, taken, true, []time.Duration{0, 2*resync - 1, 1}, []string{"1,2 2", "1,2 2", "2 2"},

@@ -39,9 +39,10 @@ type networkState struct {
 	told *mesh.Sides
 	// lives are the incarnations that had the chain which the status told of last, by ordinal.
 	lives map[int32]mesh.Incarnation
-	// published is the last try to make the Secret for applications.
-	published publication
-	marking   marking
+	// published is the last try to make the Secret for applications that is over. announced is one that the status tells
+	// of before it is made for the first time; taken is one that found the name to be taken.
+	published, announced, taken publication
+	marking                     marking
 	// userSecret is what spec.secret held.
 	userSecret userSecret
 	mining     miningState

@@ -198,6 +198,8 @@ type CredentialsStatus struct {
 	DerivedFrom types.UID `json:"derivedFrom,omitempty"`
 	// Published is the generation that the Secret for applications was made with; 0 if it never was.
 	Published int64 `json:"published,omitempty"`
+	// Publishing is the generation that it is about to be made with; 0 if it isn't.
+	Publishing int64 `json:"publishing,omitempty"`
 	// OldAcceptedUntil is when the older of two generations may be dropped, in PhaseAwaitingRestart; else nil.
 	OldAcceptedUntil *metav1.Time `json:"oldAcceptedUntil,omitempty"`
 	// OwnUser is the user that spec.secret gave; nil if it gave none.

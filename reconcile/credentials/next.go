@@ -21,6 +21,8 @@ type Wanted struct {
 	Generation int64
 	// Published is the generation that the Secret for applications has; 0 if it never was made.
 	Published int64
+	// Publishing is the one that it is about to be made with; 0 if it isn't.
+	Publishing int64
 	// OwnUser is the user that spec.secret gives; nil if there is none.
 	OwnUser *api.OwnUser
 	// RestartTime is for how long applications may use the old credentials after the Secret has the new ones.
@@ -32,7 +34,8 @@ type Wanted struct {
 // and no application needs them any more.
 func Next(recorded api.CredentialsStatus, wanted Wanted, nodes []Node, now time.Time) api.CredentialsStatus {
 	next := recorded
-	next.KeyFingerprint, next.Published, next.OwnUser = wanted.Fingerprint, wanted.Published, wanted.OwnUser
+	next.KeyFingerprint, next.OwnUser = wanted.Fingerprint, wanted.OwnUser
+	next.Published, next.Publishing = wanted.Published, wanted.Publishing
 	switch accepted := recorded.Accepted; {
 	case len(accepted) == 0:
 		next.Accepted = []int64{wanted.Generation}
