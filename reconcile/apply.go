@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -170,15 +169,23 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	if !kept.allows(child.resource, change, c.clock.Now()) {
 		return nil
 	}
-	if live != nil && metav1.GetControllerOfNoCopy(live) == nil {
-		if stays, err := c.stays(ctx, n); !stays {
+	if live != nil {
+		orphaned := metav1.GetControllerOfNoCopy(live) == nil
+		if stays, err := c.stays(ctx, n); err != nil || orphaned && !stays {
 			return err
 		}
-		change = change.OfThisVersion() // somebody else may adopt it meanwhile
+		// Somebody else may adopt an orphan meanwhile. A roll goes by what its StatefulSet was: of two controllers that both
+		// take steps, one would undo those of the other, and have a pod made anew once more.
+		if orphaned || child.resource == statefulSets {
+			change = change.OfThisVersion()
+		}
 	}
 	applied, left, err := c.applier.Apply(ctx, child.resource, change)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the network goes with its namespace
+	}
+	if child.resource == statefulSets && apierrors.IsConflict(err) {
+		return outdatedError{fmt.Sprintf("StatefulSet %s is another by now, which is yet to be seen", intent.GetName())}
 	}
 	if err != nil {
 		return err
@@ -197,18 +204,39 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 	return nil
 }
 
-// stays asks the apiserver whether the network is there and is not being deleted: the cache may be late to tell. A child
-// that was left behind on purpose, and is adopted by a network that has gone, would be deleted. Kubernetes' own
-// controllers ask, too: pkg/controller/controller_ref_manager.go RecheckDeletionTimestamp.
+// outdatedError says that a network, or its StatefulSet, is no longer what the cache shows.
+type outdatedError struct{ what string }
+
+func (e outdatedError) Error() string { return e.what }
+
+// isOutdated says whether a pass goes by what a network no longer is, and is to be made again.
+func isOutdated(err error) bool {
+	_, outdated := errors.AsType[outdatedError](err)
+	_, unrecorded := errors.AsType[notRecordedError](err)
+	return outdated || unrecorded && isStale(err)
+}
+
+// stays asks the apiserver whether the network is there and is not being deleted, before a child is changed: the cache may
+// be late to tell, as each resource is watched by itself, and by an apiserver that may lag behind. A child that was left
+// behind on purpose, and is adopted by a network that has gone, would be deleted; Kubernetes' own controllers ask, too:
+// pkg/controller/controller_ref_manager.go RecheckDeletionTimestamp. A StatefulSet that is put back to an older spec
+// loses pods, and with them chains: that is an outdatedError.
 func (c *Controller) stays(ctx context.Context, n *api.Network) (bool, error) {
 	list, err := c.client.Resource(api.Resource).Namespace(n.Namespace).List(ctx,
 		metav1.ListOptions{FieldSelector: "metadata.name=" + n.Name})
 	if err != nil {
-		return false, fmt.Errorf("list network %s before it adopts a child: %w", cache.MetaObjectToName(n), err)
+		return false, fmt.Errorf("list network %s before a child is changed: %w", cache.MetaObjectToName(n), err)
 	}
-	return slices.ContainsFunc(list.Items, func(u unstructured.Unstructured) bool {
-		return u.GetUID() == n.UID && u.GetDeletionTimestamp() == nil
-	}), nil
+	for _, found := range list.Items {
+		if found.GetUID() == n.UID && found.GetGeneration() != n.Generation {
+			return false, outdatedError{"network " + cache.MetaObjectToName(n).String() + " has another spec by now, which is yet to " +
+				"be seen"}
+		}
+		if found.GetUID() == n.UID && found.GetDeletionTimestamp() == nil {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (c *Controller) reportApplied(n *api.Network, change unstructuredx.Change, applied *unstructured.Unstructured,

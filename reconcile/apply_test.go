@@ -134,24 +134,31 @@ func TestWhoseAChildIs(t *testing.T) {
 	}
 }
 
+// networkLists has a fake client list networks, as a pass does before it changes a child.
+var networkLists = map[schema.GroupVersionResource]string{api.Resource: "BitcoinNetworkList"}
+
 // The cache may be late to tell that the network is about to be deleted and to leave its children behind: one that it
-// adopted then would go with it.
-func TestAGoingNetworkAdoptsNothing(t *testing.T) {
+// adopted then would go with it. Or that it has another spec: a StatefulSet that is put back to the one before loses pods.
+func TestANetworkThatIsNoLongerAsSeenChangesNoChild(t *testing.T) {
 	now := metav1.Now()
 	for name, row := range map[string]struct {
-		there func(*api.Network) *api.Network
-		want  int
+		there          func(*api.Network) *api.Network
+		adopts, change int
 	}{
-		"it is there": {func(n *api.Network) *api.Network { return n }, 1},
+		"it is there": {func(n *api.Network) *api.Network { return n }, 1, 1},
+		"it has another spec": {func(n *api.Network) *api.Network {
+			n.Generation++
+			return n
+		}, 0, 0},
 		"it is going": {func(n *api.Network) *api.Network {
 			n.DeletionTimestamp, n.Finalizers = &now, []string{metav1.FinalizerOrphanDependents}
 			return n
-		}, 0},
-		"it is gone": {func(*api.Network) *api.Network { return nil }, 0},
+		}, 0, 1},
+		"it is gone": {func(*api.Network) *api.Network { return nil }, 0, 1},
 		"another has its name": {func(n *api.Network) *api.Network {
 			n.UID = "another"
 			return n
-		}, 0},
+		}, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var objects []runtime.Object
@@ -162,8 +169,7 @@ func TestAGoingNetworkAdoptsNothing(t *testing.T) {
 				}
 				objects = append(objects, &unstructured.Unstructured{Object: object})
 			}
-			client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
-				map[schema.GroupVersionResource]string{api.Resource: "BitcoinNetworkList"}, objects...)
+			client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), networkLists, objects...)
 			patched := 0
 			client.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 				patched++
@@ -172,11 +178,19 @@ func TestAGoingNetworkAdoptsNothing(t *testing.T) {
 			n := network(1)
 			c := &Controller{client: client, clock: clock.RealClock{}, applier: unstructuredx.Applier{Client: client},
 				networkStates: networkStates{all: map[cache.ObjectName]*networkState{}}}
+			wanted := child{resource: services, object: children.HeadlessService(n)}
 			orphan := intentOf(t, children.HeadlessService(n))
 			orphan.SetOwnerReferences(nil)
-			_ = c.applyChild(t.Context(), n, child{resource: services, object: children.HeadlessService(n)}, orphan)
-			if patched != row.want {
-				t.Errorf("it was adopted %d times", patched)
+			_ = c.applyChild(t.Context(), n, wanted, orphan)
+			if patched != row.adopts {
+				t.Errorf("an orphan was adopted %d times", patched)
+			}
+			patched = 0
+			own := intentOf(t, children.HeadlessService(n))
+			own.SetLabels(nil)
+			_ = c.applyChild(t.Context(), n, wanted, own)
+			if patched != row.change {
+				t.Errorf("a child was changed %d times", patched)
 			}
 		})
 	}

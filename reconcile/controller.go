@@ -326,7 +326,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	}
 	o := observation{wanted: state.wanted(network, c.clock.Now()), nodes: nodes}
 	o.applied, o.applyErr = c.apply(ctx, network, live, o, state)
-	if _, is := errors.AsType[notRecordedError](o.applyErr); is && isStale(o.applyErr) {
+	if isOutdated(o.applyErr) {
 		return firstRetry, nil
 	}
 	missingErr := c.explainMissing(ctx, network, nodes, &state.refused)

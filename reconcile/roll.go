@@ -118,7 +118,11 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, o *observation) e
 	// That a roll is over, and so rests, is no news: the pods are what was declared.
 	set := child{resource: statefulSets, object: children.StatefulSet(n, o.image, next, o.auth),
 		quiet: next == children.Resting}
-	if err := c.applyChild(ctx, n, set, cached); err != nil {
+	err = c.applyChild(ctx, n, set, cached)
+	if isOutdated(err) {
+		return nil // what is new wakes the network
+	}
+	if err != nil {
 		return err
 	}
 	at.partition = next

@@ -274,7 +274,7 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 			caches := unwatched(t)
 			fill(t, caches, statefulSets, live)
 			writes := 0
-			client := fake.NewSimpleDynamicClient(runtime.NewScheme())
+			client := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), networkLists)
 			client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 				writes++
 				return true, live.DeepCopy(), nil
