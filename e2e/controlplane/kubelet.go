@@ -44,6 +44,8 @@ type Kubelet struct {
 	named  map[types.NamespacedName]*played // the one that came last
 	broken map[string]rpctest.Fault
 	placed map[types.NamespacedName]string
+	made   map[string]int // pods by namespace
+	taps   map[string]func(answering bool) bool
 	// starting are the slots of pods that are being started, working all that goes on in the background.
 	starting chan struct{}
 	working  sync.WaitGroup
@@ -65,7 +67,8 @@ type played struct {
 func NewKubelet(client dynamic.Interface, report func(error)) *Kubelet {
 	return &Kubelet{World: rpctest.NewNetwork(nil), client: client, report: report,
 		pods: map[types.UID]*played{}, named: map[types.NamespacedName]*played{}, broken: map[string]rpctest.Fault{},
-		placed: map[types.NamespacedName]string{}, starting: make(chan struct{}, maxStarting)}
+		placed: map[types.NamespacedName]string{}, made: map[string]int{}, taps: map[string]func(bool) bool{},
+		starting: make(chan struct{}, maxStarting)}
 }
 
 // Run plays all pods of all namespaces until ctx ends, but for those that are bound to a Kubernetes node. Then no fake
@@ -132,6 +135,20 @@ func (k *Kubelet) Break(image string, fault rpctest.Fault) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.broken[image] = fault
+}
+
+// Made is how many pods have been made in a namespace.
+func (k *Kubelet) Made(namespace string) int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.made[namespace]
+}
+
+// Tap has all requests to the bitcoinds of a namespace tapped that are made from now on: see [rpctest.Node.SetTap].
+func (k *Kubelet) Tap(namespace string, tap func(answering bool) bool) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.taps[namespace] = tap
 }
 
 // Place has the next pod of that name get that address, which must be free by then: as another pod's is that has gone.
@@ -286,9 +303,11 @@ func (k *Kubelet) newNode(ctx context.Context, pod *corev1.Pod) (*rpctest.Node, 
 		return nil, fmt.Errorf("start bitcoind of %s: %w", pod.Name, err)
 	}
 	k.mutex.Lock()
-	fault := k.broken[pod.Spec.Containers[0].Image]
+	k.made[pod.Namespace]++
+	fault, tap := k.broken[pod.Spec.Containers[0].Image], k.taps[pod.Namespace]
 	k.mutex.Unlock()
 	node.SetFault(fault)
+	node.SetTap(tap)
 	return node, nil
 }
 

@@ -68,6 +68,14 @@ func (n *Node) SetFault(f Fault) {
 	n.fault = f
 }
 
+// SetTap has tap called when a request has arrived, and again when it was executed and is about to be answered. If it
+// returns false the request is dropped there, and the connection is reset. A nil tap is none.
+func (n *Node) SetTap(tap func(answering bool) bool) {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	n.tap = tap
+}
+
 // misbehave answers a request as the fault says. It returns false if the fault needs the request to be read first.
 func (p *process) misbehave(f Fault, w http.ResponseWriter, r *http.Request) bool {
 	switch f {

@@ -42,6 +42,7 @@ type Node struct {
 	mempool []*transaction // outlives a stop, and no kill
 	proc    *process       // nil while down
 	fault   Fault
+	tap     func(answering bool) bool
 	warmup  string
 	stats   Stats
 	closed  bool

@@ -25,8 +25,12 @@ const (
 func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.serving.RLock()
 	defer p.serving.RUnlock()
-	fault := p.arrived()
+	fault, tap := p.arrived()
 	if p.ctx.Err() != nil || p.misbehave(fault, w, r) {
+		return
+	}
+	if !tap(false) {
+		abandon(w, "")
 		return
 	}
 	if r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, walletPath) {
@@ -51,7 +55,7 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply := p.respond(withWallet(p.ctx, r.URL.Path), user, body)
-	if fault == LoseReply {
+	if fault == LoseReply || !tap(true) {
 		abandon(w, "")
 	} else {
 		reply.write(w)
@@ -61,12 +65,15 @@ func (p *process) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// arrived counts a request and returns the fault to treat it with.
-func (p *process) arrived() Fault {
+// arrived counts a request and returns the fault to treat it with, and whom to ask whether it goes on.
+func (p *process) arrived() (fault Fault, tap func(answering bool) bool) {
 	p.node.net.mu.Lock()
 	defer p.node.net.mu.Unlock()
 	p.node.stats.RoundTrips++
-	return p.node.fault
+	if p.node.tap == nil {
+		return p.node.fault, func(bool) bool { return true }
+	}
+	return p.node.fault, p.node.tap
 }
 
 // refused counts a request whose credentials are wrong.
