@@ -37,6 +37,11 @@ test-alerts: ## unit tests of the alerts, by Prometheus' promtool
 test-integration: ## tests against a real apiserver and its controllers, with simulated pods; Linux
 	@e2e/integration.sh
 
+faults: ## all plans of faults that test-integration takes a sample of, which takes hours; a table of them in bin/faults.md
+	@mkdir -p bin
+	FAULTS=all go -C e2e/admission/inprocess test -count=1 -timeout 2h -run '^TestWhatIsRefusedIsNamed' ./...
+	FAULTS=all FAULTS_REPORT="$$PWD/bin/faults.md" e2e/integration.sh -timeout 12h -run '^TestFaults'
+
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it (BITCOIND_IMAGE=name:tag)
 	@CLUSTER=btc-e2e e2e/kind.sh test
 
@@ -100,5 +105,5 @@ chart: ## the Helm chart as an archive in dist/ (VERSION, IMAGE=name:tag)
 clean: ## delete what was built in this checkout
 	rm -rf bin dist
 
-.PHONY: help demo down test fuzz test-unit test-alerts test-integration test-e2e bench bench-real build plugin image image-archive sbom \
-  install.yaml release vulnerabilities lint chart clean
+.PHONY: help demo down test fuzz faults test-unit test-alerts test-integration test-e2e bench bench-real build plugin image \
+  image-archive sbom install.yaml release vulnerabilities lint chart clean

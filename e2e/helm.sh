@@ -12,6 +12,11 @@ built() {
 
 if [ "$(built)" != $helm_version ]; then
   mkdir -p "$cache/bin"
+  # One builds, who came meanwhile waits: several at once take many times as long.
+  exec 9>"$cache/bin/helm.lock"
+  flock 9
+fi
+if [ "$(built)" != $helm_version ]; then
   echo "building helm $helm_version" >&2
   # For this machine, whatever is built for another one just now.
   env -u GOOS -u GOARCH CGO_ENABLED=0 GOBIN="$cache/bin" \

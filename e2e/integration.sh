@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The controller against a real apiserver with its controllers, as plain processes on loopback; pods are simulated. No
-# root, no container engine; the first run builds Kubernetes, which takes some minutes.
+# root, no container engine; the first run builds Kubernetes, which takes some minutes. Arguments are those of `go test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,4 +10,4 @@ if [ "$(uname -s)" != Linux ]; then
 fi
 KUBE_BINARY=$(e2e/kube/build.sh)
 export KUBE_BINARY
-go test -tags integration -count=1 -timeout 40m ./e2e/integration
+go test -tags integration -count=1 -timeout 40m "$@" ./e2e/integration

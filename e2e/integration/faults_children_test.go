@@ -51,8 +51,8 @@ var childObjects = []childObject{
 // too.
 const marker = "configmaps"
 
-// endState is what is kept of the children, by kind.
-func (n network) endState(t *testing.T) map[string]any {
+// keptChildren is what is kept of the children, by kind.
+func (n network) keptChildren(t *testing.T) map[string]any {
 	t.Helper()
 	state := map[string]any{}
 	for _, child := range childObjects {
@@ -69,7 +69,7 @@ func (n network) endState(t *testing.T) map[string]any {
 func (n network) becomes(t *testing.T, before map[string]any) {
 	t.Helper()
 	kube.Eventually(t, "as before", func(context.Context) error {
-		if diff := cmp.Diff(before, n.endState(t)); diff != "" {
+		if diff := cmp.Diff(before, n.keptChildren(t)); diff != "" {
 			return errors.New(diff)
 		}
 		return nil
@@ -133,7 +133,7 @@ func TestFaultsOfChildrenThatAreDeleted(t *testing.T) {
 			c := own.startController(t)
 			n := own.meshedNetwork(t, 3)
 			n.quiet(t, c)
-			before, made := n.endState(t), c.made(n)
+			before, made := n.keptChildren(t), c.made(n)
 			for _, child := range order {
 				kube.Delete(t, child.resource, n.Namespace, child.name)
 			}
@@ -182,7 +182,7 @@ func TestFaultsOfAnotherFieldManager(t *testing.T) {
 			c := own.startController(t)
 			n := own.meshedNetwork(t, 3)
 			n.quiet(t, c)
-			before, made := n.endState(t), c.made(n)
+			before, made := n.keptChildren(t), c.made(n)
 			n.applyAs(t, "theirs", row.child, "metadata: {annotations: {theirs: x}}\n"+row.fields)
 			kube.Eventually(t, "put back, with what they have added", func(context.Context) error {
 				now := n.kept(t, row.child.resource, row.child.name)

@@ -399,9 +399,3 @@ func (l *lane) runAll(t *testing.T, all []*input, results *tally) {
 		}
 	}
 }
-
-// recordFaults tells what a case came to.
-func recordFaults(t *testing.T, caseName string, plans, survived int, worst time.Duration) {
-	t.Helper()
-	t.Logf("%s: %d plans, %d survived, %s at worst", caseName, plans, survived, worst.Round(time.Millisecond))
-}

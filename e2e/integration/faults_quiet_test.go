@@ -77,11 +77,15 @@ func onlyThis(t *testing.T) string {
 func (f *faultCase) heals(t *testing.T, n network, c *controller, nodes int, lifted time.Time) {
 	t.Helper()
 	n.meshed(t, nodes)
-	took := time.Since(lifted)
-	f.mutex.Lock()
-	f.worst = max(f.worst, took)
-	f.mutex.Unlock()
+	f.healed(time.Since(lifted))
 	n.quiet(t, c)
+}
+
+// healed takes down how long it took.
+func (f *faultCase) healed(took time.Duration) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.worst = max(f.worst, took)
 }
 
 // goroutinesPerNode are those of the one connection to a node that is kept open: one reads and one writes.

@@ -39,6 +39,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(processEnvironment); config != "" {
+		if err := runAsController(config); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
@@ -93,5 +99,5 @@ func runAll(m *testing.M) (code int, err error) {
 	go func() { stopped <- kubelet.Run(ctx) }()
 	code = m.Run()
 	cancel()
-	return code, errors.Join(allGranted(), <-stopped)
+	return code, errors.Join(allGranted(), writeFaultReport(), <-stopped)
 }

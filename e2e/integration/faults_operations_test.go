@@ -1,0 +1,270 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
+	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
+)
+
+// everyFault says whether all plans are to be run, rather than a sample that takes a minute or two.
+func everyFault() bool { return os.Getenv("FAULTS") == "all" }
+
+// operation is something that a user does with a network.
+type operation struct {
+	// before is the spec of a network that is Ready first; without one it is made by the operation.
+	before string
+	do     func(*testing.T, network)
+	// done returns when the network is as the user wants it.
+	done func(*testing.T, network)
+}
+
+// operations are those in which the controller is killed.
+var operations = map[string]operation{
+	"create":     {"", func(t *testing.T, n network) { n.create(t, 3) }, becomesMeshed(3)},
+	"scale up":   {"nodes: 2", patch("{spec: {nodes: 4}}"), becomesMeshed(4)},
+	"scale down": {"nodes: 4", patch("{spec: {nodes: 2}}"), becomesMeshed(2)},
+	"config roll": {"nodes: 3", patch("{spec: {config: maxmempool=50}}"), func(t *testing.T, n network) {
+		n.updated(t, 3)
+		n.meshed(t, 3)
+	}},
+	"rotation": {"nodes: 2", rotate, func(t *testing.T, n network) {
+		n.inPhase(t, api.PhaseStable)
+		n.meshed(t, 2)
+	}},
+	"topology": {"nodes: 4", patch("{spec: {topology: {type: Ring}}}"), func(t *testing.T, n network) {
+		n.lists(t, 1, 1, 1, 1)
+		n.peers(t, 2, 2, 2, 2)
+	}},
+	"mining": {"nodes: 2", patch("{spec: {mining: {interval: 1s, initialHeight: 5, maxHeight: 8}}}"),
+		func(t *testing.T, n network) { n.height(t, 2, 8) }},
+	"partition": {"nodes: 4", patch("{spec: {partition: {sides: [{nodes: [0, 1]}]}}}"),
+		func(t *testing.T, n network) {
+			n.Condition(t, "Partitioned", "SidesApart", "2 sides")
+			n.peers(t, 1, 1, 1, 1)
+		}},
+	"heal": {"nodes: 4\npartition: {sides: [{nodes: [0, 1]}]}", patch("{spec: {partition: null}}"),
+		func(t *testing.T, n network) {
+			n.NoCondition(t, "Partitioned")
+			n.meshed(t, 4)
+		}},
+	"delete while it grows": {"nodes: 2", func(t *testing.T, n network) {
+		n.Patch(t, "{spec: {nodes: 4}}")
+		kube.Delete(t, api.Resource, n.Namespace, n.Name)
+	}, func(t *testing.T, n network) {
+		kube.Eventually(t, "all of it gone", func(context.Context) error {
+			if left, pods := n.children(t), n.PodUIDs(t); len(left)+len(pods) > 0 {
+				return fmt.Errorf("%d children and %d pods", len(left), len(pods))
+			}
+			return nil
+		})
+	}},
+}
+
+func becomesMeshed(nodes int) func(*testing.T, network) {
+	return func(t *testing.T, n network) { n.meshed(t, nodes) }
+}
+
+func patch(text string) func(*testing.T, network) {
+	return func(t *testing.T, n network) { n.Patch(t, text) }
+}
+
+// rotate replaces the credentials as a user does: the Secret is deleted once, when that is asked for.
+func rotate(t *testing.T, n network) {
+	n.Patch(t, "{spec: {credentials: {generation: 2}}}")
+	n.inPhase(t, api.PhaseAwaitingSecret)
+	deleteSecret(t, n.Namespace, n.Name+"-rpc")
+}
+
+// updated waits until so many nodes are as the spec of now wants them.
+func (n network) updated(t *testing.T, nodes int32) {
+	t.Helper()
+	kube.Eventually(t, "rolled out", func(ctx context.Context) error {
+		found, err := n.Read(ctx)
+		if err != nil {
+			return err
+		}
+		ready := meta.FindStatusCondition(found.Status.Conditions, api.ConditionReady)
+		if ready == nil || ready.ObservedGeneration != found.Generation || ready.Status != metav1.ConditionTrue ||
+			found.Status.UpdatedNodes != nodes {
+			return fmt.Errorf("%d updated, %+v", found.Status.UpdatedNodes, ready)
+		}
+		return nil
+	})
+}
+
+// outcome is what a user has in the end, and how much was made on the way.
+type outcome struct {
+	Children map[string]any
+	Status   api.NetworkStatus
+	Images   []string
+	Restarts []int32
+	// Made are pods that were made, Secrets those that are there.
+	Made, Secrets int
+	// writes and calls are what it took. They differ by some from run to run.
+	writes, calls int
+	healed        time.Duration
+}
+
+// trial is an operation on a network in a namespace of its own, of a controller that faults befall.
+type trial struct {
+	network
+	*process
+	operation operation
+	calls     *calls
+	made      int // pods before it
+}
+
+// newTrial gets to where the operation begins.
+func newTrial(t *testing.T, of operation) *trial {
+	t.Helper()
+	own := scope{newNamespace(t)}
+	tried := &trial{network: own.network(), operation: of, calls: &calls{}}
+	kubelet.Tap(own.namespace, tried.calls.tap)
+	tried.process = own.startProcess(t)
+	tried.calls.kill = tried.kill
+	if of.before != "" {
+		tried.Create(t, of.before)
+		tried.settled(t, tried.process)
+	}
+	tried.made = kubelet.Made(own.namespace)
+	return tried
+}
+
+// operate does it, and returns how long it took until it was done.
+func (tried *trial) operate(t *testing.T) time.Duration {
+	t.Helper()
+	began := time.Now()
+	tried.operation.do(t, tried.network)
+	tried.operation.done(t, tried.network)
+	return time.Since(began)
+}
+
+// outcome is what has come of it, once nothing happens any more.
+func (tried *trial) outcome(t *testing.T) outcome {
+	t.Helper()
+	tried.settled(t, tried.process)
+	o := tried.network.outcome(t)
+	if len(o.Images) > 0 { // else they were made, or not, before it was deleted
+		o.Made = kubelet.Made(tried.Namespace) - tried.made
+	}
+	return o
+}
+
+// compare fails the test if that is not what came of the same operation undisturbed.
+func (o outcome) compare(t *testing.T, undisturbed outcome, plan fmt.Stringer) {
+	t.Helper()
+	if diff := cmp.Diff(undisturbed, o, cmpopts.IgnoreUnexported(outcome{})); diff != "" {
+		t.Errorf("it ends otherwise than undisturbed (-undisturbed +disturbed):\n%s\nagain: FAULTS_PLAN='%s'", diff, plan)
+	}
+}
+
+// settled waits until the network, if it is there, is Ready, and for two audits neither a write nor a log line comes.
+func (n network) settled(t *testing.T, p *process) {
+	t.Helper()
+	kube.Eventually(t, "settled", func(ctx context.Context) error {
+		found, err := n.Read(ctx)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(found.Status.Conditions, api.ConditionReady) {
+			return fmt.Errorf("%+v", found.Status.Conditions)
+		}
+		counts, lines := p.Counts(), p.lines(t)
+		n.audited(t, 2)
+		if now := p.Counts(); !maps.Equal(counts, now) {
+			return fmt.Errorf("requests went from %v to %v", counts, now)
+		}
+		if now := p.lines(t); len(now) != len(lines) {
+			return fmt.Errorf("it says %q", now[len(lines):])
+		}
+		return nil
+	})
+}
+
+// own is what differs between networks that are the same: hashes of passwords, addresses, and times.
+var own = regexp.MustCompile(`rpcauth=\S+|127\.\d+\.\d+\.\d+|test-\w+`)
+
+// outcome reads what is there.
+func (n network) outcome(t *testing.T) (o outcome) {
+	t.Helper()
+	o.Children = map[string]any{}
+	for _, child := range n.children(t) {
+		content := maps.Clone(child.Object)
+		delete(content, "status")
+		content["metadata"] = map[string]any{"name": child.GetName(), "labels": child.GetLabels(),
+			"annotations": slices.Sorted(maps.Keys(child.GetAnnotations()))}
+		o.Children[child.GetKind()+" "+child.GetName()] = own.ReplaceAllString(cluster.AsJSON(t, templateless(content)), "*")
+	}
+	for ordinal := range len(n.PodUIDs(t)) {
+		pod := cluster.MustGet[corev1.Pod](t, kube, cluster.Pods, n.Namespace, n.PodName(ordinal))
+		o.Images = append(o.Images, pod.Spec.Containers[0].Image)
+		o.Restarts = append(o.Restarts, pod.Status.ContainerStatuses[0].RestartCount)
+	}
+	if _, err := readSecret(t.Context(), n.Namespace, n.Name+"-rpc"); err == nil {
+		o.Secrets++
+	} else if !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	found, err := n.Read(t.Context())
+	if apierrors.IsNotFound(err) {
+		return o
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Status = comparable(found.Status)
+	return o
+}
+
+// templateless drops what a pod template says of the network's own credentials, which differ from network to network.
+func templateless(content map[string]any) map[string]any {
+	spec, _ := content["spec"].(map[string]any)
+	template, _ := spec["template"].(map[string]any)
+	metadata, _ := template["metadata"].(map[string]any)
+	delete(metadata, "annotations")
+	return content
+}
+
+// comparable leaves out of a status what differs between networks that are the same: times, addresses, hashes.
+func comparable(status api.NetworkStatus) api.NetworkStatus {
+	status.Credentials.KeyFingerprint, status.Credentials.OldAcceptedUntil = "", nil
+	if status.LastChain != nil {
+		status.LastChain = &api.LastChain{Height: status.LastChain.Height}
+	}
+	if status.Mining != nil {
+		status.Mining = &api.MiningStatus{} // who mined which block is no part of what is wanted
+	}
+	for i := range status.Nodes {
+		status.Nodes[i].IP, status.Nodes[i].DNSName, status.Nodes[i].BestBlockHash = "", "", ""
+	}
+	for i := range status.Conditions {
+		status.Conditions[i].LastTransitionTime = metav1.Time{}
+	}
+	slices.SortFunc(status.Conditions, func(a, b metav1.Condition) int {
+		if a.Type < b.Type {
+			return -1
+		}
+		return 1
+	})
+	return status
+}
