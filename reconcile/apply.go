@@ -229,8 +229,8 @@ func (c *Controller) stays(ctx context.Context, n *api.Network) (bool, error) {
 	}
 	for _, found := range list.Items {
 		if found.GetUID() == n.UID && found.GetGeneration() != n.Generation {
-			return false, outdatedError{"network " + cache.MetaObjectToName(n).String() + " has another spec by now, which is yet to " +
-				"be seen"}
+			return false, outdatedError{fmt.Sprintf("network %s has another spec by now, which is yet to be seen",
+				cache.MetaObjectToName(n))}
 		}
 		if found.GetUID() == n.UID && found.GetDeletionTimestamp() == nil {
 			return true, nil

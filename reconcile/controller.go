@@ -32,8 +32,8 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
-// Options are the settings of a Controller. All are required but Namespace, Selector, Lease, PodUID, APIServer, NodeMetrics and
-// AllowLoopback.
+// Options are the settings of a Controller. All are required but Namespace, Selector, Lease, PodUID, APIServer,
+// NodeMetrics and AllowLoopback.
 type Options struct {
 	// NodeImage is the image of the nodes: bitcoind and bitcoin-cli on PATH, to be run as any user.
 	NodeImage string

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"regexp"
 	"runtime/pprof"
 	"strconv"
@@ -44,7 +43,7 @@ func newFaultCase(t *testing.T, name string) *faultCase {
 // run only it.
 func (f *faultCase) row(t *testing.T, name string, sample bool, plan func(*testing.T)) {
 	t.Helper()
-	if !sample && os.Getenv("FAULTS") != "all" {
+	if !sample && !everyFault() {
 		return
 	}
 	t.Run(name, func(t *testing.T) {

@@ -40,7 +40,7 @@ func TestFaultsOfRequests(t *testing.T) {
 			got.Made, want.Made = 0, 0 // as many as were robbed
 			got.forgetGenerations()
 			want.forgetGenerations()
-			got.compare(t, want, plan)
+			got.compare(t, want)
 			all.healed(healed)
 		})
 	}
@@ -90,7 +90,7 @@ func TestFaultsOfLeaders(t *testing.T) {
 			tried := newTrial(t, operations[name])
 			scope{tried.Namespace}.startProcess(t)
 			healed := tried.operate(t)
-			tried.outcome(t).compare(t, want, faults.Plan{})
+			tried.outcome(t).compare(t, want)
 			all.healed(healed)
 		})
 	}

@@ -18,7 +18,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -75,8 +74,10 @@ func run(s settings) error {
 
 func newManager(config *rest.Config, s settings) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("register Kubernetes' types: %w", err)
+	for _, register := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme} {
+		if err := register(scheme); err != nil {
+			return nil, fmt.Errorf("register Kubernetes' types: %w", err)
+		}
 	}
 	scheme.AddKnownTypes(groupVersion, &BitcoinNetwork{}, &BitcoinNetworkList{})
 	addToGroupVersion(scheme)
