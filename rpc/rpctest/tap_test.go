@@ -1,15 +1,17 @@
 package rpctest
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 func TestATapDropsARequestBeforeOrAfterItIsExecuted(t *testing.T) {
 	for name, row := range map[string]struct {
-		tap            func(answering bool) bool
-		answered       bool
-		executed, seen int
+		tap      func(answering bool) bool
+		answered bool
+		executed int
+		seen     int32
 	}{
 		"neither": {func(bool) bool { return true }, true, 1, 2},
 		"before":  {func(answering bool) bool { return answering }, false, 0, 1},
@@ -19,15 +21,15 @@ func TestATapDropsARequestBeforeOrAfterItIsExecuted(t *testing.T) {
 			net := NewNetwork(nil)
 			t.Cleanup(net.Close)
 			node := newNode(t, net, "")
-			seen := 0
+			var seen atomic.Int32 // counted by the node's goroutine
 			node.SetTap(func(answering bool) bool {
-				seen++
+				seen.Add(1)
 				return row.tap(answering)
 			})
 			err := newClient(t, node, time.Minute).generateToAddress(t.Context(), 1, someAddress) // which no client repeats
 			if executed := node.Stats().Calls["generatetoaddress"]; (err == nil) != row.answered ||
-				executed != row.executed || seen != row.seen {
-				t.Errorf("%v, executed %d times, tapped %d times; want %+v", err, executed, seen, row)
+				executed != row.executed || seen.Load() != row.seen {
+				t.Errorf("%v, executed %d times, tapped %d times; want %+v", err, executed, seen.Load(), row)
 			}
 		})
 	}
