@@ -39,9 +39,10 @@ type ControlPlane struct {
 	// Config is that of a cluster administrator.
 	Config *rest.Config
 
-	dir       string
-	etcdURL   string
-	processes []*process
+	binary, dir string
+	etcdURL     string
+	port        string // of the apiserver
+	processes   []*process
 }
 
 // process is one component, and how it ended.
@@ -65,19 +66,19 @@ func Start(ctx context.Context, binary, dir string, managerFlags ...string) (*Co
 		return nil, err
 	}
 	etcdURL := "http://127.0.0.1:" + ports[0]
-	cp := &ControlPlane{dir: dir, etcdURL: etcdURL}
+	cp := &ControlPlane{binary: binary, dir: dir, etcdURL: etcdURL, port: ports[2]}
 	steps := []func() error{
 		func() error { return cp.writeServiceAccountKey() },
 		func() error {
-			return cp.run(binary, "etcd", "--data-dir="+cp.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
+			return cp.run("etcd", "--data-dir="+cp.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
 				"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
 				"--listen-peer-urls=http://127.0.0.1:"+ports[1])
 		},
-		func() error { return cp.runAPIServer(binary, etcdURL, ports[2]) },
-		func() error { return cp.waitReady(ctx, ports[2]) },
+		func() error { return cp.runAPIServer() },
+		func() error { return cp.waitReady(ctx) },
 		func() error { return cp.writeKubeconfig() },
 		func() error {
-			return cp.run(binary, "kube-controller-manager", append([]string{"--kubeconfig=" + cp.Kubeconfig(),
+			return cp.run("kube-controller-manager", append([]string{"--kubeconfig=" + cp.Kubeconfig(),
 				"--secure-port=" + ports[3], "--cert-dir=" + cp.path("certs"), "--leader-elect=false", "--concurrent-gc-syncs=5",
 				"--controllers=statefulset-controller,garbage-collector-controller,namespace-controller," +
 					"clusterrole-aggregation-controller"}, managerFlags...)...)
@@ -91,7 +92,7 @@ func Start(ctx context.Context, binary, dir string, managerFlags ...string) (*Co
 	return cp, nil
 }
 
-func (cp *ControlPlane) runAPIServer(binary, etcdURL, port string) error {
+func (cp *ControlPlane) runAPIServer() error {
 	tokens := cp.path("tokens.csv")
 	if err := os.WriteFile(tokens, []byte(adminToken+",admin,admin,system:masters\n"), 0o600); err != nil {
 		return fmt.Errorf("write tokens: %w", err)
@@ -100,7 +101,7 @@ func (cp *ControlPlane) runAPIServer(binary, etcdURL, port string) error {
 	if err := os.WriteFile(policy, audit.Policy, 0o600); err != nil {
 		return fmt.Errorf("write audit policy: %w", err)
 	}
-	return cp.run(binary, "kube-apiserver", "--etcd-servers="+etcdURL, "--secure-port="+port,
+	return cp.run("kube-apiserver", "--etcd-servers="+cp.etcdURL, "--secure-port="+cp.port,
 		"--bind-address=127.0.0.1",
 		"--cert-dir="+cp.path("certs"), "--token-auth-file="+tokens, "--authorization-mode=RBAC",
 		"--service-account-issuer=https://127.0.0.1", "--service-account-key-file="+cp.path("sa.key"),
@@ -127,13 +128,13 @@ func (cp *ControlPlane) Processes() map[string]int {
 
 func (cp *ControlPlane) path(name string) string { return filepath.Join(cp.dir, name) }
 
-func (cp *ControlPlane) run(binary, component string, flags ...string) error {
-	log, err := os.Create(cp.path(component + ".log"))
+func (cp *ControlPlane) run(component string, flags ...string) error {
+	log, err := os.OpenFile(cp.path(component+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", component, err)
 	}
 	defer log.Close() // the child has its own descriptor
-	cmd := exec.Command(binary, append([]string{component}, flags...)...)
+	cmd := exec.Command(cp.binary, append([]string{component}, flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = subprocess.DieWithParent()
 	if err := cmd.Start(); err != nil {
@@ -149,7 +150,7 @@ func (cp *ControlPlane) run(binary, component string, flags ...string) error {
 }
 
 // waitReady returns when the apiserver answers /readyz, and sets Config.
-func (cp *ControlPlane) waitReady(ctx context.Context, port string) error {
+func (cp *ControlPlane) waitReady(ctx context.Context) error {
 	certificate := filepath.Join(cp.path("certs"), "apiserver.crt")
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true,
@@ -162,7 +163,7 @@ func (cp *ControlPlane) waitReady(ctx context.Context, port string) error {
 				}
 			}
 			cp.Config = &rest.Config{
-				Host:        "https://127.0.0.1:" + port,
+				Host:        "https://127.0.0.1:" + cp.port,
 				BearerToken: adminToken,
 				// self-signed, made by the apiserver at its start
 				TLSClientConfig: rest.TLSClientConfig{CAFile: certificate},
@@ -238,6 +239,10 @@ func (p *process) stop() error {
 		return nil
 	case <-time.After(stopTimeout):
 	}
+	return p.kill()
+}
+
+func (p *process) kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}

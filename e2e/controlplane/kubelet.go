@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
@@ -245,16 +246,22 @@ func (k *Kubelet) play(ctx context.Context, object *unstructured.Unstructured) {
 	k.mutex.Unlock()
 	k.working.Go(func() {
 		err := k.start(ctx, object, p)
-		for apierrors.IsNotFound(err) && p.waits(ctx) {
+		for passes(err) && p.waits(ctx) {
 			err = k.start(ctx, object, p)
 		}
 		if p.node == nil {
 			close(p.started)
 		}
-		if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+		if err != nil && !passes(err) && ctx.Err() == nil {
 			k.report(err)
 		}
 	})
+}
+
+// passes says whether it is worth another try: the ConfigMap is yet to come, or the apiserver to come back.
+func passes(err error) bool {
+	return apierrors.IsNotFound(err) || utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) ||
+		utilnet.IsProbableEOF(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err)
 }
 
 // waits returns when to try again, and whether there is any use in it.
@@ -274,7 +281,7 @@ func nameOf(object *unstructured.Unstructured) types.NamespacedName {
 	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
 }
 
-// start fails with a NotFound error if the pod has to wait for its ConfigMap.
+// start may be called again if it fails.
 func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured, p *played) error {
 	k.starting <- struct{}{}
 	defer func() { <-k.starting }()
@@ -282,10 +289,12 @@ func (k *Kubelet) start(ctx context.Context, object *unstructured.Unstructured, 
 	if err != nil {
 		return err
 	}
-	if p.node, err = k.newNode(ctx, pod); err != nil {
-		return err
+	if p.node == nil {
+		if p.node, err = k.newNode(ctx, pod); err != nil {
+			return err
+		}
+		close(p.started)
 	}
-	close(p.started)
 	// A pod has its address before it is ready.
 	return errors.Join(
 		k.patch(ctx, pod, status(pod, p.node.IP(), 0, false)),

@@ -1,13 +1,9 @@
 package controlplane
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"path"
 	"strings"
 	"syscall"
@@ -45,7 +41,6 @@ func (cp *ControlPlane) process(name string) *process {
 	return nil
 }
 
-// put writes an object by etcd's JSON gateway: a client of its own would bring all of gRPC.
 func (cp *ControlPlane) put(ctx context.Context, object *unstructured.Unstructured) error {
 	stored := object.DeepCopy()
 	stored.SetResourceVersion("") // etcd's revision, which no object holds
@@ -54,24 +49,7 @@ func (cp *ControlPlane) put(ctx context.Context, object *unstructured.Unstructur
 		return err
 	}
 	// Bytes become base64 in JSON, as etcd wants it.
-	body, err := json.Marshal(map[string][]byte{"key": []byte(etcdKey(stored)), "value": value})
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, cp.etcdURL+"/v3/kv/put", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, err := io.ReadAll(response.Body)
-		return errors.Join(fmt.Errorf("etcd: %s: %s", response.Status, text), err)
-	}
-	return nil
+	return cp.etcd(ctx, "put", map[string][]byte{"key": []byte(etcdKey(stored)), "value": value}, nil)
 }
 
 // etcdKey is where an apiserver looks for an object: those of custom resources have their group in it. Kubernetes:

@@ -40,6 +40,8 @@ type disturbance struct {
 	plan faults.Plan
 	// do happens once the operation has begun.
 	do func(*testing.T, *trial)
+	// lists is whether what the controller has seen is of no use afterwards: it has to list anew.
+	lists bool
 }
 
 // version is that of the cluster as it is now.
@@ -106,17 +108,17 @@ func viewFaults() map[string]disturbance {
 		outages = 10 * time.Minute
 	}
 	return map[string]disturbance{
-		"watches expire at once":           {faults.Plan{}, expireAfter(0)},
-		"watches expire in the middle":     {faults.Plan{}, expireAfter(2)},
-		"an added pod is missed":           {drop("pods", "ADDED", 1), expireAfter(3)},
-		"a change of a pod is missed":      {drop("pods", "MODIFIED", 1), expireAfter(3)},
-		"another change of a pod":          {drop("pods", "MODIFIED", 3), expireAfter(5)},
-		"a pod that goes is missed":        {drop("pods", "DELETED", 1), expireAfter(3)},
-		"a change of a set is missed":      {drop("statefulsets", "MODIFIED", 1), expireAfter(3)},
-		"a change of the spec is missed":   {drop(api.Resource.Resource, "MODIFIED", 1), expireAfter(0)},
-		"a change of a config is missed":   {drop("configmaps", "MODIFIED", 1), expireAfter(3)},
-		"the apiserver is out of reach":    {faults.Plan{}, outage(1, outages)},
-		"and from the moment of the order": {faults.Plan{}, outage(0, outages)},
+		"watches expire at once":           {do: expireAfter(0)},
+		"watches expire in the middle":     {do: expireAfter(2)},
+		"an added pod is missed":           {plan: drop("pods", "ADDED", 1), do: expireAfter(3)},
+		"a change of a pod is missed":      {plan: drop("pods", "MODIFIED", 1), do: expireAfter(3)},
+		"another change of a pod":          {plan: drop("pods", "MODIFIED", 3), do: expireAfter(5)},
+		"a pod that goes is missed":        {plan: drop("pods", "DELETED", 1), do: expireAfter(3)},
+		"a change of a set is missed":      {plan: drop("statefulsets", "MODIFIED", 1), do: expireAfter(3)},
+		"a change of the spec is missed":   {plan: drop(api.Resource.Resource, "MODIFIED", 1), do: expireAfter(0)},
+		"a change of a config is missed":   {plan: drop("configmaps", "MODIFIED", 1), do: expireAfter(3)},
+		"the apiserver is out of reach":    {do: outage(1, outages)},
+		"and from the moment of the order": {do: outage(0, outages)},
 	}
 }
 
@@ -148,6 +150,9 @@ func (d disturbance) run(t *testing.T, operation string) time.Duration {
 	tried.Follow(faults.Plan{})
 	tried.operation.done(t, tried.network)
 	healed := time.Since(began)
+	if d.lists && tried.Counts()[faults.Request{Class: faults.List, Resource: "pods", Namespace: tried.Namespace}] == 0 {
+		t.Error("pods weren't listed anew, so nothing is shown")
+	}
 	tried.outcome(t).compare(t, want)
 	return healed
 }

@@ -1,0 +1,76 @@
+//go:build integration
+
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/audit"
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/faults"
+)
+
+// away is for how long the controller sees nothing of the cluster before etcd forgets what happened meanwhile.
+const away = 3 * time.Second
+
+// restarts are the times in which the apiserver was killed and started again.
+var restarts []struct{ killed, ready time.Time }
+
+func restartAPIServer(t *testing.T) {
+	t.Helper()
+	killed := time.Now()
+	if err := plane.RestartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	restarts = append(restarts, struct{ killed, ready time.Time }{killed, time.Now()})
+}
+
+// unready is whether the apiserver got a request before it was ready.
+func unready(r audit.Request) bool {
+	for _, restart := range restarts {
+		if r.Time.After(restart.killed) && r.Time.Before(restart.ready) {
+			return true
+		}
+	}
+	return false
+}
+
+// killAPIServer kills the apiserver once so many writes about networks have come.
+func killAPIServer(after int) func(*testing.T, *trial) {
+	return func(t *testing.T, tried *trial) {
+		tried.wrote(t, after)
+		restartAPIServer(t)
+	}
+}
+
+// forget has the past be gone when the controller comes back to an apiserver out of reach: there is no watch from where
+// it was, as the new apiserver knows of nothing that was before its start, and etcd has no version of that time.
+func forget(t *testing.T, tried *trial) {
+	tried.wrote(t, 1)
+	tried.Follow(faults.Outage())
+	tried.CutWatches()
+	passes(t, away)
+	if err := plane.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	restartAPIServer(t)
+}
+
+// TestFaultsOfTheAPIServer runs in the first phase: nobody else can work without an apiserver.
+func TestFaultsOfTheAPIServer(t *testing.T) {
+	const atOnce = "the apiserver is killed at once"
+	todo := []string{"create", "scale up", "scale down", "config roll", "rotation", "topology", "mining", "partition"}
+	for name, fault := range map[string]disturbance{
+		atOnce:                                  {do: killAPIServer(0)},
+		"the apiserver is killed in the middle": {do: killAPIServer(2)},
+		"etcd is compacted, and the apiserver is another then": {do: forget, lists: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := newFaultCase(t, name)
+			for i, operation := range todo {
+				sample := name != atOnce && (i+len(name))%len(todo) == 0
+				all.row(t, operation, sample, func(t *testing.T) { all.healed(fault.run(t, operation)) })
+			}
+		})
+	}
+}
