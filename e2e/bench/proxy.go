@@ -12,13 +12,14 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/faults"
 )
 
 // requests are those of a controller to the apiserver. Events and Leases are neither Reads nor Writes.
@@ -123,31 +124,35 @@ func (p *proxy) lastRequest() time.Time {
 }
 
 func (p *proxy) asked(r *http.Request) {
-	what := describe(r)
+	is := faults.RequestOf(r)
+	what := is.Resource
+	if what == "" {
+		what = r.URL.Path // discovery
+	}
 	if r.Body != nil {
 		r.Body = counting{r.Body, p, func(c *requests, n int64) { c.Sent += n }}
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.counts.By[what.verb+" "+what.resource]++
-	switch what.kind {
-	case aWatch:
+	p.counts.By[faults.Verb(r)+" "+what]++
+	switch {
+	case is.Class == faults.Watch:
 		p.counts.Watches++
-	case anEvent:
+	case is.Resource == "events":
 		p.counts.Events++
-	case aLease:
+	case is.Resource == "leases":
 		p.counts.Leases++
-	case aRead:
-		p.counts.Reads++
-		p.last = time.Now()
-	case aWrite:
+	case is.Class == faults.Write:
 		p.counts.Writes++
+		p.last = time.Now()
+	default:
+		p.counts.Reads++
 		p.last = time.Now()
 	}
 }
 
 func (p *proxy) answered(response *http.Response) error {
-	if response.StatusCode == http.StatusConflict && describe(response.Request).kind == aWrite {
+	if response.StatusCode == http.StatusConflict && faults.RequestOf(response.Request).Class == faults.Write {
 		p.mutex.Lock()
 		p.counts.Conflicts++
 		p.mutex.Unlock()
@@ -169,83 +174,4 @@ func (c counting) Read(buffer []byte) (int, error) {
 	defer c.proxy.mutex.Unlock()
 	c.add(&c.proxy.counts, int64(n))
 	return n, err
-}
-
-type requestKind int
-
-const (
-	aRead requestKind = iota
-	aWrite
-	aWatch
-	anEvent
-	aLease
-)
-
-// described is what a request asks for. The resource is with its subresource: "pods/status"; it is the path where that
-// names no resource.
-type described struct {
-	kind           requestKind
-	verb, resource string
-}
-
-// describe reads a request as the apiserver does. Kubernetes: apiserver/pkg/endpoints/request/requestinfo.go.
-func describe(r *http.Request) described {
-	d := described{resource: r.URL.Path}
-	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	named := false
-	if rest := resourceParts(parts); len(rest) > 0 {
-		d.resource, named = rest[0], len(rest) > 1
-		if len(rest) > 2 {
-			d.resource += "/" + rest[2]
-		}
-	}
-	d.verb, d.kind = verbOf(r, named)
-	switch {
-	case strings.HasPrefix(d.resource, "events") && d.kind == aWrite:
-		d.kind = anEvent
-	case strings.HasPrefix(d.resource, "leases"):
-		d.kind = aLease
-	}
-	return d
-}
-
-// resourceParts are the resource, the name and the subresource, as far as a path has them.
-func resourceParts(parts []string) []string {
-	switch {
-	case len(parts) > 2 && parts[0] == "api":
-		parts = parts[2:] // api/v1/...
-	case len(parts) > 3 && parts[0] == "apis":
-		parts = parts[3:] // apis/apps/v1/...
-	default:
-		return nil
-	}
-	if parts[0] == "namespaces" && len(parts) > 2 {
-		return parts[2:]
-	}
-	return parts
-}
-
-func verbOf(r *http.Request, named bool) (string, requestKind) {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		if r.URL.Query().Get("watch") == "true" || r.URL.Query().Get("watch") == "1" {
-			return "watch", aWatch
-		}
-		if named {
-			return "get", aRead
-		}
-		return "list", aRead
-	case http.MethodPost:
-		return "create", aWrite
-	case http.MethodPut:
-		return "update", aWrite
-	case http.MethodPatch:
-		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/apply-patch") {
-			return "apply", aWrite
-		}
-		return "patch", aWrite
-	case http.MethodDelete:
-		return "delete", aWrite
-	}
-	return strings.ToLower(r.Method), aWrite
 }

@@ -15,44 +15,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-func TestWhatARequestAsksFor(t *testing.T) {
-	const (
-		apply  = "application/apply-patch+yaml"
-		pods   = "/api/v1/namespaces/a/pods"
-		sets   = "/apis/apps/v1/namespaces/a/statefulsets"
-		leases = "/apis/coordination.k8s.io/v1/namespaces/a/leases"
-		events = "/apis/events.k8s.io/v1/namespaces/a/events"
-	)
-	for name, test := range map[string]struct {
-		method, path, contentType string
-		want                      described
-	}{
-		"one object is read":         {"GET", "/api/v1/namespaces/a/pods/p", "", described{aRead, "get", "pods"}},
-		"a namespace is read":        {"GET", "/api/v1/namespaces/a", "", described{aRead, "get", "namespaces"}},
-		"all are listed":             {"GET", "/api/v1/pods?limit=500", "", described{aRead, "list", "pods"}},
-		"those of a group":           {"GET", "/apis/apps/v1/statefulsets", "", described{aRead, "list", "statefulsets"}},
-		"they are watched":           {"GET", "/api/v1/pods?watch=true", "", described{aWatch, "watch", "pods"}},
-		"a Secret is created":        {"POST", "/api/v1/namespaces/a/secrets", "", described{aWrite, "create", "secrets"}},
-		"a StatefulSet is applied":   {"PATCH", sets + "/s", apply, described{aWrite, "apply", "statefulsets"}},
-		"one is patched":             {"PATCH", sets + "/s", "", described{aWrite, "patch", "statefulsets"}},
-		"a status is updated":        {"PUT", pods + "/p/status", "", described{aWrite, "update", "pods/status"}},
-		"a pod is deleted":           {"DELETE", "/api/v1/namespaces/a/pods/p", "", described{aWrite, "delete", "pods"}},
-		"an event is no write":       {"POST", events, "", described{anEvent, "create", "events"}},
-		"nor is a Lease":             {"PUT", leases + "/l", "", described{aLease, "update", "leases"}},
-		"nor is it a read":           {"GET", leases + "/l", "", described{aLease, "get", "leases"}},
-		"what there is can be asked": {"GET", "/api", "", described{aRead, "list", "/api"}},
-		"of a group, too":            {"GET", "/apis/apps/v1", "", described{aRead, "list", "/apis/apps/v1"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			request := httptest.NewRequest(test.method, test.path, nil)
-			request.Header.Set("Content-Type", test.contentType)
-			if got := describe(request); got != test.want {
-				t.Errorf("%+v, want %+v", got, test.want)
-			}
-		})
-	}
-}
-
 // apiserver answers with 2 bytes, and refuses what is created.
 func apiserver(t *testing.T) *rest.Config {
 	t.Helper()

@@ -6,8 +6,6 @@ package faults
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"path"
 	"slices"
 	"strings"
 )
@@ -30,26 +28,6 @@ const (
 	DropEvent     Kind = "DropEvent"     // an event of a watch is left out
 	Expire        Kind = "Expire"        // a watch ends in 410 instead of an event
 )
-
-// Class is a kind of request.
-type Class string
-
-// Writes are what changes a child or a network: Leases and events are told apart, as they come when they come.
-const (
-	Write Class = "write"
-	Read  Class = "read" // of one object
-	List  Class = "list"
-	Watch Class = "watch" // an event of one
-	Open  Class = "open"  // the beginning of a watch
-	Other Class = "other"
-)
-
-// Request is what a rule is compared with.
-type Request struct {
-	Class     Class
-	Resource  string // with its subresource, as in "bitcoinnetworks/status"
-	Namespace string
-}
 
 // Plan is what goes wrong, all of it; the zero Plan is nothing.
 type Plan struct {
@@ -138,37 +116,4 @@ func kinds(class Class) []Kind {
 func (r Rule) matches(is Request) bool {
 	return r.Class == is.Class && (r.Resource == "" || r.Resource == is.Resource) &&
 		(r.Namespace == "" || r.Namespace == is.Namespace)
-}
-
-// requestOf reads what an HTTP request asks of an apiserver.
-func requestOf(r *http.Request) Request {
-	is := Request{Class: Other}
-	parts := strings.Split(strings.Trim(path.Clean(r.URL.Path), "/"), "/")
-	switch {
-	case len(parts) > 2 && parts[0] == "api":
-		parts = parts[2:]
-	case len(parts) > 3 && parts[0] == "apis":
-		parts = parts[3:]
-	default: // discovery, /version, /readyz
-		return is
-	}
-	if len(parts) > 2 && parts[0] == "namespaces" {
-		is.Namespace, parts = parts[1], parts[2:]
-	}
-	is.Resource = parts[0]
-	if len(parts) > 2 {
-		is.Resource += "/" + parts[2]
-	}
-	switch {
-	case slices.Contains([]string{"leases", "events", "selfsubjectaccessreviews"}, is.Resource):
-	case r.URL.Query().Has("watch"):
-		is.Class = Watch
-	case r.Method == http.MethodGet && len(parts) == 1:
-		is.Class = List
-	case r.Method == http.MethodGet:
-		is.Class = Read
-	default:
-		is.Class = Write
-	}
-	return is
 }

@@ -148,7 +148,7 @@ type roundTripper struct {
 }
 
 func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
-	is := requestOf(r)
+	is := RequestOf(r)
 	past := t.proxy.shown(is)
 	if past.travel(r, is) {
 		return refusal(r, noInitialEvents)

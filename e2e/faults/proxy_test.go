@@ -295,8 +295,24 @@ func TestRequestsAreRead(t *testing.T) {
 		"GET /version":                                           {Other, "", ""},
 	} {
 		method, target, _ := strings.Cut(line, " ")
-		if got := requestOf(httptest.NewRequest(method, target, nil)); got != want {
+		if got := RequestOf(httptest.NewRequest(method, target, nil)); got != want {
 			t.Errorf("%s is %+v, want %+v", line, got, want)
+		}
+	}
+}
+
+func TestVerbs(t *testing.T) {
+	const apply, pod = "application/apply-patch+yaml", "/api/v1/namespaces/a/pods/p"
+	for _, row := range []struct{ method, path, contentType, verb string }{
+		{"GET", pod, "", "get"}, {"GET", "/api/v1/pods", "", "list"}, {"GET", "/api/v1/pods?watch=true", "", "watch"},
+		{"POST", "/api/v1/namespaces/a/pods", "", "create"}, {"PUT", pod + "/status", "", "update"},
+		{"PATCH", pod, apply, "apply"}, {"PATCH", pod, "application/merge-patch+json", "patch"},
+		{"DELETE", pod, "", "delete"}, {"GET", "/apis/apps/v1", "", "get"},
+	} {
+		request := httptest.NewRequest(row.method, row.path, nil)
+		request.Header.Set("Content-Type", row.contentType)
+		if verb := Verb(request); verb != row.verb {
+			t.Errorf("%s %s (%s) is %s, want %s", row.method, row.path, row.contentType, verb, row.verb)
 		}
 	}
 }
