@@ -35,6 +35,7 @@ type settings struct {
 	bin  string // where the contenders are
 	out  string // where the report goes, without an extension
 
+	goOn       bool // with the report that is there
 	runs       int
 	largeRuns  int            // of sizes from large on
 	only       *regexp.Regexp // of the names of figures
@@ -69,6 +70,15 @@ func number(to func(s *settings) *int) func(*settings, string) error {
 	}
 }
 
+func yesOrNo(to func(s *settings) *bool) func(*settings, string) error {
+	return func(s *settings, value string) error {
+		if *to(s) = value == "yes"; value != "yes" && value != "no" {
+			return errors.New("it is yes or no")
+		}
+		return nil
+	}
+}
+
 func duration(to func(s *settings) *time.Duration) func(*settings, string) error {
 	return func(s *settings, value string) (err error) { *to(s), err = time.ParseDuration(value); return err }
 }
@@ -86,6 +96,8 @@ var variables = []variable{
 	{"OUT", "", "where the report is written, without .md and .json; docs/figures if all is measured, else " +
 		"bin/figures",
 		text(func(s *settings) *string { return &s.out })},
+	{"CONTINUE", "no", "yes: go on with the report that is there, and don't repeat what it has",
+		yesOrNo(func(s *settings) *bool { return &s.goOn })},
 	{"RUNS", "5", "how often all is measured, the contenders by turns",
 		number(func(s *settings) *int { return &s.runs })},
 	{"LARGE_RUNS", "5", "how often sizes from 1000 on are, at most",
@@ -191,22 +203,15 @@ func measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := thisMachine(s.kube)
+	r, err := begin(s)
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	r := &report{Machine: m, Settings: s.String(), Begun: begun.UTC().Format(time.DateTime) + " UTC"}
 	b := bench{settings: s, report: r, contenders: contenders(s)}
 	for run := range s.runs {
 		for _, name := range []string{"apply", "life", "fleet", "foreign"} {
 			if b.runScenario(ctx, name, run); ctx.Err() != nil {
 				return ctx.Err()
-			}
-			r.judge()
-			r.Took = time.Since(begun).Round(time.Second).String()
-			if err := r.write(s.out); err != nil { // at once: all of it takes hours
-				return err
 			}
 		}
 	}
@@ -215,6 +220,27 @@ func measure(ctx context.Context) error {
 		return fmt.Errorf("%d scenarios failed: %s", len(r.Failures), strings.Join(r.Failures, "; "))
 	}
 	return nil
+}
+
+// begin is a new report, or the one that there is.
+func begin(s settings) (*report, error) {
+	m, err := thisMachine(s.kube)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{Settings: s.String(), Begun: time.Now().UTC().Format(time.DateTime) + " UTC"}
+	if s.goOn {
+		if r, err = readReport(s.out); err != nil {
+			return nil, err
+		}
+		if r.Settings != s.String() {
+			return nil, fmt.Errorf("go on with %s.json: it was measured with %s, now it is %s", s.out, r.Settings, s)
+		}
+	}
+	if !slices.Contains(r.Machines, m) {
+		r.Machines = append(r.Machines, m)
+	}
+	return r, nil
 }
 
 // contenders are those that are asked for.
@@ -250,6 +276,9 @@ func (b bench) runScenario(ctx context.Context, name string, run int) {
 			failure := fmt.Sprintf("%s of %s, run %d: %v", name, c.name, run+1, err)
 			fmt.Fprintln(os.Stderr, "FAILED:", failure)
 			b.report.Failures = append(b.report.Failures, failure)
+			if err := b.report.write(b.out); err != nil {
+				fmt.Fprintln(os.Stderr, "FAILED:", err)
+			}
 		}
 	}
 }
@@ -274,7 +303,7 @@ func (b bench) runContender(ctx context.Context, name string, run int, c contend
 		}
 	}()
 	for _, size := range sizes {
-		if size >= large && run >= b.largeRuns {
+		if size >= large && run >= b.largeRuns || b.report.has(name, size, c.name, run+1) {
 			continue
 		}
 		if w != nil && scenario.fresh {
@@ -296,21 +325,25 @@ func (b bench) runContender(ctx context.Context, name string, run int, c contend
 	return nil
 }
 
-// runSize runs a scenario of one size, and writes down how busy all were.
+// runSize runs a scenario of one size, and keeps what was measured, how busy all were, and at once, as all of it takes
+// hours.
 func (b bench) runSize(ctx context.Context, w *world, name string, size, run int) error {
 	before, err := w.busy()
 	if err != nil {
 		return err
 	}
-	to := recorder{report: b.report, contender: w.contender.name, size: size, selected: b.only.MatchString}
-	if err := scenarios[name].run(ctx, w, size, to); err != nil {
-		return err
+	measured := &report{}
+	to := recorder{report: measured, contender: w.contender.name, size: size, selected: b.only.MatchString}
+	failed := scenarios[name].run(ctx, w, size, to)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	after, err := w.busy()
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
-	b.report.Busy = append(b.report.Busy, load{Scenario: name, Size: size, Contender: w.contender.name, Run: run + 1,
-		Seconds: after.at.Sub(before.at).Seconds(), Cores: after.cores(before)})
-	return nil
+	measured.Busy = []load{{Scenario: name, Size: size, Contender: w.contender.name, Run: run + 1,
+		Seconds: after.at.Sub(before.at).Seconds(), Cores: after.cores(before)}}
+	b.report.add(measured)
+	return errors.Join(failed, b.report.write(b.out))
 }

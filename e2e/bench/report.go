@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// report is all that a run has measured.
+// report is all that was measured.
 type report struct {
-	Machine  machine  `json:"machine"`
-	Settings string   `json:"settings"`
-	Begun    string   `json:"begun"`
-	Took     string   `json:"took"`
-	Figures  []values `json:"figures"`
-	Targets  []result `json:"targets"`
-	Busy     []load   `json:"busy"`
-	Notes    []string `json:"notes,omitempty"`
-	Failures []string `json:"failures,omitempty"`
+	// Machines are where: more than one if a report was gone on with on another, or with another commit.
+	Machines []machine `json:"machines"`
+	Settings string    `json:"settings"`
+	Begun    string    `json:"begun"`
+	Figures  []values  `json:"figures"`
+	Targets  []result  `json:"targets"`
+	Busy     []load    `json:"busy"`
+	Notes    []string  `json:"notes,omitempty"`
+	Failures []string  `json:"failures,omitempty"`
 }
 
 // values are those of a figure, of one size and one contender, one a run.
@@ -89,12 +89,33 @@ func (r recorder) record(name string, value float64, late bool) {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "%-10s %6d  %s: %s\n", r.contender, r.size, f.name, format(value, f.unit))
-	v := r.report.of(f, r.size, r.contender)
-	v.Runs = append(v.Runs, value)
-	v.Median, v.Min, v.Max = median(v.Runs), slices.Min(v.Runs), slices.Max(v.Runs)
+	v := values{Runs: []float64{value}}
 	if late {
-		v.Late++
+		v.Late = 1
 	}
+	r.report.of(f, r.size, r.contender).add(v)
+}
+
+// add adds runs to those that there are.
+func (v *values) add(more values) {
+	v.Runs, v.Late = append(v.Runs, more.Runs...), v.Late+more.Late
+	v.Median, v.Min, v.Max = median(v.Runs), slices.Min(v.Runs), slices.Max(v.Runs)
+}
+
+// add adds what was measured after that, and judges all of it.
+func (r *report) add(measured *report) {
+	for _, v := range measured.Figures {
+		r.of(figure{name: v.Figure, unit: v.Unit}, v.Size, v.Contender).add(v)
+	}
+	r.Busy, r.Notes = append(r.Busy, measured.Busy...), append(r.Notes, measured.Notes...)
+	r.judge()
+}
+
+// has says whether that was measured.
+func (r *report) has(scenario string, size int, contender string, run int) bool {
+	return slices.ContainsFunc(r.Busy, func(l load) bool {
+		return l.Scenario == scenario && l.Size == size && l.Contender == contender && l.Run == run
+	})
 }
 
 // of finds the values of a figure, or begins them.
@@ -193,19 +214,38 @@ func (r *report) write(path string) error {
 	return nil
 }
 
+// readReport reads what write has written.
+func readReport(path string) (*report, error) {
+	text, err := os.ReadFile(path + ".json")
+	if err != nil {
+		return nil, fmt.Errorf("read figures: %w", err)
+	}
+	r := &report{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("read figures of %s.json: %w", path, err)
+	}
+	return r, nil
+}
+
 func (r *report) markdown() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, `# Figures
+	text.WriteString(`# Figures
 
-What `+"`make bench`"+` printed: the controller beside the one that most teams would write (`+"`e2e/rival`"+`), in the
+What ` + "`make bench`" + ` printed: the controller beside the one that most teams would write (` + "`e2e/rival`" + `), in the
 same simulated cluster: a real apiserver, etcd and StatefulSet controller, fake bitcoinds. Generated, so don't edit it.
 
-- %s
-- %s
-- %s; begun %s, took %s
+`)
+	var took float64
+	for _, l := range r.Busy {
+		took += l.Seconds
+	}
+	for _, m := range r.Machines {
+		fmt.Fprintf(&text, "- %s; %s\n", m, m.versions())
+	}
+	fmt.Fprintf(&text, `- %s; begun %s, measured for %s
 
 Each cell is the median of all runs, with the least and the most. The ratio is the rival's median by ours.
-`, r.Machine, r.Machine.versions(), r.Settings, r.Begun, r.Took)
+`, r.Settings, r.Begun, (time.Duration(took) * time.Second).Round(time.Minute))
 	r.writeTargets(&text)
 	for _, name := range []string{"apply", "life", "fleet", "foreign"} {
 		r.writeScenario(&text, name)
@@ -306,14 +346,14 @@ func (r *report) slope(name string, low, high int, contender string) string {
 
 // writeBusy writes how busy the harness was beside the controllers.
 func (r *report) writeBusy(text *strings.Builder) {
-	if len(r.Busy) == 0 {
+	if len(r.Busy)*len(r.Machines) == 0 {
 		return
 	}
 	parts := []string{"controller", "harness", "kube-apiserver", "etcd", "kube-controller-manager", "machine"}
 	fmt.Fprintf(text, "\n## How busy all were\n\nCPUs in the mean, of %d. The harness is the nodes, the proxy and "+
 		"whoever looks; machine is all that ran on it, also what has nothing to do with this.\n\n"+
 		"| scenario | size | contender | run | s | %s |\n|%s\n",
-		r.Machine.CPUs, strings.Join(parts, " | "), strings.Repeat("---|", 5+len(parts)))
+		r.Machines[0].CPUs, strings.Join(parts, " | "), strings.Repeat("---|", 5+len(parts)))
 	for _, l := range r.Busy {
 		fmt.Fprintf(text, "| %s | %d | %s | %d | %.0f |", l.Scenario, l.Size, l.Contender, l.Run, l.Seconds)
 		for _, part := range parts {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -141,15 +140,43 @@ func TestTheReportHasTheRunsAndTheSpread(t *testing.T) {
 	if want := "| apply API writes | 3 | 10 (9 to 12) | 30 | 3.00x |"; !strings.Contains(string(text), want) {
 		t.Errorf("it lacks %q:\n%s", want, text)
 	}
-	if text, err = os.ReadFile(path + ".json"); err != nil {
-		t.Fatal(err)
-	}
-	var read report
-	if err := json.Unmarshal(text, &read); err != nil {
+	read, err := readReport(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if v := read.find("apply API writes", 3, oursName); v == nil || !slices.Equal(v.Runs, []float64{9, 12, 10}) {
 		t.Errorf("JSON has %+v", v)
+	}
+}
+
+func TestAReportIsGoneOnWith(t *testing.T) {
+	part := func(run int, writes float64) *report {
+		r := measured(t, 3, oursName, map[string][]float64{"apply API writes": {writes}})
+		r.Busy = []load{{Scenario: "apply", Size: 3, Contender: oursName, Run: run, Seconds: 60}}
+		return r
+	}
+	path := filepath.Join(t.TempDir(), "figures")
+	begun := &report{Machines: []machine{{Commit: "one", CPUs: 2}}, Settings: "as they were"}
+	begun.add(part(1, 9))
+	if err := begun.write(path); err != nil {
+		t.Fatal(err)
+	}
+	read, err := readReport(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !read.has("apply", 3, oursName, 1) || read.has("apply", 3, oursName, 2) || read.has("apply", 3, rivalName, 1) {
+		t.Errorf("it doesn't know what it has: %+v", read.Busy)
+	}
+	read.Machines = append(read.Machines, machine{Commit: "another"})
+	read.add(part(2, 11))
+	if v := read.find("apply API writes", 3, oursName); !slices.Equal(v.Runs, []float64{9, 11}) || v.Median != 10 {
+		t.Errorf("%+v", v)
+	}
+	for _, want := range []string{"commit one", "commit another", "measured for 2m0s"} {
+		if text := read.markdown(); !strings.Contains(text, want) {
+			t.Errorf("it lacks %q:\n%s", want, text)
+		}
 	}
 }
 
@@ -166,6 +193,7 @@ func TestSettings(t *testing.T) {
 		"at least one run":           {map[string]string{"KUBE_BINARY": "kube", "RUNS": "0"}, ""},
 		"a time needs its unit":      {map[string]string{"KUBE_BINARY": "kube", "IDLE": "10"}, ""},
 		"a pattern has to be one":    {map[string]string{"KUBE_BINARY": "kube", "ONLY": "("}, ""},
+		"to go on is yes or no":      {map[string]string{"KUBE_BINARY": "kube", "CONTINUE": "maybe"}, ""},
 		"contenders can be left out": {map[string]string{"KUBE_BINARY": "kube", "CONTENDERS": "ours"}, "bin/figures"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -69,10 +70,12 @@ var leftOut = []struct{ path, why string }{
 	{"status/nodes/*/bestBlockHash", "each chain has blocks of its own"},
 	{"status/nodes/*/height", "a chain is never taken back"},
 	{"status/height", "a chain is never taken back"},
+	{"status/lastChain/bestBlockHash", "each chain has blocks of its own"},
+	{"status/credentials/oldAcceptedUntil", "a time"},
 	{"status/mining/nextBlock", "a time"},
 	{"status/mining/lastMiner", "who it is follows from the network's UID"},
 	{"status/mining/blocks", "counts what was mined so far"},
-	{"status/mining/wallets/*/podUID", "each pod has its own"},
+	{"status/mining/wallets", "are those of who has mined so far"},
 	{"status/mining/funds/*/txid", "each transaction has its own"},
 }
 
@@ -84,12 +87,12 @@ func (n network) selected() metav1.ListOptions {
 	return metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + n.Name}
 }
 
-// endState is all that there is of a network, but for what is left out. Its name is NETWORK wherever it is told.
+// endState is all that there is of a network, but for what is left out. Its name and namespace are NETWORK and NAMESPACE
+// wherever they are told. It has no status if the network has been deleted.
 func (n network) endState(ctx context.Context) (map[string]any, error) {
 	state := map[string]any{}
 	for _, resource := range endResources {
-		list, err := kube.Resource(resource).Namespace(n.Namespace).List(ctx,
-			n.selected())
+		list, err := kube.Resource(resource).Namespace(n.Namespace).List(ctx, n.selected())
 		if err != nil {
 			return nil, err
 		}
@@ -103,6 +106,9 @@ func (n network) endState(ctx context.Context) (map[string]any, error) {
 		state[resource.Resource] = objects
 	}
 	found, err := kube.Resource(api.Resource).Namespace(n.Namespace).Get(ctx, n.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return n.normal(state, 0)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -131,9 +137,9 @@ func (n network) normal(state map[string]any, nodes int64) (map[string]any, erro
 	if err != nil {
 		return nil, err
 	}
-	same := passwordHash.ReplaceAllString(strings.ReplaceAll(string(text), n.Name, "NETWORK"), "$1:a hash")
+	same := strings.NewReplacer(n.Name, "NETWORK", n.Namespace, "NAMESPACE").Replace(string(text))
 	var normal map[string]any
-	return normal, json.Unmarshal([]byte(same), &normal)
+	return normal, json.Unmarshal([]byte(passwordHash.ReplaceAllString(same, "$1:a hash")), &normal)
 }
 
 // leave deletes what is at a path. Keys with a slash in them are the last of their path.
@@ -370,8 +376,7 @@ func (n network) incarnations(ctx context.Context) (incarnations, error) {
 		return incarnations{}, err
 	}
 	found := incarnations{template: templateOf(set), pods: map[string]string{}}
-	list, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).List(ctx,
-		n.selected())
+	list, err := kube.Resource(cluster.Pods).Namespace(n.Namespace).List(ctx, n.selected())
 	if err != nil {
 		return incarnations{}, err
 	}
