@@ -94,6 +94,9 @@ func (w *secretWorld) pass(t *testing.T, accepted string, before int64) int64 {
 		if recorded.Publishing = now.publishing; now.publishing == 0 {
 			return now.published
 		}
+		if due := w.state.marking.next; due.IsZero() || due.After(w.clock.Now()) {
+			t.Fatalf("that the Secret is about to be made is recorded, and the pass that makes it is due at %s", due)
+		}
 	}
 }
 

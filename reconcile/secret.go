@@ -58,7 +58,7 @@ func (c *Controller) publish(
 	if state.marking.network != n.UID {
 		state.marking = marking{network: n.UID}
 	}
-	defer func() { state.marking.next = state.marking.due() }()
+	defer func() { state.marking.next = sooner(state.marking.next, state.marking.due()) }()
 	own := marked && marker.Network == credentials.Origin(n, recorded)
 	switch {
 	case own && marker.Generation >= generation:
@@ -79,7 +79,7 @@ func (c *Controller) publish(
 	case state.published == this && !state.marking.gone(c.clock.Now()):
 		return secretRecord{published: generation}, c.mark(ctx, n, &state.marking)
 	case before.published != generation && recorded.Publishing != generation && state.taken != this:
-		state.announced = this
+		state.announced, state.marking.next = this, c.clock.Now()
 		return secretRecord{before.published, generation}, nil
 	}
 	return c.createSecret(ctx, n, key, accepted, recorded, state)
