@@ -56,20 +56,23 @@ func forget(t *testing.T, tried *trial) {
 	restartAPIServer(t)
 }
 
-// TestFaultsOfTheAPIServer runs in the first phase: nobody else can work without an apiserver.
+// TestFaultsOfTheAPIServer runs in the first phase: nobody else can work without an apiserver. It has no part in the
+// sample. An apiserver that is starting may take a watch and never tell it anything, as happened once to the fake
+// kubelet; who watches finds out when the watch is over, 5 to 10 minutes later.
 func TestFaultsOfTheAPIServer(t *testing.T) {
-	const atOnce = "the apiserver is killed at once"
+	if !everyFault() {
+		t.Skip("FAULTS=all runs it")
+	}
 	todo := []string{"create", "scale up", "scale down", "config roll", "rotation", "topology", "mining", "partition"}
 	for name, fault := range map[string]disturbance{
-		atOnce:                                  {do: killAPIServer(0)},
-		"the apiserver is killed in the middle": {do: killAPIServer(2)},
+		"the apiserver is killed at once":                      {do: killAPIServer(0)},
+		"the apiserver is killed in the middle":                {do: killAPIServer(2)},
 		"etcd is compacted, and the apiserver is another then": {do: forget, lists: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := newFaultCase(t, name)
-			for i, operation := range todo {
-				sample := name != atOnce && (i+len(name))%len(todo) == 0
-				all.row(t, operation, sample, func(t *testing.T) { all.healed(fault.run(t, operation)) })
+			for _, operation := range todo {
+				all.row(t, operation, true, func(t *testing.T) { all.healed(fault.run(t, operation)) })
 			}
 		})
 	}
