@@ -87,6 +87,7 @@ func (w *secretWorld) pass(t *testing.T, accepted string, before int64) int64 {
 	t.Helper()
 	recorded, generations := api.CredentialsStatus{Published: before}, credentials.ParseGenerations(accepted)
 	for {
+		w.state.marking.next = time.Time{} // as apply does at the beginning of a pass
 		now, err := w.c.publish(t.Context(), w.n, testKey, generations, recorded, w.state)
 		if err != nil {
 			t.Fatal(err)

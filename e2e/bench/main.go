@@ -325,8 +325,8 @@ func (b bench) runContender(ctx context.Context, name string, run int, c contend
 	return nil
 }
 
-// runSize runs a scenario of one size, and keeps what was measured, how busy all were, and at once, as all of it takes
-// hours.
+// runSize runs a scenario of one size, and writes down what was measured and how busy all were: at once, as all sizes
+// take hours.
 func (b bench) runSize(ctx context.Context, w *world, name string, size, run int) error {
 	before, err := w.busy()
 	if err != nil {

@@ -125,7 +125,7 @@ func (p *proxy) lastRequest() time.Time {
 
 func (p *proxy) asked(r *http.Request) {
 	is := faults.RequestOf(r)
-	what := is.Resource
+	verb, what := is.Verb(r.Method, r.Header.Get("Content-Type")), is.Resource
 	if what == "" {
 		what = r.URL.Path // discovery
 	}
@@ -134,7 +134,7 @@ func (p *proxy) asked(r *http.Request) {
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.counts.By[faults.Verb(r)+" "+what]++
+	p.counts.By[verb+" "+what]++
 	switch {
 	case is.Class == faults.Watch:
 		p.counts.Watches++

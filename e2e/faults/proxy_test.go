@@ -309,9 +309,8 @@ func TestVerbs(t *testing.T) {
 		{"PATCH", pod, apply, "apply"}, {"PATCH", pod, "application/merge-patch+json", "patch"},
 		{"DELETE", pod, "", "delete"}, {"GET", "/apis/apps/v1", "", "get"},
 	} {
-		request := httptest.NewRequest(row.method, row.path, nil)
-		request.Header.Set("Content-Type", row.contentType)
-		if verb := Verb(request); verb != row.verb {
+		is := RequestOf(httptest.NewRequest(row.method, row.path, nil))
+		if verb := is.Verb(row.method, row.contentType); verb != row.verb {
 			t.Errorf("%s %s (%s) is %s, want %s", row.method, row.path, row.contentType, verb, row.verb)
 		}
 	}

@@ -63,21 +63,22 @@ func RequestOf(r *http.Request) Request {
 	return is
 }
 
-// Verb is what a request does with objects, in the words of an audit log, but for what is applied: that is no patch.
-func Verb(r *http.Request) string {
-	switch class := RequestOf(r).Class; {
-	case class == Watch:
+// Verb is what a request of that method and Content-Type does with objects, in the words of an audit log, but for what is
+// applied: that is no patch.
+func (is Request) Verb(method, contentType string) string {
+	switch {
+	case is.Class == Watch:
 		return "watch"
-	case class == List:
+	case is.Class == List:
 		return "list"
-	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+	case method == http.MethodGet || method == http.MethodHead:
 		return "get"
-	case r.Method == http.MethodPost:
+	case method == http.MethodPost:
 		return "create"
-	case r.Method == http.MethodPut:
+	case method == http.MethodPut:
 		return "update"
-	case r.Method == http.MethodPatch && r.Header.Get("Content-Type") == string(types.ApplyYAMLPatchType):
+	case method == http.MethodPatch && contentType == string(types.ApplyYAMLPatchType):
 		return "apply"
 	}
-	return strings.ToLower(r.Method)
+	return strings.ToLower(method)
 }

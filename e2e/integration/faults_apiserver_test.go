@@ -13,8 +13,10 @@ import (
 // away is for how long the controller sees nothing of the cluster before etcd forgets what happened meanwhile.
 const away = 3 * time.Second
 
-// restarts are the times in which the apiserver was killed and started again.
-var restarts []struct{ killed, ready time.Time }
+// restart is when the apiserver was killed, and when the one in its place was ready.
+type restart struct{ killed, ready time.Time }
+
+var restarts []restart
 
 func restartAPIServer(t *testing.T) {
 	t.Helper()
@@ -22,7 +24,7 @@ func restartAPIServer(t *testing.T) {
 	if err := plane.RestartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	restarts = append(restarts, struct{ killed, ready time.Time }{killed, time.Now()})
+	restarts = append(restarts, restart{killed, time.Now()})
 }
 
 // unready is whether the apiserver got a request before it was ready.
@@ -57,8 +59,8 @@ func forget(t *testing.T, tried *trial) {
 }
 
 // TestFaultsOfTheAPIServer runs in the first phase: nobody else can work without an apiserver. It has no part in the
-// sample. An apiserver that is starting may take a watch and never tell it anything, as happened once to the fake
-// kubelet; who watches finds out when the watch is over, 5 to 10 minutes later.
+// sample: once a new pod was not made ready for five minutes after the apiserver had come back. It seems that the watch of
+// the fake kubelet was taken by an apiserver that was starting, and told nothing until it was over.
 func TestFaultsOfTheAPIServer(t *testing.T) {
 	if !everyFault() {
 		t.Skip("FAULTS=all runs it")
