@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -152,8 +153,13 @@ func (d disturbance) run(t *testing.T, operation string) time.Duration {
 	tried.Follow(faults.Plan{})
 	tried.operation.done(t, tried.network)
 	healed := time.Since(began)
-	if d.lists && !listsPods(t, tried.Namespace, began) {
-		t.Error("pods weren't listed anew, so nothing is shown")
+	if d.lists { // some time after what was to be done, where the end of a watch shows late
+		kube.Eventually(t, "pods are listed anew", func(context.Context) error {
+			if !listsPods(t, tried.Namespace, began) {
+				return errors.New("they were not, so nothing is shown")
+			}
+			return nil
+		})
 	}
 	tried.outcome(t).compare(t, want)
 	return healed
