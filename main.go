@@ -29,14 +29,9 @@ import (
 // version is set by the linker for releases; otherwise the Go toolchain knows the commit.
 var version string
 
-// gcPercent is how much garbage there may be before it is collected, in percent of the memory that is alive, unless the
-// variable GOGC says something else. Most of that memory are caches, which hardly change: with Go's own 100, a
-// controller of many networks would hold as much garbage as it holds of them.
-const gcPercent = 50
-
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(reconcile.GCPercent)
 	}
 	settings, err := parse(os.Args[1:], os.Getenv, os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {

@@ -83,17 +83,29 @@ func (w *world) createFleet(ctx context.Context, size int, to recorder) ([]*netw
 
 // fleetIdle measures what networks cost to which nothing happens, and has not for a while.
 func fleetIdle(ctx context.Context, w *world, networks []*network, to recorder) error {
-	if err := pause(ctx, w.settings.settle); err != nil {
+	var used usage
+	var memory memory
+	var heap float64
+	err := w.aside(ctx, len(networks), func() error {
+		if err := pause(ctx, w.settings.settle); err != nil {
+			return err
+		}
+		before, err := w.usage()
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, w.settings.fleetIdle); err != nil {
+			return err
+		}
+		if used, err = w.since(before); err != nil {
+			return err
+		}
+		if memory, err = memoryOf(w.running.pid()); err != nil {
+			return err
+		}
+		heap, err = w.running.liveHeap(ctx)
 		return err
-	}
-	before, err := w.usage()
-	if err != nil {
-		return err
-	}
-	if err := pause(ctx, w.settings.fleetIdle); err != nil {
-		return err
-	}
-	used, err := w.since(before)
+	})
 	if err != nil {
 		return err
 	}
@@ -101,15 +113,7 @@ func fleetIdle(ctx context.Context, w *world, networks []*network, to recorder) 
 	to.add("idle API calls", float64(used.Reads+used.Writes)/minutes)
 	to.add("idle RPC round trips", float64(used.trips)/minutes)
 	to.add("idle CPU", used.cpu.Seconds()/minutes)
-	memory, err := memoryOf(w.running.pid())
-	if err != nil {
-		return err
-	}
 	to.add("RSS", memory.resident)
-	heap, err := w.running.liveHeap(ctx)
-	if err != nil {
-		return err
-	}
 	to.add("live heap", heap)
 	return nil
 }

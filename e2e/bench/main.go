@@ -13,8 +13,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // The names of the contenders. The third is the rival without the label selectors of its caches.
@@ -207,12 +211,10 @@ func measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := bench{settings: s, report: r, contenders: contenders(s)}
+	b := &bench{settings: s, report: r, contenders: contenders(s), turn: semaphore.NewWeighted(1)}
 	for run := range s.runs {
-		for _, name := range []string{"apply", "life", "fleet", "foreign"} {
-			if b.runScenario(ctx, name, run); ctx.Err() != nil {
-				return ctx.Err()
-			}
+		if b.run(ctx, run); ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	fmt.Println(r.markdown())
@@ -258,76 +260,110 @@ func contenders(s settings) []contender {
 // bench measures.
 type bench struct {
 	settings
-	report     *report
 	contenders []contender
+	// turn is had by the world in which something is timed.
+	turn *semaphore.Weighted
+
+	mutex  sync.Mutex
+	report *report
 }
 
-// runScenario runs a scenario once with each contender, in another order each time.
-func (b bench) runScenario(ctx context.Context, name string, run int) {
-	wanted := slices.ContainsFunc(figures, func(f figure) bool { return f.scenario == name && b.only.MatchString(f.name) })
-	if !wanted {
-		return
-	}
-	for _, c := range b.order(run) {
-		if len(c.scenarios) > 0 && !slices.Contains(c.scenarios, name) {
-			continue
-		}
-		if err := b.runContender(ctx, name, run, c); err != nil && ctx.Err() == nil {
-			failure := fmt.Sprintf("%s of %s, run %d: %v", name, c.name, run+1, err)
-			fmt.Fprintln(os.Stderr, "FAILED:", failure)
-			b.report.Failures = append(b.report.Failures, failure)
-			if err := b.report.write(b.out); err != nil {
-				fmt.Fprintln(os.Stderr, "FAILED:", err)
+// worldsAtOnce is how many worlds there are at the same time, of which one has its turn, and the others are idle.
+const worldsAtOnce = 8
+
+// job is what is measured in a world of its own.
+type job struct {
+	scenario  string
+	sizes     []int
+	contender contender
+}
+
+// run runs all scenarios once, with the contenders in another order each time. Those that leave a network alone for
+// minutes begin, as the others are measured meanwhile.
+func (b *bench) run(ctx context.Context, run int) {
+	var worlds errgroup.Group
+	worlds.SetLimit(worldsAtOnce)
+	for _, job := range b.jobs(run) {
+		worlds.Go(func() error {
+			if err := b.runJob(ctx, job, run); err != nil && ctx.Err() == nil {
+				b.failed(fmt.Sprintf("%s of %s, run %d: %v", job.scenario, job.contender.name, run+1, err))
 			}
-		}
+			return nil
+		})
 	}
+	_ = worlds.Wait() // failures are in the report
 }
 
-// order has each contender be the first one by turns.
-func (b bench) order(run int) []contender {
+// jobs are those of a run that have not been done yet.
+func (b *bench) jobs(run int) (jobs []job) {
 	first := run % len(b.contenders)
-	return slices.Concat(b.contenders[first:], b.contenders[:first])
+	order := slices.Concat(b.contenders[first:], b.contenders[:first])
+	add := func(scenario string, sizes ...int) {
+		for _, c := range order {
+			if len(c.scenarios) > 0 && !slices.Contains(c.scenarios, scenario) {
+				continue
+			}
+			todo := slices.DeleteFunc(slices.Clone(sizes), func(size int) bool {
+				return size >= large && run >= b.largeRuns || b.report.has(scenario, size, c.name, run+1)
+			})
+			if len(todo) > 0 {
+				jobs = append(jobs, job{scenario, todo, c})
+			}
+		}
+	}
+	for _, name := range []string{"life", "fleet", "foreign", "apply"} {
+		scenario := scenarios[name]
+		sizes := scenario.sizes
+		if len(b.sizes) > 0 {
+			sizes = b.sizes
+		}
+		switch {
+		case !slices.ContainsFunc(figures, func(f figure) bool { return f.scenario == name && b.only.MatchString(f.name) }):
+		case scenario.fresh:
+			for _, size := range sizes {
+				add(name, size)
+			}
+		default:
+			add(name, sizes...)
+		}
+	}
+	return jobs
 }
 
-// runContender runs all sizes of a scenario.
-func (b bench) runContender(ctx context.Context, name string, run int, c contender) (err error) {
-	scenario := scenarios[name]
-	sizes := b.sizes
-	if len(sizes) == 0 {
-		sizes = scenario.sizes
+// runJob boots a cluster for a job, and does it, in turns with others.
+func (b *bench) runJob(ctx context.Context, job job, run int) (err error) {
+	if err := b.turn.Acquire(ctx, 1); err != nil {
+		return err
 	}
-	var w *world
-	defer func() {
-		if w != nil {
-			err = errors.Join(err, w.close())
-		}
-	}()
-	for _, size := range sizes {
-		if size >= large && run >= b.largeRuns || b.report.has(name, size, c.name, run+1) {
-			continue
-		}
-		if w != nil && scenario.fresh {
-			closing := w
-			w = nil
-			if err := closing.close(); err != nil {
-				return err
-			}
-		}
-		if w == nil {
-			if w, err = newWorld(ctx, b.settings, c); err != nil {
-				return fmt.Errorf("boot a cluster: %w", err)
-			}
-		}
-		if err := b.runSize(ctx, w, name, size, run); err != nil {
+	defer b.turn.Release(1)
+	w, err := newWorld(ctx, b.settings, job.contender)
+	if err != nil {
+		return fmt.Errorf("boot a cluster: %w", err)
+	}
+	w.turn = b.turn
+	defer func() { err = errors.Join(err, w.close()) }()
+	for _, size := range job.sizes {
+		if err := b.runSize(ctx, w, job.scenario, size, run); err != nil {
 			return fmt.Errorf("size %d: %w", size, err)
 		}
 	}
 	return nil
 }
 
+// failed takes down what could not be measured.
+func (b *bench) failed(failure string) {
+	fmt.Fprintln(os.Stderr, "FAILED:", failure)
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.report.Failures = append(b.report.Failures, failure)
+	if err := b.report.write(b.out); err != nil {
+		fmt.Fprintln(os.Stderr, "FAILED:", err)
+	}
+}
+
 // runSize runs a scenario of one size, and writes down what was measured and how busy all were: at once, as all sizes
 // take hours.
-func (b bench) runSize(ctx context.Context, w *world, name string, size, run int) error {
+func (b *bench) runSize(ctx context.Context, w *world, name string, size, run int) error {
 	before, err := w.busy()
 	if err != nil {
 		return err
@@ -344,6 +380,8 @@ func (b bench) runSize(ctx context.Context, w *world, name string, size, run int
 	}
 	measured.Busy = []load{{Scenario: name, Size: size, Contender: w.contender.name, Run: run + 1,
 		Seconds: after.at.Sub(before.at).Seconds(), Cores: after.cores(before)}}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
 	b.report.add(measured)
 	return errors.Join(failed, b.report.write(b.out))
 }

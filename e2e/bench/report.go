@@ -350,10 +350,11 @@ func (r *report) writeBusy(text *strings.Builder) {
 		return
 	}
 	parts := []string{"controller", "harness", "kube-apiserver", "etcd", "kube-controller-manager", "machine"}
-	fmt.Fprintf(text, "\n## How busy all were\n\nCPUs in the mean, of %d. The harness is the nodes, the proxy and "+
-		"whoever looks; machine is all that ran on it, also what has nothing to do with this.\n\n"+
+	fmt.Fprintf(text, "\n## How busy all were\n\nCPUs in the mean, of %d. The harness is the nodes, the proxies and "+
+		"whoever looks; machine is all that ran on it. One cluster at a time is measured; harness and machine also "+
+		"have the idle time of others, which passes meanwhile, unless these are of %d networks.\n\n"+
 		"| scenario | size | contender | run | s | %s |\n|%s\n",
-		r.Machines[0].CPUs, strings.Join(parts, " | "), strings.Repeat("---|", 5+len(parts)))
+		r.Machines[0].CPUs, large, strings.Join(parts, " | "), strings.Repeat("---|", 5+len(parts)))
 	for _, l := range r.Busy {
 		fmt.Fprintf(text, "| %s | %d | %s | %d | %.0f |", l.Scenario, l.Size, l.Contender, l.Run, l.Seconds)
 		for _, part := range parts {

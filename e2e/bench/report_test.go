@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // measured is a report of values that were recorded as scenarios do.
@@ -177,6 +180,65 @@ func TestAReportIsGoneOnWith(t *testing.T) {
 		if text := read.markdown(); !strings.Contains(text, want) {
 			t.Errorf("it lacks %q:\n%s", want, text)
 		}
+	}
+}
+
+// Lives, which are idle for minutes, come first, so that the others are measured meanwhile, and contenders take turns in being the first one.
+func TestJobs(t *testing.T) {
+	b := &bench{settings: settings{largeRuns: 1}, report: &report{}, contenders: []contender{
+		{name: oursName}, {name: rivalName}, {name: cacheAllName, scenarios: []string{"foreign"}},
+	}}
+	for name, test := range map[string]struct {
+		run   int
+		only  string
+		sizes []int
+		done  []load
+		want  []string
+	}{
+		"sizes that need a fresh cluster have one each": {only: "^start CPU$", sizes: []int{1, 10},
+			want: []string{"fleet [1] ours", "fleet [1] rival", "fleet [10] ours", "fleet [10] rival"}},
+		"the others share one, and another contender begins": {run: 1, only: "^(apply|life) CPU$", sizes: []int{3, 10},
+			want: []string{"life [3 10] rival", "life [3 10] ours", "apply [3 10] rival", "apply [3 10] ours"}},
+		"what was measured is not measured again": {only: "^apply CPU$", sizes: []int{3, 10},
+			done: []load{{Scenario: "apply", Size: 3, Contender: oursName, Run: 1}},
+			want: []string{"apply [10] ours", "apply [3 10] rival"}},
+		"large ones are not run as often": {run: 1, only: "^apply CPU$", sizes: []int{3, 1000},
+			want: []string{"apply [3] rival", "apply [3] ours"}},
+		"a contender of one scenario": {only: "foreign", sizes: []int{0},
+			want: []string{"foreign [0] ours", "foreign [0] rival", "foreign [0] " + cacheAllName}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.only, b.sizes, b.report.Busy = regexp.MustCompile(test.only), test.sizes, test.done
+			var got []string
+			for _, job := range b.jobs(test.run) {
+				got = append(got, fmt.Sprint(job.scenario, " ", job.sizes, " ", job.contender.name))
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAWorldThatOnlyWaitsLeavesItsTurnToOthers(t *testing.T) {
+	w := &world{turn: semaphore.NewWeighted(1)}
+	for size, others := range map[int]bool{large - 1: true, large: false} {
+		if !w.turn.TryAcquire(1) {
+			t.Fatal("somebody has the turn")
+		}
+		err := w.aside(t.Context(), size, func() error {
+			if got := w.turn.TryAcquire(1); got != others {
+				t.Errorf("of %d networks: others have their turn: %v", size, got)
+			}
+			if others {
+				w.turn.Release(1)
+			}
+			return nil
+		})
+		if err != nil || w.turn.TryAcquire(1) {
+			t.Errorf("of %d networks: it has lost its turn: %v", size, err)
+		}
+		w.turn.Release(1)
 	}
 }
 

@@ -163,18 +163,21 @@ func life(ctx context.Context, w *world, size int, to recorder) error {
 	if _, _, err := w.steady(ctx, time.Now(), nil); err != nil {
 		return err
 	}
-	idle, err := w.usage()
-	if err != nil {
+	var changes, rest usage
+	err = w.aside(ctx, size, func() error {
+		idle, err := w.usage()
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, w.settings.idle); err != nil {
+			return err
+		}
+		if rest, err = w.since(idle); err != nil {
+			return err
+		}
+		changes, err = w.since(begin)
 		return err
-	}
-	if err := pause(ctx, w.settings.idle); err != nil {
-		return err
-	}
-	changes, err := w.since(begin)
-	if err != nil {
-		return err
-	}
-	rest, err := w.since(idle)
+	})
 	if err != nil {
 		return err
 	}

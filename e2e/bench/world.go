@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,6 +38,8 @@ type world struct {
 	// ended is the CPU time of controllers that have ended.
 	ended time.Duration
 	stops []func() error // the last one first
+	// turn is that of all worlds, which this one has unless it is aside.
+	turn *semaphore.Weighted
 }
 
 // newWorld boots a cluster that knows BitcoinNetworks. No controller runs yet.
@@ -214,6 +217,18 @@ func (b busy) cores(before busy) map[string]float64 {
 		cores[name] = (used - before.by[name]).Seconds() / passed
 	}
 	return cores
+}
+
+// aside does what only waits and counts, while other worlds have their turn. Where so much is counted that the others
+// would notice, they have not.
+func (w *world) aside(ctx context.Context, size int, do func() error) error {
+	if size >= large {
+		return do()
+	}
+	w.turn.Release(1)
+	err := do()
+	// Even if ctx has ended: whoever gave this world its turn takes it back.
+	return errors.Join(err, w.turn.Acquire(context.WithoutCancel(ctx), 1))
 }
 
 // until polls check until it is true, and says how long that took since start; late if that was longer than the limit.

@@ -10,6 +10,7 @@ import (
 	_ "net/http/pprof" // served at --pprof-address
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ func main() {
 	resync := flag.Duration("resync", 30*time.Second, "how often to audit a network when nothing happens")
 	pprofAddress := flag.String("pprof-address", "", "`address` of Go's profiles; empty for none")
 	flag.Parse()
+	debug.SetGCPercent(reconcile.GCPercent)
 	if err := run(*kubeconfig, *workers, *resync, *pprofAddress); err != nil {
 		fmt.Fprintln(os.Stderr, "controller:", err)
 		os.Exit(1)
