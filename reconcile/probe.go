@@ -47,7 +47,7 @@ func (c *Controller) probe(n *api.Network, o *observation, state *networkState) 
 	wanted, why := state.mining.wanted(n, o)
 	c.prober.Publish(key, targets, wanted)
 	o.mining = state.mining.report(n, o, c.prober.Mined(key), c.prober.Paid(key), why, now)
-	state.unanswering = o.awaitAnswers(c.prober.Progress(key), targets, now)
+	state.unanswering = o.awaitAnswers(n.Status, c.prober.Progress(key), targets, now)
 	c.reportTally(n, o, c.prober.Drain(key))
 	c.reportNudged(n, o, stuck)
 }
@@ -229,9 +229,9 @@ func (o *observation) counts(e mesh.Edge) bool {
 }
 
 // awaitAnswers gives nodes that have never answered, for longer than a node may take, the reason of nodes that don't
-// answer. It returns when to do so for nodes that still have time. It also sets answersUntil.
+// answer. It returns when to do so for nodes that still have time. It also sets answersUntil and unheard.
 func (o *observation) awaitAnswers(
-	progress map[int32]mesh.Progress, targets map[int32]mesh.Target, now time.Time,
+	before api.NetworkStatus, progress map[int32]mesh.Progress, targets map[int32]mesh.Target, now time.Time,
 ) (silent time.Time) {
 	for i := range o.nodes {
 		n := &o.nodes[i]
@@ -242,6 +242,7 @@ func (o *observation) awaitAnswers(
 		if target, asked := targets[n.ordinal]; asked && n.view.AskedAt.IsZero() && n.reason == "" {
 			n.awaited = true
 			if is.Began.IsZero() {
+				o.unheard = o.unheard || n.toldBy(before)
 				continue
 			}
 			until := is.Began.Add(mesh.ResponseTimeout)
@@ -254,6 +255,15 @@ func (o *observation) awaitAnswers(
 		}
 	}
 	return silent
+}
+
+// toldBy says whether that status tells the chain of this node.
+func (n *node) toldBy(status api.NetworkStatus) bool {
+	if int(n.ordinal) >= len(status.Nodes) {
+		return false
+	}
+	told := status.Nodes[n.ordinal]
+	return told.Ready && told.BestBlockHash != "" && told.IP == n.self.IP.String()
 }
 
 // sooner is the earlier of two times, later the later one; zero is never for the one, and long ago for the other.

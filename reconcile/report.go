@@ -83,7 +83,7 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 		state.remember(status, &o)
 		return 0, nil
 	}
-	if wait := state.hold(status, o.answersUntil, now); wait > 0 {
+	if wait := state.hold(before, status, o, now); wait > 0 {
 		return wait, nil
 	}
 	urgent, last := urgent(n.Status, status), state.status
@@ -106,9 +106,15 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 }
 
 // hold returns for how long to hold back a status that answers on their way may change: a second in all, however many
-// nodes take turns. A status that says Ready is not held back.
-func (state *networkState) hold(status api.NetworkStatus, answersUntil, now time.Time) time.Duration {
-	wait := answersUntil.Sub(now)
+// nodes take turns. A status that says Ready is not held back. While nodes wait for their turn that the status of before
+// tells of it stands, if it is still true of the pods: how long a controller of many networks takes to ask all of them is
+// nothing that has happened to this one.
+func (state *networkState) hold(before, status api.NetworkStatus, o observation, now time.Time) time.Duration {
+	if o.unheard && status.ReadyNodes == before.ReadyNodes && status.ObservedGeneration == before.ObservedGeneration {
+		state.heldSince = time.Time{}
+		return mesh.ResponseTimeout
+	}
+	wait := o.answersUntil.Sub(now)
 	if wait <= 0 || meta.IsStatusConditionTrue(status.Conditions, api.ConditionReady) {
 		state.heldSince = time.Time{}
 		return 0

@@ -1,11 +1,20 @@
 package reconcile
 
 import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/cache"
 
+	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
 )
@@ -89,24 +98,93 @@ func TestAStatusThatAnswersMayChangeIsHeldBack(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	soon := now.Add(mesh.ResponseTimeout)
 	var state networkState
-	if got := state.hold(saying(metav1.ConditionTrue), soon, now); got != 0 {
+	hold := func(ready metav1.ConditionStatus, until time.Time) time.Duration {
+		return state.hold(api.NetworkStatus{}, saying(ready), observation{answersUntil: until}, now)
+	}
+	if got := hold(metav1.ConditionTrue, soon); got != 0 {
 		t.Errorf("a network that is Ready is held back for %s", got)
 	}
-	if got := state.hold(saying(metav1.ConditionFalse), now, now); got != 0 {
+	if got := hold(metav1.ConditionFalse, now); got != 0 {
 		t.Errorf("a status that no answer will change is held back for %s", got)
 	}
-	if got := state.hold(saying(metav1.ConditionFalse), soon, now); got != mesh.ResponseTimeout {
+	if got := hold(metav1.ConditionFalse, soon); got != mesh.ResponseTimeout {
 		t.Errorf("held back for %s", got)
 	}
 	for range 2 { // nodes that take turns
 		now = now.Add(mesh.ResponseTimeout / 2)
 		soon = now.Add(mesh.ResponseTimeout)
-		got := state.hold(saying(metav1.ConditionFalse), soon, now)
+		got := hold(metav1.ConditionFalse, soon)
 		if over := now.Sub(time.Unix(1e9, 0)) >= mesh.ResponseTimeout; over != (got == 0) {
 			t.Errorf("after %s: held back for %s", now.Sub(time.Unix(1e9, 0)), got)
 		}
 	}
-	if got := state.hold(saying(metav1.ConditionFalse), soon, now); got == 0 {
+	if got := hold(metav1.ConditionFalse, soon); got == 0 {
 		t.Error("another time is not held back")
 	}
+}
+
+// A controller that starts over many networks asks all nodes of all of them, which takes it seconds. Meanwhile it knows
+// less of most than their status tells.
+func TestAStatusThatTellsOfMoreThanWasAskedStands(t *testing.T) {
+	w := newWorld(t, 3)
+	w.AllReady()
+	c := w.controller(t)
+	w.judged(c.rest(t, w))
+	again := w.controller(t)
+	release := again.occupy(t)
+	again.once(w)
+	w.Advance(10 * mesh.ResponseTimeout)
+	o, _ := again.once(w)
+	for name, row := range map[string]struct {
+		change func(before *api.NetworkStatus, o *observation)
+		held   bool
+	}{
+		"while nodes wait for their turn": {func(*api.NetworkStatus, *observation) {}, true},
+		"unless a pod has failed":         {func(before *api.NetworkStatus, _ *observation) { before.ReadyNodes++ }, false},
+		"or the spec was changed": {func(before *api.NetworkStatus, _ *observation) { before.ObservedGeneration++ },
+			false},
+		"or all were asked": {func(_ *api.NetworkStatus, o *observation) { o.unheard = false }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, o, state := w.Network.Status, o, &networkState{}
+			row.change(&before, &o)
+			if got := state.hold(before, statusOf(w.Network, o, w.Clock.Now()), o, w.Clock.Now()); (got > 0) != row.held {
+				t.Errorf("held back for %s", got)
+			}
+		})
+	}
+	release()
+	if o := again.rest(t, w); o.unheard || w.judged(o) {
+		t.Errorf("all were asked, and the status is another: %+v", w.Network.Status)
+	}
+}
+
+// occupy has another network's nodes take all places of those that answered the last time, until release is called.
+func (c *watcher) occupy(t *testing.T) (release func()) {
+	t.Helper()
+	const places = 128 // package mesh: maxExchanges
+	_, crowd := newCrowd(1)
+	var asked atomic.Int32
+	released, connect := make(chan struct{}), *c.connect.Load()
+	targets := map[int32]mesh.Target{}
+	others := map[netip.Addr]bool{}
+	for ordinal := range int32(places) {
+		ip := netip.AddrFrom4([4]byte{10, 9, 9, byte(ordinal)})
+		others[ip] = true
+		targets[ordinal] = mesh.Target{Self: mesh.Incarnation{IP: ip}, Login: mesh.Login{User: "user", Password: "password"}}
+	}
+	c.dial(func(ip netip.Addr, login mesh.Login) (mesh.Node, error) {
+		if others[ip] {
+			return testworld.Late{Node: slices.Collect(maps.Values(crowd))[0], Asked: &asked, Released: released}, nil
+		}
+		return connect(ip, login)
+	})
+	c.prober.Publish(cache.NewObjectName("default", "other"), targets, nil)
+	taken := func(context.Context) (bool, error) { return asked.Load() == places, nil }
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, taken); err != nil {
+		t.Fatalf("%d of %d places are taken: %v", asked.Load(), places, err)
+	}
+	release = sync.OnceFunc(func() { close(released) })
+	t.Cleanup(release)
+	return release
 }
