@@ -18,6 +18,7 @@ const (
 	root     = "runAsUser must be from 1 to 2147483647: nodes never run as root"
 	object   = "must be a name: lower case letters, digits, '-' and '.'"
 	labelKey = "must be the key of a label: a name of at most 63 letters"
+	keyTwice = "a key can't be in matchLabelKeys and in the labelSelector"
 	values   = "operator In or NotIn needs values, operator Exists or DoesNotExist has none"
 )
 
@@ -68,12 +69,22 @@ var refusedPods = map[string]struct{ pod, want string }{
 	"a taint's value so":   {"tolerations: [{key: a, value: b c}]", "must be the value of a label"},
 	"a place with a space": {"topologySpreadConstraints: [{maxSkew: 1, topologyKey: a b, whenUnsatisfiable: ScheduleAnyway}]",
 		labelKey},
-	"a key that is no text":  {near("labelSelector: {matchLabels: {a b: c}}"), "the key of a label" + key},
-	"a key to match so":      {near("matchLabelKeys: [a b]"), labelKey},
-	"keys without labels":    {near("mismatchLabelKeys: [a]"), "matchLabelKeys and mismatchLabelKeys need a labelSelector"},
-	"a key to differ so":     {near("mismatchLabelKeys: [a/b/c]"), labelKey},
-	"a namespace so":         {near("namespaces: [A]"), "must be the name of a namespace"},
-	"a key of an expression": {near("labelSelector: {matchExpressions: [{key: a b, operator: Exists}]}"), labelKey},
+	"a key that is no text": {near("labelSelector: {matchLabels: {a b: c}}"), "the key of a label" + key},
+	"a key to match so":     {near("matchLabelKeys: [a b]"), labelKey},
+	"keys without labels":   {near("mismatchLabelKeys: [a]"), "matchLabelKeys and mismatchLabelKeys need a labelSelector"},
+	"a key to match twice":  {near("labelSelector: {}, matchLabelKeys: [a, a]"), "Duplicate value"},
+	"a key to differ twice": {near("labelSelector: {}, mismatchLabelKeys: [a, a]"), "Duplicate value"},
+	"a key to match and to differ": {near("labelSelector: {}, matchLabelKeys: [a], mismatchLabelKeys: [b, a]"),
+		"can't be in matchLabelKeys and in mismatchLabelKeys"},
+	"a key to match that is a label": {near("labelSelector: {matchLabels: {a: b}}, matchLabelKeys: [a]"), keyTwice},
+	"a key to match that is in an expression": {
+		near("labelSelector: {matchExpressions: [{key: a, operator: Exists}]}, matchLabelKeys: [b, a]"), keyTwice},
+	"a key to spread by that is a label":     {spread("labelSelector: {matchLabels: {a: b}}, matchLabelKeys: [a]"), keyTwice},
+	"a key to spread by twice":               {spread("matchLabelKeys: [a, a]"), "Duplicate value"},
+	"a key to spread by that all nodes have": {spread("matchLabelKeys: [app.kubernetes.io/instance]"), "without a labelSelector"},
+	"a key to differ so":                     {near("mismatchLabelKeys: [a/b/c]"), labelKey},
+	"a namespace so":                         {near("namespaces: [A]"), "must be the name of a namespace"},
+	"a key of an expression":                 {near("labelSelector: {matchExpressions: [{key: a b, operator: Exists}]}"), labelKey},
 	"a value of one": {near("labelSelector: {matchExpressions: [{key: a, operator: In, values: [b c]}]}"),
 		"must be the value of a label"},
 	"a value of machines": {"affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
@@ -142,6 +153,11 @@ func manyAnnotations(count int) (more string) {
 // near is an affinity to pods.
 func near(pods string) string {
 	return "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, " + pods + "}]}}"
+}
+
+// spread is a constraint on how pods are spread.
+func spread(pods string) string {
+	return "topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, " + pods + "}]"
 }
 
 // machine is an affinity to machines by their fields.

@@ -80,10 +80,12 @@ var leftOut = []struct{ path, why string }{
 	{"status/mining/blocks", "counts what was mined so far"},
 	{"status/mining/wallets", "are those of who has mined so far"},
 	{"status/mining/funds/*/txid", "each transaction has its own"},
+	{"status/mining/payments", "is of coins, which follow from a chain that is never taken back"},
 }
 
-// passwordHash is what bitcoin.conf has of a password.
-var passwordHash = regexp.MustCompile(`(rpcauth=[^:]+):[0-9a-f]+\$[0-9a-f]+`)
+// differs are texts of which a part may differ, too: what bitcoin.conf has of a password, and what a payment waits for,
+// which is a matter of coins.
+var differs = regexp.MustCompile(`(rpcauth=[^:]+):[0-9a-f]+\$[0-9a-f]+|(\d+ of \d+ are paid); [^"]+`)
 
 // selected are the objects that belong to the network.
 func (n network) selected() metav1.ListOptions {
@@ -91,8 +93,9 @@ func (n network) selected() metav1.ListOptions {
 }
 
 // endState is all that there is of a network, but for what is left out. Its name and namespace are NETWORK and NAMESPACE
-// wherever they are told. It has no status if the network has been deleted.
-func (n network) endState(ctx context.Context) (map[string]any, error) {
+// wherever they are told; so are others, in JSON, each before what it is instead. It has no status if the network has been
+// deleted.
+func (n network) endState(ctx context.Context, others ...string) (map[string]any, error) {
 	state := map[string]any{}
 	for _, resource := range endResources {
 		list, err := kube.Resource(resource).Namespace(n.Namespace).List(ctx, n.selected())
@@ -110,7 +113,7 @@ func (n network) endState(ctx context.Context) (map[string]any, error) {
 	}
 	found, err := kube.Resource(api.Resource).Namespace(n.Namespace).Get(ctx, n.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return n.normal(state, 0)
+		return n.normal(state, 0, others)
 	}
 	if err != nil {
 		return nil, err
@@ -120,12 +123,12 @@ func (n network) endState(ctx context.Context) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.normal(state, nodes)
+	return n.normal(state, nodes, others)
 }
 
 // normal is a state without what is left out. Volumes of nodes that are no longer wanted stay, as the spec has them, so
 // they are left out, too.
-func (n network) normal(state map[string]any, nodes int64) (map[string]any, error) {
+func (n network) normal(state map[string]any, nodes int64, others []string) (map[string]any, error) {
 	claims, _ := state["persistentvolumeclaims"].(map[string]any)
 	for name := range claims {
 		var ordinal int64
@@ -140,9 +143,9 @@ func (n network) normal(state map[string]any, nodes int64) (map[string]any, erro
 	if err != nil {
 		return nil, err
 	}
-	same := strings.NewReplacer(n.Name, "NETWORK", n.Namespace, "NAMESPACE").Replace(string(text))
+	same := strings.NewReplacer(append(others, n.Name, "NETWORK", n.Namespace, "NAMESPACE")...).Replace(string(text))
 	var normal map[string]any
-	return normal, json.Unmarshal([]byte(passwordHash.ReplaceAllString(same, "$1:a hash")), &normal)
+	return normal, json.Unmarshal([]byte(differs.ReplaceAllString(same, "$1$2: something")), &normal)
 }
 
 // leave deletes what is at a path. Keys with a slash in them are the last of their path.

@@ -143,6 +143,14 @@ func (p *process) kill() {
 	<-ended
 }
 
+// end kills the process for good.
+func (p *process) end() {
+	p.mutex.Lock()
+	p.stopped = true
+	p.mutex.Unlock()
+	p.kill()
+}
+
 // stop ends the process in peace, which it has to do.
 func (p *process) stop(t *testing.T) {
 	p.mutex.Lock()
@@ -166,6 +174,18 @@ func (p *process) stop(t *testing.T) {
 	if t.Failed() {
 		t.Log(strings.Join(p.lines(t), "\n"))
 	}
+}
+
+// says waits for a line of the controller's log.
+func (p *process) says(t *testing.T, what string) {
+	t.Helper()
+	kube.Eventually(t, "it says: "+what, func(context.Context) error {
+		lines := p.lines(t)
+		if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, what) }) {
+			return fmt.Errorf("it says %q", lines)
+		}
+		return nil
+	})
 }
 
 // lines are those of the controller's log, of all its lives.
