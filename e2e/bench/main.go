@@ -19,6 +19,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/machine"
 )
 
 // The names of the contenders. The third is the rival without the label selectors of its caches.
@@ -226,7 +228,7 @@ func measure(ctx context.Context) error {
 
 // begin is a new report, or the one that there is.
 func begin(s settings) (*report, error) {
-	m, err := thisMachine(s.kube)
+	m, err := machine.This(s.kube)
 	if err != nil {
 		return nil, err
 	}

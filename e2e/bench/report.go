@@ -9,19 +9,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/machine"
 )
 
 // report is all that was measured.
 type report struct {
 	// Machines are where: more than one if a report was gone on with on another, or with another commit.
-	Machines []machine `json:"machines"`
-	Settings string    `json:"settings"`
-	Begun    string    `json:"begun"`
-	Figures  []values  `json:"figures"`
-	Targets  []result  `json:"targets"`
-	Busy     []load    `json:"busy"`
-	Notes    []string  `json:"notes,omitempty"`
-	Failures []string  `json:"failures,omitempty"`
+	Machines []machine.Machine `json:"machines"`
+	Settings string            `json:"settings"`
+	Begun    string            `json:"begun"`
+	Figures  []values          `json:"figures"`
+	Targets  []result          `json:"targets"`
+	Busy     []load            `json:"busy"`
+	Notes    []string          `json:"notes,omitempty"`
+	Failures []string          `json:"failures,omitempty"`
 }
 
 // values are those of a figure, of one size and one contender, one a run.
@@ -240,7 +242,7 @@ same simulated cluster: a real apiserver, etcd and StatefulSet controller, fake 
 		took += l.Seconds
 	}
 	for _, m := range r.Machines {
-		fmt.Fprintf(&text, "- %s; %s\n", m, m.versions())
+		fmt.Fprintf(&text, "- %s; %s\n", m, m.Versions())
 	}
 	fmt.Fprintf(&text, `- %s; begun %s, measured for %s
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/machine"
 )
 
 // measured is a report of values that were recorded as scenarios do.
@@ -159,7 +161,7 @@ func TestAReportIsGoneOnWith(t *testing.T) {
 		return r
 	}
 	path := filepath.Join(t.TempDir(), "figures")
-	begun := &report{Machines: []machine{{Commit: "one", CPUs: 2}}, Settings: "as they were"}
+	begun := &report{Machines: []machine.Machine{{Commit: "one", CPUs: 2}}, Settings: "as they were"}
 	begun.add(part(1, 9))
 	if err := begun.write(path); err != nil {
 		t.Fatal(err)
@@ -171,7 +173,7 @@ func TestAReportIsGoneOnWith(t *testing.T) {
 	if !read.has("apply", 3, oursName, 1) || read.has("apply", 3, oursName, 2) || read.has("apply", 3, rivalName, 1) {
 		t.Errorf("it doesn't know what it has: %+v", read.Busy)
 	}
-	read.Machines = append(read.Machines, machine{Commit: "another"})
+	read.Machines = append(read.Machines, machine.Machine{Commit: "another"})
 	read.add(part(2, 11))
 	if v := read.find("apply API writes", 3, oursName); !slices.Equal(v.Runs, []float64{9, 11}) || v.Median != 10 {
 		t.Errorf("%+v", v)

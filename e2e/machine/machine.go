@@ -1,4 +1,5 @@
-package main
+// Package machine tells where something was measured, and of what: for reports.
+package machine
 
 import (
 	"fmt"
@@ -8,8 +9,8 @@ import (
 	"strings"
 )
 
-// machine is where figures were measured, and of what.
-type machine struct {
+// Machine is one, with what ran on it.
+type Machine struct {
 	CPU        string  `json:"cpu"`
 	CPUs       int     `json:"cpus"`
 	Memory     float64 `json:"memory"` // bytes
@@ -19,9 +20,10 @@ type machine struct {
 	Commit     string  `json:"commit"`
 }
 
-// thisMachine fails if anything of it can't be told: figures without it are worth nothing.
-func thisMachine(kube string) (machine, error) {
-	m := machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
+// This is the machine that this runs on; kube is Kubernetes in one binary. It fails if anything of it can't be told: figures
+// without it are worth nothing.
+func This(kube string) (Machine, error) {
+	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	var err error
 	if m.CPU, err = valueIn("/proc/cpuinfo", "model name"); err != nil {
 		return m, err
@@ -68,10 +70,11 @@ func output(name string, arguments ...string) (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-func (m machine) String() string {
+func (m Machine) String() string {
 	return fmt.Sprintf("%d CPUs (%s), %.0f GB, Linux %s", m.CPUs, m.CPU, m.Memory/1e9, m.Kernel)
 }
 
-func (m machine) versions() string {
+// Versions are those of the software.
+func (m Machine) Versions() string {
 	return fmt.Sprintf("commit %s, %s, %s", m.Commit, m.Go, m.Kubernetes)
 }
