@@ -51,7 +51,7 @@ var figures = []figure{
 		"a node restarts; from its pod's status Ready to it and all others having each other on their lists"},
 	{"Ready to re-added, p99", "fleet", "ms", "the same"},
 	{"Ready to connected, p50", "fleet", "ms",
-		"of every 20th of them, to a connection between each pair of the network"},
+		"of every 50th of them, to a connection between each pair of the network"},
 	{"Ready to connected, worst", "fleet", "ms", "the same"},
 	{"pod lost to status, p50", "fleet", "ms",
 		"a node fails; from its pod's status to the network's that counts one less"},

@@ -118,8 +118,15 @@ func fleetIdle(ctx context.Context, w *world, networks []*network, to recorder) 
 	return nil
 }
 
+// leastReacting is the number of networks from which on reactions are measured: each is of another network, and there are
+// enough for churn beside those that are looked at.
+const leastReacting = 100
+
 // fleetReady measures how soon a node that has restarted, and so forgotten its peers, knows them again.
 func fleetReady(ctx context.Context, w *world, networks []*network, to recorder) error {
+	if len(networks) < leastReacting {
+		return nil
+	}
 	told, connected, err := w.restarts(ctx, networks, connectedEach)
 	if err != nil {
 		return err
@@ -145,7 +152,7 @@ func (t times) quantile(q float64) float64 {
 
 // connectedEach is of how many restarts of nodes one is also waited for until they are connected. bitcoind's own thread
 // sleeps for a minute after it has dialled: a controller that leaves it to that takes long.
-const connectedEach = 20
+const connectedEach = 50
 
 // reactionLimit is the longest that a reaction is waited for. It is longer than bitcoind's own thread sleeps, after
 // which it dials what is on its list.
@@ -185,6 +192,9 @@ func (w *world) restarts(ctx context.Context, networks []*network, each int) (to
 
 // fleetLoss measures how soon the status says that a node is not ready any more.
 func fleetLoss(ctx context.Context, w *world, networks []*network, to recorder) error {
+	if len(networks) < leastReacting {
+		return nil
+	}
 	var noticed times
 	end := time.Now().Add(w.settings.limit)
 	for i := 0; i < w.settings.samples && time.Now().Before(end); i++ {
@@ -223,12 +233,9 @@ func (w *world) lose(ctx context.Context, n *network, ordinal int) (time.Duratio
 	return took, err
 }
 
-// leastChurned is the number of networks from which on there are enough for churn beside those that are looked at.
-const leastChurned = 100
-
 // fleetChurn is fleetReady while nodes of other networks restart all the time.
 func fleetChurn(ctx context.Context, w *world, networks []*network, to recorder) error {
-	if len(networks) < leastChurned {
+	if len(networks) < leastReacting {
 		return nil
 	}
 	quiet, churned := networks[:len(networks)/2], networks[len(networks)/2:]

@@ -333,12 +333,35 @@ func (l *lane) differs(ctx context.Context, fresh network) (diff string, ready b
 	if err := errors.Join(one, other); err != nil {
 		return "", false, err
 	}
+	if wanted == api.ReasonNodesNotReady && reason == api.ReasonRollingOut {
+		return "", false, l.held(ctx, fresh)
+	}
 	if reason != wanted {
 		return "", false, fmt.Errorf("fresh it is %s, living %s", wanted, reason)
 	}
 	want, one := fresh.endState(ctx)
 	got, other := l.living.endState(ctx)
 	return difference(want, got), reason == api.ReasonReady, errors.Join(one, other)
+}
+
+// held is an error unless a roll of the living network rests at its first pod, since that is refused as each pod of the
+// fresh one is: the others are left alone, as they have the chain.
+func (l *lane) held(ctx context.Context, fresh network) error {
+	want, one := fresh.Read(ctx)
+	got, other := l.living.Read(ctx)
+	if err := errors.Join(one, other); err != nil {
+		return err
+	}
+	for i, node := range want.Status.Nodes {
+		living := got.Status.Nodes[i]
+		same := living.Reason == node.Reason &&
+			strings.ReplaceAll(living.Message, l.living.Name, fresh.Name) == node.Message
+		first := i == len(want.Status.Nodes)-1
+		if node.Reason != api.ReasonPodRefused || first != same || first == living.Ready {
+			return fmt.Errorf("node %d is %+v, of a fresh network %+v", i, living, node)
+		}
+	}
+	return nil
 }
 
 // back has the living network become what it was. Where that is refused, as of a number that may only rise, the refusal
