@@ -13,6 +13,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
+// coalesce is how long changes are taken together. Many tests that run side by side make hundreds a second, and each looks
+// for itself.
+const coalesce = 25 * time.Millisecond
+
 // Eventually returns when check returns nil, and how long that took. It checks after each change that the cluster tells
 // of and at each tick; after [Patience] the test fails, with the last error of check.
 func (c *Cluster) Eventually(t *testing.T, what string, check func(ctx context.Context) error) time.Duration {
@@ -32,7 +36,7 @@ func (c *Cluster) Poll(ctx context.Context, check func(ctx context.Context) erro
 	defer tick.Stop()
 	var last error // of a check that was not cut off by the deadline
 	for {
-		changed := c.changes.next()
+		changed, began := c.changes.next(), time.Now()
 		err := check(ctx)
 		if err == nil {
 			return nil
@@ -44,6 +48,10 @@ func (c *Cluster) Poll(ctx context.Context, check func(ctx context.Context) erro
 		case <-ctx.Done():
 			return fmt.Errorf("not within %s: %w", Patience, last)
 		case <-changed:
+			select {
+			case <-ctx.Done():
+			case <-time.After(coalesce - time.Since(began)):
+			}
 		case <-tick.C:
 		}
 	}

@@ -27,7 +27,7 @@ const (
 	// resync is short, so that audits happen while a test looks.
 	resync = time.Second
 	// tick is how often a test looks at fakes, of which no event of the cluster tells.
-	tick = 20 * time.Millisecond
+	tick = 50 * time.Millisecond
 	// together is how many tests run at the same time in the second phase. They mostly wait.
 	together = 6
 )
