@@ -40,7 +40,7 @@ test-integration: ## tests against a real apiserver and its controllers, with si
 faults: ## all plans of faults that test-integration takes a sample of, which takes hours, into docs/fault-report.md (ONLY=^TestFaultsCrash)
 	@[ -n '$(ONLY)' ] || rm -f docs/fault-report.md
 	FAULTS=all go -C e2e/admission/inprocess test -count=1 -timeout 2h -run '^TestWhatIsRefusedIsNamed' ./...
-	FAULTS=all FAULTS_REPORT="$$PWD/docs/fault-report.md" e2e/integration.sh -timeout 12h -run '$(or $(ONLY),^TestFaults)'
+	FAULTS=all FAULTS_REPORT="$$PWD/docs/fault-report.md" e2e/integration.sh -timeout 12h -parallel 10 -run '$(or $(ONLY),^TestFaults)'
 
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it (BITCOIND_IMAGE=name:tag)
 	@CLUSTER=btc-e2e e2e/kind.sh test
