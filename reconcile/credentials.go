@@ -90,7 +90,7 @@ func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o ob
 		return nil
 	}
 	status, first, now := n.Status, len(n.Status.Conditions) == 0, c.clock.Now()
-	adopted := status.Credentials.DerivedFrom
+	before := status.Credentials
 	if first {
 		status = statusOf(n, o, now)
 	}
@@ -98,10 +98,11 @@ func (c *Controller) recordCredentials(ctx context.Context, n *api.Network, o ob
 	if err := c.writeStatus(ctx, n, status); err != nil {
 		return notRecordedError{err}
 	}
+	state.marking.recorded(before, o.credentials, now)
 	if first {
 		state.status = state.status.next(now, true)
 	}
-	if o.credentials.DerivedFrom != adopted {
+	if o.credentials.DerivedFrom != before.DerivedFrom {
 		c.event(n, secretReference(n), corev1.EventTypeNormal, EventAdopted, "Apply", "%s", adoptedMessage(n))
 	}
 	return nil

@@ -92,9 +92,15 @@ func (w *secretWorld) pass(t *testing.T, accepted string, before int64) int64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if recorded.Publishing = now.publishing; now.publishing == 0 {
+		if now.publishing == 0 {
 			return now.published
 		}
+		if due := w.state.marking.next; !due.IsZero() && !due.After(w.clock.Now()) {
+			t.Fatal("a pass is due at once though it may not be recorded that the Secret is about to be made")
+		}
+		announced := api.CredentialsStatus{Published: now.published, Publishing: now.publishing}
+		w.state.marking.recorded(recorded, announced, w.clock.Now())
+		recorded.Publishing = announced.Publishing
 		if due := w.state.marking.next; due.IsZero() || due.After(w.clock.Now()) {
 			t.Fatalf("that the Secret is about to be made is recorded, and the pass that makes it is due at %s", due)
 		}

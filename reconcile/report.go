@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -76,6 +77,9 @@ func newPayment(before, after *api.MiningStatus) bool {
 // then it returns for how long.
 func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 	state *networkState) (later time.Duration, err error) {
+	if _, unrecorded := errors.AsType[notRecordedError](o.applyErr); unrecorded {
+		return 0, nil // what was refused a moment ago is a part of it
+	}
 	now, before := c.clock.Now(), n.Status
 	status := statusOf(n, o, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {

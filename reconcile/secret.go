@@ -79,7 +79,7 @@ func (c *Controller) publish(
 	case state.published == this && !state.marking.gone(c.clock.Now()):
 		return secretRecord{published: generation}, c.mark(ctx, n, &state.marking)
 	case before.published != generation && recorded.Publishing != generation && state.taken != this:
-		state.announced, state.marking.next = this, c.clock.Now()
+		state.announced = this
 		return secretRecord{before.published, generation}, nil
 	}
 	return c.createSecret(ctx, n, key, accepted, recorded, state)

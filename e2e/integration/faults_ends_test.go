@@ -79,7 +79,7 @@ var leftOut = []struct{ path, why string }{
 	{"status/mining/lastMiner", "who it is follows from the network's UID"},
 	{"status/mining/blocks", "counts what was mined so far"},
 	{"status/mining/wallets", "are those of who has mined so far"},
-	{"status/mining/funds/*/txid", "each transaction has its own"},
+	{"status/mining/funds", "those that have a transaction stay, whether they are wanted or not"},
 	{"status/mining/payments", "is of coins, which follow from a chain that is never taken back"},
 }
 

@@ -165,6 +165,13 @@ func newTrial(t *testing.T, of operation, changes ...func(*processConfig)) *tria
 	own := scope{newNamespace(t)}
 	tried := &trial{network: own.network(), operation: of, calls: &calls{}}
 	kubelet.Tap(own.namespace, tried.calls.tap)
+	t.Cleanup(func() {
+		if t.Failed() {
+			all, err := kube.Run(context.WithoutCancel(t.Context()), "", "get", "btcnet,statefulsets,pods", "--output=yaml",
+				"--namespace="+own.namespace)
+			t.Log(all, err)
+		}
+	})
 	tried.process = own.startProcess(t, changes...)
 	tried.calls.kill = tried.kill
 	if of.before != "" {

@@ -107,11 +107,14 @@ func refusalRows() map[string]refusalRow {
 		"PodSecurity, while it is made": {
 			impose: securesPods, lift: securesPodsNot, says: podRefused("violates PodSecurity"), sample: true},
 	}
+	status := api.Resource
+	status.Resource += "/status"
 	policy := func(what string, rule schema.GroupVersionResource, change func(*testing.T, network),
 		says func(context.Context, *testing.T, network) error, sample bool) {
 		impose := func(t *testing.T, n network) { n.rejects(t, rule) }
 		lift := func(t *testing.T, n network) { n.rejectsNot(t) }
-		rows["a policy against "+what+", while it is made"] = refusalRow{impose: impose, lift: lift, says: says}
+		rows["a policy against "+what+", while it is made"] = refusalRow{impose: impose, lift: lift, says: says,
+			sample: rule.Resource == status.Resource}
 		rows["a policy against "+what+", while it runs"] = refusalRow{impose: impose, lift: lift, says: says,
 			change: change, sample: sample}
 	}
@@ -124,8 +127,6 @@ func refusalRows() map[string]refusalRow {
 		loses := func(t *testing.T, n network) { n.loses(t, child.resource, child.name) }
 		policy(child.kind+"s", child.resource, loses, says, child.resource == cluster.ConfigMaps)
 	}
-	status := api.Resource
-	status.Resource += "/status"
 	scales := func(t *testing.T, n network) {
 		n.Patch(t, "{spec: {nodes: 4}}")
 		n.Patch(t, "{spec: {nodes: 3}}")
