@@ -79,6 +79,14 @@ func (k *Kubelet) Run(ctx context.Context) error {
 		func(o *metav1.ListOptions) { o.FieldSelector = "spec.nodeName=" })
 	_, err := factory.ForResource(podResource).Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { k.play(ctx, object.(*unstructured.Unstructured)) },
+		// What has the name of a pod that went may be another one, where a list comes after a watch that broke.
+		UpdateFunc: func(before, after any) {
+			was, is := before.(*unstructured.Unstructured), after.(*unstructured.Unstructured)
+			if was.GetUID() != is.GetUID() {
+				k.stop(was)
+				k.play(ctx, is)
+			}
+		},
 		DeleteFunc: func(object any) {
 			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = tombstone.Obj
