@@ -36,9 +36,9 @@ const (
 // mutationTTL is for how long a cache may lag behind our own writes. Until then the answer to the write counts.
 const mutationTTL = time.Minute
 
-// GCPercent is how much garbage a process may have before it is collected, in percent of the memory that is alive, unless
-// the variable GOGC says something else. Most of that memory are caches, which hardly change: with Go's own 100, a
-// controller of many networks would hold as much garbage as it holds of them.
+// GCPercent is how much garbage a process may have before it is collected, in percent of the memory that is alive,
+// unless the variable GOGC says something else. Most of that memory are caches, which hardly change: with Go's own 100,
+// a controller of many networks would hold as much garbage as it holds of them.
 const GCPercent = 50
 
 // caches are the informers of networks and of all that belongs to them, trimmed to what a pass reads, and packed.

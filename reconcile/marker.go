@@ -89,8 +89,8 @@ func (m *marking) taken(now time.Time) {
 	*m = next
 }
 
-// recorded has the pass come at once that makes the Secret, now that it is recorded that it will be made. Where that can't be
-// recorded, it is tried again as any write that fails.
+// recorded has the pass come at once that makes the Secret, now that it is recorded that it will be made. Where that
+// can't be recorded, it is tried again as any write that fails.
 func (m *marking) recorded(before, now api.CredentialsStatus, at time.Time) {
 	if now.Publishing != 0 && now.Publishing != before.Publishing {
 		m.next = at

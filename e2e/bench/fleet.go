@@ -118,8 +118,8 @@ func fleetIdle(ctx context.Context, w *world, networks []*network, to recorder) 
 	return nil
 }
 
-// leastReacting is the number of networks from which on reactions are measured: each is of another network, and there are
-// enough for churn beside those that are looked at.
+// leastReacting is the number of networks from which on reactions are measured: each is of another network, and there
+// are enough for churn beside those that are looked at.
 const leastReacting = 100
 
 // fleetReady measures how soon a node that has restarted, and so forgotten its peers, knows them again.

@@ -185,8 +185,8 @@ func TestAReportIsGoneOnWith(t *testing.T) {
 	}
 }
 
-// Lives, which are idle for minutes, come first, so that the others are measured meanwhile, and contenders take turns in
-// being the first one.
+// Lives, which are idle for minutes, come first, so that the others are measured meanwhile, and contenders take turns
+// in being the first one.
 func TestJobs(t *testing.T) {
 	b := &bench{settings: settings{largeRuns: 1}, report: &report{}, contenders: []contender{
 		{name: oursName}, {name: rivalName}, {name: cacheAllName, scenarios: []string{"foreign"}},

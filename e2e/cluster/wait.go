@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// coalesce is how long changes are taken together. Many tests that run side by side make hundreds a second, and each looks
-// for itself.
+// coalesce is how long changes are taken together. Many tests that run side by side make hundreds a second, and each
+// looks for itself.
 const coalesce = 25 * time.Millisecond
 
 // Eventually returns when check returns nil, and how long that took. It checks after each change that the cluster tells

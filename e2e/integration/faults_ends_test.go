@@ -92,9 +92,9 @@ func (n network) selected() metav1.ListOptions {
 	return metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + n.Name}
 }
 
-// endState is all that there is of a network, but for what is left out. Its name and namespace are NETWORK and NAMESPACE
-// wherever they are told; so are others, in JSON, each before what it is instead. It has no status if the network has been
-// deleted.
+// endState is all that there is of a network, but for what is left out. Its name and namespace are NETWORK and
+// NAMESPACE wherever they are told; so are others, in JSON, each before what it is instead. It has no status if the
+// network has been deleted.
 func (n network) endState(ctx context.Context, others ...string) (map[string]any, error) {
 	state := map[string]any{}
 	for _, resource := range endResources {
@@ -345,8 +345,8 @@ func (l *lane) differs(ctx context.Context, fresh network) (diff string, ready b
 }
 
 // held is an error unless a roll of the living network rests at its first pod, since that is refused as each pod of the
-// fresh one is: the others are left alone, as they have the chain. The words may be those of an earlier refusal, a moment
-// before: of a StatefulSet's refusals the first 25 are told, and then one in five minutes. client-go:
+// fresh one is: the others are left alone, as they have the chain. The words may be those of an earlier refusal, a
+// moment before: of a StatefulSet's refusals the first 25 are told, and then one in five minutes. client-go:
 // tools/record/events_cache.go.
 func (l *lane) held(ctx context.Context, fresh network) error {
 	want, one := fresh.Read(ctx)

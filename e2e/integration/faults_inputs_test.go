@@ -270,8 +270,8 @@ func sameRefusal(one, other error) bool {
 }
 
 // renderInputs has the apiserver judge the children of all specs that it accepts, and returns those whose children it
-// accepts, too. It must be all of them but those that are told later, else a network would never get ready, and nobody was
-// told when it was applied.
+// accepts, too. It must be all of them but those that are told later, else a network would never get ready, and nobody
+// was told when it was applied.
 func renderInputs(t *testing.T, own scope, accepted []*input) (rendered []*input, later int) {
 	t.Helper()
 	failed := make([]error, len(accepted))

@@ -99,8 +99,8 @@ func patch(text string) func(*testing.T, network) {
 	return func(t *testing.T, n network) { n.Patch(t, text) }
 }
 
-// rotated waits until only credentials of that generation are accepted. It does what a user has to for it: the Secret is
-// deleted once, when that is asked for.
+// rotated waits until only credentials of that generation are accepted. It does what a user has to for it: the Secret
+// is deleted once, when that is asked for.
 func (n network) rotated(t *testing.T, generation int64) {
 	t.Helper()
 	deleted := false

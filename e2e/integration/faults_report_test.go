@@ -52,8 +52,8 @@ const faultTable = `
 |---|---|---|---|---|
 `
 
-// writeFaultReport writes a table of all cases to the file that FAULTS_REPORT names, if it does: of what is there the cases
-// stay that this run did not have.
+// writeFaultReport writes a table of all cases to the file that FAULTS_REPORT names, if it does: of what is there the
+// cases stay that this run did not have.
 func writeFaultReport() error {
 	path := os.Getenv("FAULTS_REPORT")
 	if path == "" {

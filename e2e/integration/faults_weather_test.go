@@ -69,8 +69,8 @@ func (tried *trial) churn(t *testing.T, random *rand.Rand) (nodes int) {
 	return nodes
 }
 
-// TestFaultsOfLeaders has two controllers work that both believe they are the only one. Mining is not among what they do: a
-// block can't be taken back, so it is the Lease that says who mines, up to the call (Config.MayMine).
+// TestFaultsOfLeaders has two controllers work that both believe they are the only one. Mining is not among what they
+// do: a block can't be taken back, so it is the Lease that says who mines, up to the call (Config.MayMine).
 func TestFaultsOfLeaders(t *testing.T) {
 	t.Parallel()
 	all := newFaultCase(t, "two controllers work at once")
@@ -87,8 +87,8 @@ func TestFaultsOfLeaders(t *testing.T) {
 	}
 }
 
-// TestFaultsOfFailover has the leader be killed for good in the middle of what it tells nodes, and another controller, which
-// stands by, go on when the Lease has expired.
+// TestFaultsOfFailover has the leader be killed for good in the middle of what it tells nodes, and another controller,
+// which stands by, go on when the Lease has expired.
 func TestFaultsOfFailover(t *testing.T) {
 	t.Parallel()
 	all := newFaultCase(t, "the leader is killed in a mesh wave, another controller goes on")

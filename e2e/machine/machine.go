@@ -20,8 +20,8 @@ type Machine struct {
 	Commit     string  `json:"commit"`
 }
 
-// This is the machine that this runs on; kube is Kubernetes in one binary. It fails if anything of it can't be told: figures
-// without it are worth nothing.
+// This is the machine that this runs on; kube is Kubernetes in one binary. It fails if anything of it can't be told:
+// figures without it are worth nothing.
 func This(kube string) (Machine, error) {
 	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	var err error
