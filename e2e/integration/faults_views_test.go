@@ -109,17 +109,17 @@ func viewFaults() map[string]disturbance {
 		outages = 10 * time.Minute
 	}
 	return map[string]disturbance{
-		"watches expire at once":           {do: expireAfter(0)},
-		"watches expire in the middle":     {do: expireAfter(2)},
-		"an added pod is missed":           {plan: drop("pods", "ADDED", 1), do: expireAfter(3)},
-		"a change of a pod is missed":      {plan: drop("pods", "MODIFIED", 1), do: expireAfter(3)},
-		"another change of a pod":          {plan: drop("pods", "MODIFIED", 3), do: expireAfter(5)},
-		"a pod that goes is missed":        {plan: drop("pods", "DELETED", 1), do: expireAfter(3)},
-		"a change of a set is missed":      {plan: drop("statefulsets", "MODIFIED", 1), do: expireAfter(3)},
-		"a change of the spec is missed":   {plan: drop(api.Resource.Resource, "MODIFIED", 1), do: expireAfter(0)},
-		"a change of a config is missed":   {plan: drop("configmaps", "MODIFIED", 1), do: expireAfter(3)},
-		"the apiserver is out of reach":    {do: outage(1, outages)},
-		"and from the moment of the order": {do: outage(0, outages)},
+		"watches expire at once":                          {do: expireAfter(0)},
+		"watches expire in the middle":                    {do: expireAfter(2)},
+		"an added pod is missed":                          {plan: drop("pods", "ADDED", 1), do: expireAfter(3)},
+		"a change of a pod is missed":                     {plan: drop("pods", "MODIFIED", 1), do: expireAfter(3)},
+		"a later change of a pod is missed":               {plan: drop("pods", "MODIFIED", 3), do: expireAfter(5)},
+		"a pod that goes is missed":                       {plan: drop("pods", "DELETED", 1), do: expireAfter(3)},
+		"a change of a set is missed":                     {plan: drop("statefulsets", "MODIFIED", 1), do: expireAfter(3)},
+		"a change of the spec is missed":                  {plan: drop(api.Resource.Resource, "MODIFIED", 1), do: expireAfter(0)},
+		"a change of a config is missed":                  {plan: drop("configmaps", "MODIFIED", 1), do: expireAfter(3)},
+		"the apiserver goes out of reach meanwhile":       {do: outage(1, outages)},
+		"the apiserver is out of reach from the order on": {do: outage(0, outages)},
 	}
 }
 
@@ -130,7 +130,7 @@ func TestFaultsOfViews(t *testing.T) {
 	for name, fault := range viewFaults() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			all := newFaultCase(t, name)
+			all := newFaultCase(t, "views: "+name)
 			for i, operation := range todo {
 				sample := (i+len(name))%len(todo) == 0 // one of them, another for each fault
 				all.row(t, operation, sample, func(t *testing.T) {
