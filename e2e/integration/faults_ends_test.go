@@ -345,8 +345,8 @@ func (l *lane) differs(ctx context.Context, fresh network) (diff string, ready b
 }
 
 // held is an error unless a roll of the living network rests at its first pod, since that is refused as each pod of the
-// fresh one is: the others are left alone, as they have the chain. The words may be those of an earlier refusal, a
-// moment before: of a StatefulSet's refusals the first 25 are told, and then one in five minutes. client-go:
+// fresh one is: the others are left alone, as they have the chain. Why that is missing it may tell no more: of a
+// StatefulSet's refusals Kubernetes tells the first 25, and then one in five minutes. client-go:
 // tools/record/events_cache.go.
 func (l *lane) held(ctx context.Context, fresh network) error {
 	want, one := fresh.Read(ctx)
@@ -357,7 +357,8 @@ func (l *lane) held(ctx context.Context, fresh network) error {
 	for i, node := range want.Status.Nodes {
 		living := got.Status.Nodes[i]
 		first := i == len(want.Status.Nodes)-1
-		if node.Reason != api.ReasonPodRefused || first != (living.Reason == node.Reason) || first == living.Ready {
+		missing := living.Reason == api.ReasonPodRefused || living.Reason == api.ReasonPodMissing
+		if node.Reason != api.ReasonPodRefused || first != missing || first == living.Ready {
 			return fmt.Errorf("node %d is %+v, of a fresh network %+v", i, living, node)
 		}
 	}
