@@ -2,9 +2,7 @@ package reconcile
 
 import (
 	"context"
-	"maps"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,19 +161,20 @@ func TestAStatusThatTellsOfMoreThanWasAskedStands(t *testing.T) {
 func (c *watcher) occupy(t *testing.T) (release func()) {
 	t.Helper()
 	const places = 128 // package mesh: maxExchanges
-	_, crowd := newCrowd(1)
+	_, crowd := newCrowd(places)
 	var asked atomic.Int32
 	released, connect := make(chan struct{}), *c.connect.Load()
 	targets := map[int32]mesh.Target{}
-	others := map[netip.Addr]bool{}
-	for ordinal := range int32(places) {
-		ip := netip.AddrFrom4([4]byte{10, 9, 9, byte(ordinal)})
-		others[ip] = true
-		targets[ordinal] = mesh.Target{Self: mesh.Incarnation{IP: ip}, Login: mesh.Login{User: "user", Password: "password"}}
+	others := map[netip.Addr]mesh.Node{}
+	for _, node := range crowd {
+		ip := netip.AddrFrom4([4]byte{10, 9, 9, byte(len(others))})
+		targets[int32(len(others))] = mesh.Target{Self: mesh.Incarnation{IP: ip},
+			Login: mesh.Login{User: "user", Password: "password"}}
+		others[ip] = node
 	}
 	c.dial(func(ip netip.Addr, login mesh.Login) (mesh.Node, error) {
-		if others[ip] {
-			return testworld.Late{Node: slices.Collect(maps.Values(crowd))[0], Asked: &asked, Released: released}, nil
+		if other := others[ip]; other != nil {
+			return testworld.Late{Node: other, Asked: &asked, Released: released}, nil
 		}
 		return connect(ip, login)
 	})
