@@ -37,10 +37,12 @@ test-alerts: ## unit tests of the alerts, by Prometheus' promtool
 test-integration: ## tests against a real apiserver and its controllers, with simulated pods; Linux
 	@e2e/integration.sh
 
-faults: ## all plans of faults that test-integration takes a sample of, which takes hours, into docs/fault-report.md (ONLY=^TestFaultsCrash)
+# About an hour. Without ONLY the report begins anew.
+faults: ## all plans of faults, of which test-integration takes a sample, into docs/fault-report.md (ONLY=regexp)
 	@[ -n '$(ONLY)' ] || rm -f docs/fault-report.md
 	FAULTS=all go -C e2e/admission/inprocess test -count=1 -timeout 2h -run '^TestWhatIsRefusedIsNamed' ./...
-	FAULTS=all FAULTS_REPORT="$$PWD/docs/fault-report.md" e2e/integration.sh -timeout 12h -parallel 10 -run '$(or $(ONLY),^TestFaults)'
+	FAULTS=all FAULTS_REPORT="$$PWD/docs/fault-report.md" \
+	  e2e/integration.sh -timeout 12h -parallel 10 -run '$(or $(ONLY),^TestFaults)'
 
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it (BITCOIND_IMAGE=name:tag)
 	@CLUSTER=btc-e2e e2e/kind.sh test

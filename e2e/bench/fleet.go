@@ -86,18 +86,11 @@ func fleetIdle(ctx context.Context, w *world, networks []*network, to recorder) 
 	var used usage
 	var memory memory
 	var heap float64
-	err := w.aside(ctx, len(networks), func() error {
+	err := w.aside(ctx, len(networks), func() (err error) {
 		if err := pause(ctx, w.settings.settle); err != nil {
 			return err
 		}
-		before, err := w.usage()
-		if err != nil {
-			return err
-		}
-		if err := pause(ctx, w.settings.fleetIdle); err != nil {
-			return err
-		}
-		if used, err = w.since(before); err != nil {
+		if used, err = w.leftAlone(ctx, w.settings.fleetIdle); err != nil {
 			return err
 		}
 		if memory, err = memoryOf(w.running.pid()); err != nil {

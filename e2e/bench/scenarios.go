@@ -164,15 +164,8 @@ func life(ctx context.Context, w *world, size int, to recorder) error {
 		return err
 	}
 	var changes, rest usage
-	err = w.aside(ctx, size, func() error {
-		idle, err := w.usage()
-		if err != nil {
-			return err
-		}
-		if err := pause(ctx, w.settings.idle); err != nil {
-			return err
-		}
-		if rest, err = w.since(idle); err != nil {
+	err = w.aside(ctx, size, func() (err error) {
+		if rest, err = w.leftAlone(ctx, w.settings.idle); err != nil {
 			return err
 		}
 		changes, err = w.since(begin)

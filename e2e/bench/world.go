@@ -184,6 +184,18 @@ func (w *world) since(before usage) (usage, error) {
 	return now, err
 }
 
+// leftAlone is what the controller uses in a time in which nobody does anything.
+func (w *world) leftAlone(ctx context.Context, d time.Duration) (usage, error) {
+	before, err := w.usage()
+	if err != nil {
+		return usage{}, err
+	}
+	if err := pause(ctx, d); err != nil {
+		return usage{}, err
+	}
+	return w.since(before)
+}
+
 // busy is the CPU time of all that takes part.
 type busy struct {
 	at      time.Time

@@ -39,8 +39,9 @@ func recordFaults(t *testing.T, name string, plans, survived int, worst time.Dur
 
 const faultHead = `# Faults
 
-What ` + "`make faults`" + ` found: for each case, how many plans were run, how many of them the controller survived, with the end
-state and as many pods made as without the fault, and the longest time from the end of the fault to there. The cases are
+What ` + "`make faults`" + ` found: for each case, how many plans were run, how many of them the controller survived, with
+the end state and as many pods made as without the fault, and the longest time that one took to get there: from the end
+of the fault or, where that is over in a moment, from the beginning of the operation. The cases are
 ` + "`TestFaults...` in `e2e/integration`" + `. Generated, so don't edit it.
 
 A case that was run again has its last result. It was run of the commit that it tells of, on these machines:
@@ -80,7 +81,12 @@ func writeFaultReport() error {
 	}
 	var machines []string
 	for line := range strings.Lines(head + fmt.Sprintf("- %s; %s\n", where.Versions(), where)) {
-		if strings.HasPrefix(line, "- ") && !slices.Contains(machines, line) {
+		commit, listed := strings.CutPrefix(line, "- commit ")
+		commit, _, _ = strings.Cut(commit, ",")
+		told := slices.ContainsFunc(slices.Collect(maps.Values(rows)), func(row string) bool {
+			return strings.HasSuffix(row, " "+commit)
+		})
+		if listed && told && !slices.Contains(machines, line) {
 			machines = append(machines, line)
 		}
 	}
