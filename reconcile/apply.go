@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -17,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -88,22 +90,26 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 		return applied{}, err
 	}
 	recorded, err := c.recordedCredentials(ctx, n, set, config, o.nodes)
-	if err := errors.Join(live.err, err); err != nil {
+	if err := errors.Join(live.err, state.settled.immutableError(n, live), err); err != nil {
 		return applied{}, err
 	}
 	o.credentials, o.problems = c.planCredentials(ctx, n, recorded, o.nodes, state)
 	o.defaultImage = defaultImage(n, set, c.options.NodeImage)
 	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(n, recorded.key, o.credentials)
-	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
-	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
-	if budget := live.of[podDisruptionBudgets]; budget != nil {
-		in.evictionsHeld = n.Spec.Nodes > 1 && children.EvictionsHeld(budget)
-	}
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, o, state); err != nil {
 		return applied{}, err
 	}
-	rolls, err := c.applyChildren(ctx, n, in, live)
+	if state.settled.holds(n, live, o.image, o.auth) {
+		return o.applied, nil
+	}
+	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
+	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
+	in.evictionsHeld = n.Spec.Nodes > 1 && evictionsHeld(live.of[podDisruptionBudgets])
+	rolls, settled, err := c.applyChildren(ctx, n, in, live)
+	if settled {
+		state.settled = settledChildren{n.UID, n.Generation, o.image, o.auth, live.of}
+	}
 	if !rolls {
 		o.image, n.Status.Image = "", before // the first record had a whole status with it
 	}
@@ -111,16 +117,19 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 }
 
 // applyChildren tries all of them: one that fails doesn't keep the others, but for the configuration, without which no
-// pod is made anew. rolls says whether the StatefulSet was applied.
-func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, live liveChildren) (rolls bool,
-	err error) {
+// pod is made anew. rolls says whether the StatefulSet was applied, settled whether all were as wanted before.
+func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in inputs, live liveChildren) (rolls,
+	settled bool, err error) {
 	var failed []error
 	var configErr error
+	settled = true
 	for _, child := range desired(n, in) {
 		if child.resource == statefulSets && configErr != nil {
+			settled = false
 			continue
 		}
-		err := c.applyChild(ctx, n, child, live.of[child.resource])
+		asWanted, err := c.applyChild(ctx, n, child, live.of[child.resource])
+		settled = settled && asWanted
 		switch {
 		case child.resource == configMaps:
 			configErr = err
@@ -129,46 +138,93 @@ func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in input
 		}
 		failed = append(failed, err)
 	}
-	return rolls, errors.Join(failed...)
+	return rolls, settled, errors.Join(failed...)
 }
 
 // liveChildren are a network's children as last seen.
 type liveChildren struct {
 	// of has nil for a child that doesn't exist, or is not the network's.
-	of map[schema.GroupVersionResource]*unstructured.Unstructured
+	of map[schema.GroupVersionResource]*unstructuredx.Packed
 	// err is why none is to be touched, nil if there is no such reason.
 	err error
 }
 
 func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChildren {
-	live := liveChildren{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
+	live := liveChildren{of: map[schema.GroupVersionResource]*unstructuredx.Packed{}}
 	var failed []error
-	for _, child := range desired(n, inputs{}) {
-		found, err := c.live(ctx, n, child)
-		live.of[child.resource] = found
+	for _, row := range resourceTable {
+		if row.build == nil {
+			continue
+		}
+		found, err := c.live(ctx, n, row)
+		live.of[row.resource] = found
 		failed = append(failed, err)
 	}
-	live.err = errors.Join(joinConflicts(failed), immutableError(n, live.of[statefulSets]))
+	live.err = joinConflicts(failed)
 	return live
 }
 
+// settledChildren are those of a pass that found all as wanted. As long as neither they nor what they follow from are
+// others, they need not be built and compared again, which takes longer than all else in a pass over a few nodes.
+type settledChildren struct {
+	network    types.UID
+	generation int64
+	image      string
+	auth       children.Auth
+	live       map[schema.GroupVersionResource]*unstructuredx.Packed
+}
+
+// seen says whether the network and its children are still these.
+func (s settledChildren) seen(n *api.Network, live liveChildren) bool {
+	return s.network == n.UID && s.generation == n.Generation && maps.Equal(s.live, live.of)
+}
+
+// holds says whether they are still as wanted. Where a roll stands, and whether evictions are held, follows from them.
+func (s settledChildren) holds(n *api.Network, live liveChildren, image string, auth children.Auth) bool {
+	return s.seen(n, live) && s.image == image && equality.Semantic.DeepEqual(s.auth, auth)
+}
+
+// immutableError is that of the StatefulSet, which had none if the children are these.
+func (s settledChildren) immutableError(n *api.Network, live liveChildren) error {
+	set := live.of[statefulSets]
+	if set == nil || s.seen(n, live) {
+		return nil
+	}
+	unpacked, err := set.Unpack()
+	if err != nil {
+		return err
+	}
+	return immutableError(n, unpacked)
+}
+
+// applyChild says whether the child was as wanted before.
 func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child,
-	live *unstructured.Unstructured) error {
+	packed *unstructuredx.Packed) (asWanted bool, err error) {
+	live, err := unpacked(packed)
+	if err != nil {
+		return false, err
+	}
 	if live != nil && live.GetDeletionTimestamp() != nil {
-		return nil // the end of the deletion wakes the network
+		return false, nil // the end of the deletion wakes the network
 	}
 	intent, err := unstructuredx.Intent(child.object)
 	if err != nil {
-		return err
+		return false, err
 	}
 	change, err := c.applier.Compare(live, intent)
 	if err != nil {
-		return err
+		return false, err
 	}
 	kept := &c.networkStates.of(cache.MetaObjectToName(n)).revertLimiter
 	if !kept.allows(child.resource, change, c.clock.Now()) {
-		return nil
+		return change.Action == unstructuredx.Unchanged, nil
 	}
+	return false, c.change(ctx, n, child, live, change, kept)
+}
+
+// change writes a child that is not as wanted.
+func (c *Controller) change(ctx context.Context, n *api.Network, child child, live *unstructured.Unstructured,
+	change unstructuredx.Change, kept *revertLimiter) error {
 	if live != nil {
 		orphaned := metav1.GetControllerOfNoCopy(live) == nil
 		if stays, err := c.stays(ctx, n); err != nil || orphaned && !stays {
@@ -185,7 +241,7 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 		return nil // the network goes with its namespace
 	}
 	if child.resource == statefulSets && apierrors.IsConflict(err) {
-		return outdatedError{fmt.Sprintf("StatefulSet %s is another by now, which is yet to be seen", intent.GetName())}
+		return outdatedError{fmt.Sprintf("StatefulSet %s is another by now, which is yet to be seen", child.object.GetName())}
 	}
 	if err != nil {
 		return err
@@ -200,7 +256,7 @@ func (c *Controller) applyChild(ctx context.Context, n *api.Network, child child
 		return nil
 	}
 	adopted := change.Action == unstructuredx.Updated && metav1.GetControllerOfNoCopy(live) == nil
-	c.reportApplied(n, change, applied, scope(live, intent), left, adopted)
+	c.reportApplied(n, change, applied, scope(live, applied), left, adopted)
 	return nil
 }
 
@@ -275,7 +331,7 @@ func (c *Controller) warnOfAdmission(n *api.Network, change unstructuredx.Change
 }
 
 // scope says what an update of a StatefulSet does to nodes.
-func scope(live, intent *unstructured.Unstructured) string {
+func scope(live, applied *unstructured.Unstructured) string {
 	if live == nil {
 		return ""
 	}
@@ -284,7 +340,7 @@ func scope(live, intent *unstructured.Unstructured) string {
 		return value
 	}
 	text := ""
-	if was, is := number(live, "spec", "replicas"), number(intent, "spec", "replicas"); was != is {
+	if was, is := number(live, "spec", "replicas"), number(applied, "spec", "replicas"); was != is {
 		text += fmt.Sprintf(", scaled from %d to %d nodes", was, is)
 	}
 	partition := func(u *unstructured.Unstructured) int {
@@ -295,7 +351,7 @@ func scope(live, intent *unstructured.Unstructured) string {
 		}
 		return value
 	}
-	switch was, is := partition(live), partition(intent); {
+	switch was, is := partition(live), partition(applied); {
 	case is == int(children.OnlyMissing) && is < was:
 		text += ", rolled out to the nodes that have no pod"
 	case is < was:
@@ -307,29 +363,42 @@ func scope(live, intent *unstructured.Unstructured) string {
 // live is the child as last seen, nil if there is none, or an error that says whose it is instead. What the cache
 // doesn't know is asked of the apiserver: a foreign object has no label of ours, and a forced apply would
 // take it over.
-func (c *Controller) live(ctx context.Context, n *api.Network, child child) (*unstructured.Unstructured, error) {
-	key := cache.MetaObjectToName(child.object)
-	found, err := c.caches.get(child.resource, key)
+func (c *Controller) live(ctx context.Context, n *api.Network, row resourceRow) (*unstructuredx.Packed, error) {
+	key := cache.ObjectName{Namespace: n.Namespace, Name: row.called(n)}
+	found, err := c.caches.packed(row.resource, key)
 	if err == nil && found == nil {
-		found, err = c.client.Resource(child.resource).Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+		found, err = c.uncached(ctx, row, key)
 	}
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("get %s %s: %w", child.resource.Resource, key, err)
+		return nil, fmt.Errorf("get %s %s: %w", row.resource.Resource, key, err)
 	}
-	kind := child.object.GetObjectKind().GroupVersionKind().Kind
+	controller := found.GetObjectMeta()
+	if children.ControlledBy(controller, n.UID) {
+		return found, nil
+	}
+	object, err := found.Unpack()
 	switch {
-	case children.ControlledBy(found, n.UID):
+	case err != nil:
+		return nil, err
+	case adoptable(n, object):
 		return found, nil
-	case adoptable(n, found):
-		return found, nil
-	case children.ControlledByNamesake(found, n):
-		return nil, predecessorError{kind: kind, name: key.Name}
+	case children.ControlledByNamesake(controller, n):
+		return nil, predecessorError{kind: row.kind, name: key.Name}
 	default:
-		return nil, nameConflictError{kind: kind, name: key.Name}
+		return nil, nameConflictError{kind: row.kind, name: key.Name}
 	}
+}
+
+// uncached is an object as the apiserver has it.
+func (c *Controller) uncached(ctx context.Context, row resourceRow, key cache.ObjectName) (*unstructuredx.Packed, error) {
+	found, err := c.client.Resource(row.resource).Namespace(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return row.packing().Pack(found)
 }
 
 // adoptable says whether an object is a child that has lost its owner, as by `kubectl delete --cascade=orphan`, or a
@@ -360,18 +429,26 @@ func defaultImage(n *api.Network, live *appsv1.StatefulSet, fallback string) str
 	return cmp.Or(image, fallback)
 }
 
-// intoStatefulSet is nil if u is.
-func intoStatefulSet(u *unstructured.Unstructured) (*appsv1.StatefulSet, error) {
-	if u == nil {
+// intoStatefulSet is nil if packed is.
+func intoStatefulSet(packed *unstructuredx.Packed) (*appsv1.StatefulSet, error) {
+	if packed == nil {
 		return nil, nil
 	}
-	return unstructuredx.Into[appsv1.StatefulSet](u)
+	return unstructuredx.UnpackInto[appsv1.StatefulSet](packed)
 }
 
-// intoConfigMap is nil if u is.
-func intoConfigMap(u *unstructured.Unstructured) (*corev1.ConfigMap, error) {
-	if u == nil {
+// intoConfigMap is nil if packed is.
+func intoConfigMap(packed *unstructuredx.Packed) (*corev1.ConfigMap, error) {
+	if packed == nil {
 		return nil, nil
 	}
-	return unstructuredx.Into[corev1.ConfigMap](u)
+	return unstructuredx.UnpackInto[corev1.ConfigMap](packed)
+}
+
+// unpacked is nil if packed is.
+func unpacked(packed *unstructuredx.Packed) (*unstructured.Unstructured, error) {
+	if packed == nil {
+		return nil, nil
+	}
+	return packed.Unpack()
 }

@@ -181,14 +181,14 @@ func TestANetworkThatIsNoLongerAsSeenChangesNoChild(t *testing.T) {
 			wanted := child{resource: services, object: children.HeadlessService(n)}
 			orphan := intentOf(t, children.HeadlessService(n))
 			orphan.SetOwnerReferences(nil)
-			_ = c.applyChild(t.Context(), n, wanted, orphan)
+			_, _ = c.applyChild(t.Context(), n, wanted, packed(t, services, orphan))
 			if patched != row.adopts {
 				t.Errorf("an orphan was adopted %d times", patched)
 			}
 			patched = 0
 			own := intentOf(t, children.HeadlessService(n))
 			own.SetLabels(nil)
-			_ = c.applyChild(t.Context(), n, wanted, own)
+			_, _ = c.applyChild(t.Context(), n, wanted, packed(t, services, own))
 			if patched != row.change {
 				t.Errorf("a child was changed %d times", patched)
 			}

@@ -178,7 +178,7 @@ func pass(t *testing.T, n *api.Network, nodes []node, answer error) (writes []st
 	}
 	fill(t, c.caches, secrets, keySecret(t, map[string][]byte{masterKeyData: testKey}))
 	state := c.networkStates.of(cache.MetaObjectToName(n))
-	live := liveChildren{of: map[schema.GroupVersionResource]*unstructured.Unstructured{}}
+	live := liveChildren{of: map[schema.GroupVersionResource]*unstructuredx.Packed{}}
 	o, before := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: nodes}, n.Status
 	o.applied, err = c.apply(t.Context(), n, live, o, state)
 	if answer != nil || err != nil {

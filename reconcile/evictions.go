@@ -10,6 +10,7 @@ import (
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
+	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
 )
 
 // Evictions, as of `kubectl drain`, are bounded by the network's budget. Kubernetes lets the next pod go as soon as the
@@ -18,22 +19,27 @@ import (
 
 // guardEvictions holds evictions, or admits them again. A change of it is no event: Ready says why, and is why.
 func (c *Controller) guardEvictions(ctx context.Context, n *api.Network, o *observation) error {
-	cached, err := c.caches.get(podDisruptionBudgets,
+	cached, err := c.caches.packed(podDisruptionBudgets,
 		cache.ObjectName{Namespace: n.Namespace, Name: children.BudgetName(n)})
-	if err != nil || cached == nil || !children.ControlledBy(cached, n.UID) {
+	if err != nil || cached == nil || !children.ControlledBy(cached.GetObjectMeta(), n.UID) {
 		return err
 	}
-	was := children.EvictionsHeld(cached)
+	was := evictionsHeld(cached)
 	held := o.holdsEvictions(n, was)
 	if held == was {
 		return nil
 	}
 	c.log.Debug("evictions", name(cache.MetaObjectToName(n)), zap.Bool("held", held))
 	budget := child{resource: podDisruptionBudgets, object: children.PodDisruptionBudget(n, held), quiet: true}
-	if err := c.applyChild(ctx, n, budget, cached); err != nil {
+	if _, err := c.applyChild(ctx, n, budget, cached); err != nil {
 		return fmt.Errorf("hold evictions or admit them: %w", err)
 	}
 	return nil
+}
+
+// evictionsHeld says whether a budget, nil if there is none, was applied to hold evictions.
+func evictionsHeld(budget *unstructuredx.Packed) bool {
+	return budget != nil && budget.Beside(besideEvictions) == children.EvictionsHeld
 }
 
 // holdsEvictions says whether to hold evictions: while there is a chain to lose, and a node might lack it. A block on

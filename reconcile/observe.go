@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
@@ -69,7 +68,7 @@ func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet
 // that belongs to this very network, nil if there is none: anybody may give a pod a name.
-func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, state *networkState) ([]node, error) {
+func (c *Controller) observe(n *api.Network, parent *unstructuredx.Packed, state *networkState) ([]node, error) {
 	nodes := make([]node, n.Spec.Nodes)
 	for i := range nodes {
 		ordinal := int32(i)
@@ -79,9 +78,9 @@ func (c *Controller) observe(n *api.Network, parent *unstructured.Unstructured, 
 	if parent == nil {
 		return nodes, nil
 	}
-	found, err := c.caches.podsOf(parent)
+	found, err := c.caches.podsOf(parent.GetObjectMeta())
 	if err != nil {
-		return nil, fmt.Errorf("find pods of %s: %w", parent.GetName(), err)
+		return nil, fmt.Errorf("find pods of StatefulSet %s: %w", children.StatefulSetName(n), err)
 	}
 	for _, pod := range found {
 		object := pod.GetObjectMeta()

@@ -368,7 +368,7 @@ func TestAPodOfAnotherNamespaceIsNoNode(t *testing.T) {
 	for range 20 { // in whichever order they are found
 		c := &Controller{caches: unwatched(t)}
 		fill(t, c.caches, pods, podOf("honest", "10.0.0.2", "Running"), elsewhere)
-		nodes, err := c.observe(n, setOf("honest"), &networkState{pods: map[int32]observedPod{}})
+		nodes, err := c.observe(n, packed(t, statefulSets, setOf("honest")), &networkState{pods: map[int32]observedPod{}})
 		if err != nil {
 			t.Fatal(err)
 		}

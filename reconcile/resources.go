@@ -45,8 +45,9 @@ type resourceRow struct {
 	wakes func(*caches, *unstructuredx.Packed) []cache.ObjectName
 	// written resources are those that the controller writes, so that it has to see its own writes at once.
 	written bool
-	// build makes the object that a network wants; nil if networks have no such child.
-	build func(*api.Network, inputs) object
+	// build makes the object that a network wants; nil if networks have no such child. called is the name of it.
+	build  func(*api.Network, inputs) object
+	called func(*api.Network) string
 	// policy says what others may not add to the child.
 	policy unstructuredx.Policy
 	// verbs are what manifests/controller/rbac.yaml has to allow, and only is the one object for which it does; empty
@@ -66,6 +67,9 @@ const (
 	besideHostIP
 	besidePhase
 )
+
+// besideEvictions is what of budgets is read without unpacking them.
+const besideEvictions = 0
 
 // object is one of a Kubernetes API type.
 type object interface {
@@ -100,17 +104,21 @@ var resourceTable = []resourceRow{
 	{
 		resource: configMaps, kind: "ConfigMap", selects: selectOurs, cached: [][]string{{"data"}}, wakes: wakeOwner,
 		written: true, verbs: toKeep,
-		build: func(n *api.Network, in inputs) object { return children.ConfigMap(n, in.auth) },
+		called: children.ConfigMapName,
+		build:  func(n *api.Network, in inputs) object { return children.ConfigMap(n, in.auth) },
 	},
 	{
 		resource: services, kind: "Service", selects: selectOurs, cached: [][]string{{"spec"}}, wakes: wakeOwner,
 		written: true, verbs: toKeep,
+		called: children.ServiceName,
 		build:  func(n *api.Network, _ inputs) object { return children.HeadlessService(n) },
 		policy: children.ServicePolicy,
 	},
 	{
 		resource: podDisruptionBudgets, kind: "PodDisruptionBudget", selects: selectOurs, cached: [][]string{{"spec"}},
-		wakes: wakeOwner, written: true, verbs: toKeep,
+		beside: [][]string{besideEvictions: {"metadata", "annotations", children.AnnotationEvictions}},
+		wakes:  wakeOwner, written: true, verbs: toKeep,
+		called: children.BudgetName,
 		build: func(n *api.Network, in inputs) object {
 			return children.PodDisruptionBudget(n, in.evictionsHeld)
 		},
@@ -119,6 +127,7 @@ var resourceTable = []resourceRow{
 	{
 		resource: networkPolicies, kind: "NetworkPolicy", selects: selectOurs, cached: [][]string{{"spec"}},
 		wakes: wakeOwner, written: true, verbs: toKeep,
+		called: children.NetworkPolicyName,
 		build:  func(n *api.Network, in inputs) object { return children.NetworkPolicy(n, in.systemNamespace) },
 		policy: children.NetworkPolicyPolicy,
 	},
@@ -127,6 +136,7 @@ var resourceTable = []resourceRow{
 		cached: [][]string{{"spec"}, {"status", "updateRevision"}, {"status", "currentRevision"},
 			{"status", "observedGeneration"}},
 		wakes: wakeOwner, written: true, verbs: toKeep,
+		called: children.StatefulSetName,
 		build: func(n *api.Network, in inputs) object {
 			return children.StatefulSet(n, in.image, in.partition, in.auth)
 		},

@@ -94,9 +94,9 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 // roll takes the roll of the network one step further if it may, and has o say where it stands. It takes no step as
 // long as children can't be applied.
 func (c *Controller) roll(ctx context.Context, n *api.Network, o *observation) error {
-	cached, err := c.caches.get(statefulSets,
+	cached, err := c.caches.packed(statefulSets,
 		cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
-	if err != nil || cached == nil || !children.ControlledBy(cached, n.UID) {
+	if err != nil || cached == nil || !children.ControlledBy(cached.GetObjectMeta(), n.UID) {
 		return err
 	}
 	live, err := intoStatefulSet(cached)
@@ -118,7 +118,7 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, o *observation) e
 	// That a roll is over, and so rests, is no news: the pods are what was declared.
 	set := child{resource: statefulSets, object: children.StatefulSet(n, o.image, next, o.auth),
 		quiet: next == children.Resting}
-	err = c.applyChild(ctx, n, set, cached)
+	_, err = c.applyChild(ctx, n, set, cached)
 	if isOutdated(err) {
 		return nil // what is new wakes the network
 	}

@@ -29,6 +29,7 @@ type networkState struct {
 	topology      mesh.Topology
 	mesh          mesh.Mesh
 	revertLimiter revertLimiter
+	settled       settledChildren
 	// conflict is when to see whether the objects that keep children from being applied are gone.
 	conflict time.Time
 	// refused is why pods are missing, as far as the cluster says.

@@ -35,13 +35,13 @@ const (
 	annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
 )
 
-func serviceName(n *api.Network) string     { return n.Name + "-svc" }
+func ServiceName(n *api.Network) string     { return n.Name + "-svc" }
 func StatefulSetName(n *api.Network) string { return n.Name + "-sts" }
 func ConfigMapName(n *api.Network) string   { return n.Name + "-config" }
 func BudgetName(n *api.Network) string      { return n.Name + "-pdb" }
 
 func RPCSecretName(n *api.Network) string     { return n.Name + "-rpc" }
-func networkPolicyName(n *api.Network) string { return n.Name + "-net" }
+func NetworkPolicyName(n *api.Network) string { return n.Name + "-net" }
 
 func PodName(n *api.Network, ordinal int32) string {
 	return fmt.Sprintf("%s-%d", StatefulSetName(n), ordinal)
@@ -49,7 +49,7 @@ func PodName(n *api.Network, ordinal int32) string {
 
 // DNSName is where the pod is found within the namespace of the network.
 func DNSName(n *api.Network, ordinal int32) string {
-	return PodName(n, ordinal) + "." + serviceName(n)
+	return PodName(n, ordinal) + "." + ServiceName(n)
 }
 
 // PodOrdinal is the inverse of podName; ok is false for any other name.

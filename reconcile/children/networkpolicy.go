@@ -27,7 +27,7 @@ func NetworkPolicy(n *api.Network, systemNamespace string) *networkingv1.Network
 	}
 	return &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
-		ObjectMeta: childMeta(n, networkPolicyName(n)),
+		ObjectMeta: childMeta(n, NetworkPolicyName(n)),
 		Spec: networkingv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},

@@ -15,18 +15,13 @@ var PodDisruptionBudgetPolicy = unstructuredx.Policy{
 	ConflictingFields: map[string][]string{"spec.maxUnavailable": {"minAvailable"}},
 }
 
-// annotationEvictions is on a budget that holds evictions, with the value evictionsHeld. A budget that doesn't has
-// none, so that budgets of before stay as they are.
+// AnnotationEvictions is on a budget that was applied to hold evictions, with the value EvictionsHeld; its bounds may
+// have been changed by hand, which is to be put back. A budget that doesn't has none, so that budgets of before stay as
+// they are.
 const (
-	annotationEvictions = api.Group + "/evictions"
-	evictionsHeld       = "held"
+	AnnotationEvictions = api.Group + "/evictions"
+	EvictionsHeld       = "held"
 )
-
-// EvictionsHeld says whether a budget with that metadata was applied to hold evictions. Its bounds may have been changed
-// by hand, which is to be put back.
-func EvictionsHeld(budget metav1.Object) bool {
-	return budget.GetAnnotations()[annotationEvictions] == evictionsHeld
-}
 
 // PodDisruptionBudget bounds evictions, as of a drained Kubernetes node. Kubernetes counts pods that are Ready, but a
 // pod that is Ready may not have the chain yet. So the budget has two states, which the controller changes:
@@ -52,7 +47,7 @@ func PodDisruptionBudget(n *api.Network, held bool) *policyv1.PodDisruptionBudge
 	case n.Spec.DisruptionBudget == api.DisruptionBudgetDisabled:
 		budget.Spec.MaxUnavailable = new(intstr.FromString("100%"))
 	case held:
-		budget.Annotations = map[string]string{annotationEvictions: evictionsHeld}
+		budget.Annotations = map[string]string{AnnotationEvictions: EvictionsHeld}
 		budget.Spec.MaxUnavailable = new(intstr.FromInt32(0))
 		budget.Spec.UnhealthyPodEvictionPolicy = new(policyv1.IfHealthyBudget)
 	}

@@ -31,8 +31,8 @@ func TestTheStatesOfABudget(t *testing.T) {
 			if spec.MaxUnavailable.String() != row.unavailable || *spec.UnhealthyPodEvictionPolicy != row.unhealthy {
 				t.Errorf("%s, %s", spec.MaxUnavailable, *spec.UnhealthyPodEvictionPolicy)
 			}
-			if EvictionsHeld(budget) != row.tells {
-				t.Errorf("it tells that evictions are held: %v", !row.tells)
+			if tells := budget.Annotations[AnnotationEvictions] == EvictionsHeld; tells != row.tells {
+				t.Errorf("it tells that evictions are held: %v", tells)
 			}
 		})
 	}

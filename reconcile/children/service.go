@@ -19,7 +19,7 @@ var ServicePolicy = unstructuredx.Policy{
 func HeadlessService(n *api.Network) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: childMeta(n, serviceName(n)),
+		ObjectMeta: childMeta(n, ServiceName(n)),
 		Spec: corev1.ServiceSpec{
 			Type:      corev1.ServiceTypeClusterIP,
 			ClusterIP: corev1.ClusterIPNone,

@@ -110,7 +110,7 @@ func StatefulSet(n *api.Network, image string, partition int32, auth Auth) *apps
 		ObjectMeta: metadata,
 		Spec: appsv1.StatefulSetSpec{
 			Replicas:       new(n.Spec.Nodes),
-			ServiceName:    serviceName(n),
+			ServiceName:    ServiceName(n),
 			UpdateStrategy: UpdateStrategy(partition, n.Spec.Nodes),
 			Selector:       &metav1.LabelSelector{MatchLabels: SelectorLabels(n)},
 			// No node needs another one to start.
