@@ -85,16 +85,12 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	if err != nil {
 		return applied{}, err
 	}
-	set, err := intoStatefulSet(live.of[statefulSets])
-	if err != nil {
-		return applied{}, err
-	}
-	recorded, err := c.recordedCredentials(ctx, n, set, config, o.nodes)
+	recorded, err := c.recordedCredentials(ctx, n, live.set, config, o.nodes)
 	if err := errors.Join(live.err, state.settled.immutableError(n, live), err); err != nil {
 		return applied{}, err
 	}
 	o.credentials, o.problems = c.planCredentials(ctx, n, recorded, o.nodes, state)
-	o.defaultImage = defaultImage(n, set, c.options.NodeImage)
+	o.defaultImage = defaultImage(n, live.set, c.options.NodeImage)
 	o.image, o.auth = cmp.Or(n.Spec.Image, o.defaultImage), authOf(n, recorded.key, o.credentials)
 	before := n.Status.Image
 	if err := c.recordCredentials(ctx, n, o, state); err != nil {
@@ -104,7 +100,7 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 		return o.applied, nil
 	}
 	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
-	in.partition = partitionOf(n, set, children.PodTemplate(n, in.image, in.auth))
+	in.partition = partitionOf(n, live.set, children.PodTemplate(n, in.image, in.auth))
 	in.evictionsHeld = n.Spec.Nodes > 1 && evictionsHeld(live.of[podDisruptionBudgets])
 	rolls, settled, err := c.applyChildren(ctx, n, in, live)
 	if settled {
@@ -145,6 +141,8 @@ func (c *Controller) applyChildren(ctx context.Context, n *api.Network, in input
 type liveChildren struct {
 	// of has nil for a child that doesn't exist, or is not the network's.
 	of map[schema.GroupVersionResource]*unstructuredx.Packed
+	// set is the StatefulSet among them.
+	set *appsv1.StatefulSet
 	// err is why none is to be touched, nil if there is no such reason.
 	err error
 }
@@ -160,7 +158,8 @@ func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChild
 		live.of[row.resource] = found
 		failed = append(failed, err)
 	}
-	live.err = joinConflicts(failed)
+	set, err := intoStatefulSet(live.of[statefulSets])
+	live.set, live.err = set, errors.Join(joinConflicts(failed), err)
 	return live
 }
 
@@ -176,7 +175,11 @@ type settledChildren struct {
 
 // seen says whether the network and its children are still these.
 func (s settledChildren) seen(n *api.Network, live liveChildren) bool {
-	return s.network == n.UID && s.generation == n.Generation && maps.Equal(s.live, live.of)
+	return s.network == n.UID && s.generation == n.Generation && maps.EqualFunc(s.live, live.of, sameContent)
+}
+
+func sameContent(a, b *unstructuredx.Packed) bool {
+	return a == b || a != nil && b != nil && a.SameContent(b)
 }
 
 // holds says whether they are still as wanted. Where a roll stands, and whether evictions are held, follows from them.

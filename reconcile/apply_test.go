@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -213,5 +214,53 @@ func TestAnotherConfigurationMeansAnotherTemplate(t *testing.T) {
 	other.Spec.Config = "txindex=1\n"
 	if children.ConfigHash(one, authConfigOf(one)) != children.ConfigHash(other, authConfigOf(other)) {
 		t.Error("the configuration hash depends on the last line feed")
+	}
+}
+
+func TestChildrenAreComparedAgainAsSoonAsAnythingIsAnother(t *testing.T) {
+	type seen struct {
+		n     *api.Network
+		live  liveChildren
+		image string
+		auth  children.Auth
+	}
+	service := func(change func(*unstructured.Unstructured)) *unstructuredx.Packed {
+		u := intentOf(t, children.HeadlessService(network(3)))
+		change(u)
+		return packed(t, services, u)
+	}
+	same := func(*unstructured.Unstructured) {}
+	changed := func(change func(*unstructured.Unstructured)) func(*seen) {
+		return func(s *seen) { s.live.of[services] = service(change) }
+	}
+	for name, row := range map[string]struct {
+		change func(*seen)
+		holds  bool
+	}{
+		"nothing":                    {func(*seen) {}, true},
+		"a child's resource version": {changed(func(u *unstructured.Unstructured) { u.SetResourceVersion("2") }), true},
+		"a child":                    {changed(func(u *unstructured.Unstructured) { u.SetLabels(nil) }), false},
+		"a child that is made anew":  {changed(func(u *unstructured.Unstructured) { u.SetUID("2") }), false},
+		"a child that is gone":       {func(s *seen) { s.live.of[services] = nil }, false},
+		"a child that there was not": {func(s *seen) { s.live.of[configMaps] = service(same) }, false},
+		"the spec":                   {func(s *seen) { s.n.Generation++ }, false},
+		"a network of the same name": {func(s *seen) { s.n.UID = "2" }, false},
+		"the default image":          {func(s *seen) { s.image = "another" }, false},
+		"the credentials":            {func(s *seen) { s.auth.RPCAuth = append(s.auth.RPCAuth, "another") }, false},
+		"what pods tell of them":     {func(s *seen) { s.auth.PodAnnotations = map[string]string{"accepts": "2"} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, auth := network(3), authConfigOf(network(3))
+			now := seen{network(3), liveChildren{of: map[schema.GroupVersionResource]*unstructuredx.Packed{
+				services: service(same), configMaps: nil}}, "image", auth}
+			settled := settledChildren{n.UID, n.Generation, "image", auth, maps.Clone(now.live.of)}
+			row.change(&now)
+			if got := settled.holds(now.n, now.live, now.image, now.auth); got != row.holds {
+				t.Errorf("they hold: %v", got)
+			}
+		})
+	}
+	if (settledChildren{}).seen(network(3), liveChildren{}) {
+		t.Error("a controller that has just started knows nothing")
 	}
 }

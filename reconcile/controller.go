@@ -331,7 +331,7 @@ func (c *Controller) reconcile(ctx context.Context, key cache.ObjectName) (again
 	}
 	missingErr := c.explainMissing(ctx, network, nodes, &state.refused)
 	c.probe(network, &o, state)
-	rollErr := c.roll(ctx, network, &o)
+	rollErr := c.roll(ctx, network, live, &o)
 	evictionsErr := c.guardEvictions(ctx, network, &o)
 	later, reportErr := c.report(ctx, network, o, state)
 	again = max(state.next().Sub(c.clock.Now()), time.Millisecond)

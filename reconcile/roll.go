@@ -93,15 +93,17 @@ func livePartition(live *appsv1.StatefulSet) int32 {
 
 // roll takes the roll of the network one step further if it may, and has o say where it stands. It takes no step as
 // long as children can't be applied.
-func (c *Controller) roll(ctx context.Context, n *api.Network, o *observation) error {
+func (c *Controller) roll(ctx context.Context, n *api.Network, seen liveChildren, o *observation) error {
 	cached, err := c.caches.packed(statefulSets,
 		cache.ObjectName{Namespace: n.Namespace, Name: children.StatefulSetName(n)})
 	if err != nil || cached == nil || !children.ControlledBy(cached.GetObjectMeta(), n.UID) {
 		return err
 	}
-	live, err := intoStatefulSet(cached)
-	if err != nil {
-		return err
+	live := seen.set
+	if cached != seen.of[statefulSets] { // it was written in this pass
+		if live, err = intoStatefulSet(cached); err != nil {
+			return err
+		}
 	}
 	at, waitsFor := rolloutOf(live), ""
 	defer func() { o.roll, o.updated = at.progress(o.nodes, waitsFor), at.updatedNodes(o.nodes) }()

@@ -287,7 +287,7 @@ func TestNothingIsRolledOutWhileChildrenCanNotBeApplied(t *testing.T) {
 			}
 			o := observation{wanted: mesh.TopologyOf(n).Mesh(), nodes: meshed(3), chain: synced,
 				applied: applied{image: "image", auth: authConfigOf(n)}, applyErr: row.applyErr}
-			if err := c.roll(t.Context(), n, &o); err != nil {
+			if err := c.roll(t.Context(), n, liveChildren{}, &o); err != nil {
 				t.Fatal(err)
 			}
 			if (writes > 0) != row.rolls {
