@@ -352,16 +352,36 @@ func (r *report) writeBusy(text *strings.Builder) {
 		return
 	}
 	parts := []string{"controller", "harness", "kube-apiserver", "etcd", "kube-controller-manager", "machine"}
-	fmt.Fprintf(text, "\n## How busy all were\n\nCPUs in the mean, of %d. The harness is the nodes, the proxies and "+
+	fmt.Fprintf(text, "\n## How busy all were\n\nCPUs in the mean of all runs, of %d. The harness is the nodes, the proxies and "+
 		"whoever looks; machine is all that ran on it. One cluster at a time is measured; harness and machine also "+
 		"have the idle time of others, which passes meanwhile, unless these are of %d networks.\n\n"+
-		"| scenario | size | contender | run | s | %s |\n|%s\n",
+		"| scenario | size | contender | runs | s | %s |\n|%s\n",
 		r.Machines[0].CPUs, large, strings.Join(parts, " | "), strings.Repeat("---|", 5+len(parts)))
-	for _, l := range r.Busy {
+	for _, l := range meanLoads(r.Busy) {
 		fmt.Fprintf(text, "| %s | %d | %s | %d | %.0f |", l.Scenario, l.Size, l.Contender, l.Run, l.Seconds)
 		for _, part := range parts {
 			fmt.Fprintf(text, " %.2f |", l.Cores[part])
 		}
 		text.WriteString("\n")
 	}
+}
+
+// meanLoads are the means over all runs of the same, of which Run is the number.
+func meanLoads(loads []load) (means []load) {
+	for _, l := range loads {
+		i := slices.IndexFunc(means, func(m load) bool {
+			return m.Scenario == l.Scenario && m.Size == l.Size && m.Contender == l.Contender
+		})
+		if i < 0 {
+			i = len(means)
+			means = append(means, load{Scenario: l.Scenario, Size: l.Size, Contender: l.Contender, Cores: map[string]float64{}})
+		}
+		m := &means[i]
+		m.Run++
+		m.Seconds += (l.Seconds - m.Seconds) / float64(m.Run)
+		for part, cores := range l.Cores {
+			m.Cores[part] += (cores - m.Cores[part]) / float64(m.Run)
+		}
+	}
+	return means
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/bitcoin-controller/bitcoin-controller/e2e/machine"
@@ -151,6 +152,21 @@ func TestTheReportHasTheRunsAndTheSpread(t *testing.T) {
 	}
 	if v := read.find("apply API writes", 3, oursName); v == nil || !slices.Equal(v.Runs, []float64{9, 12, 10}) {
 		t.Errorf("JSON has %+v", v)
+	}
+}
+
+func TestHowBusyAllWereIsTheMeanOfAllRuns(t *testing.T) {
+	got := meanLoads([]load{
+		{Scenario: "apply", Size: 3, Contender: oursName, Run: 1, Seconds: 10, Cores: map[string]float64{"harness": 0.5}},
+		{Scenario: "apply", Size: 3, Contender: rivalName, Run: 1, Seconds: 7, Cores: map[string]float64{"harness": 1}},
+		{Scenario: "apply", Size: 3, Contender: oursName, Run: 2, Seconds: 20, Cores: map[string]float64{"harness": 1}},
+	})
+	want := []load{
+		{Scenario: "apply", Size: 3, Contender: oursName, Run: 2, Seconds: 15, Cores: map[string]float64{"harness": 0.75}},
+		{Scenario: "apply", Size: 3, Contender: rivalName, Run: 1, Seconds: 7, Cores: map[string]float64{"harness": 1}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
