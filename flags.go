@@ -40,7 +40,7 @@ func (s *settings) flags() *flag.FlagSet {
 			"runs")
 	flags.StringVar(&s.NodeImage, "node-image", "docker.io/bitcoin/bitcoin:31.0",
 		"`image` of the nodes, with bitcoind and bitcoin-cli on PATH")
-	flags.IntVar(&s.Workers, "workers", 16, "`number` of networks worked on at the same time")
+	flags.IntVar(&s.Workers, "workers", 4, "`number` of networks worked on at the same time")
 	flags.DurationVar(&s.Resync, "resync", 30*time.Second,
 		"how often to audit a network when nothing happens, and the longest `time` between retries")
 	flags.StringVar(&s.SystemNamespace, "system-namespace", ownNamespace(),

@@ -142,7 +142,7 @@ func TestWhatGoesWrongAtWorkIsAnotherExitCode(t *testing.T) {
 func TestHelpAndVersionAreNoFailures(t *testing.T) {
 	for given, want := range map[string]string{
 		"--help":    "Usage: bitcoin-controller [flags]",
-		"-h":        "--workers=<number> (default 16)",
+		"-h":        "--workers=<number> (default 4)",
 		"--version": "bitcoin-controller ",
 	} {
 		code, stdout, stderr := start(t, []string{given}, nil)

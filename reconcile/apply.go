@@ -3,9 +3,10 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -18,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -96,7 +96,7 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	if err := c.recordCredentials(ctx, n, o, state); err != nil {
 		return applied{}, err
 	}
-	if state.settled.holds(n, live, o.image, o.auth) {
+	if state.settled.holds(live, o.image, o.auth) {
 		return o.applied, nil
 	}
 	in := inputs{image: o.image, auth: o.auth, systemNamespace: c.options.SystemNamespace}
@@ -104,7 +104,7 @@ func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildre
 	in.evictionsHeld = n.Spec.Nodes > 1 && evictionsHeld(live.of[podDisruptionBudgets])
 	rolls, settled, err := c.applyChildren(ctx, n, in, live)
 	if settled {
-		state.settled = settledChildren{n.UID, n.Generation, o.image, o.auth, live.of}
+		state.settled = settledChildren{live.seen, wantedDigest(o.image, o.auth)}
 	}
 	if !rolls {
 		o.image, n.Status.Image = "", before // the first record had a whole status with it
@@ -143,6 +143,8 @@ type liveChildren struct {
 	of map[schema.GroupVersionResource]*unstructuredx.Packed
 	// set is the StatefulSet among them.
 	set *appsv1.StatefulSet
+	// seen is the digest of all of them, and of the spec.
+	seen [sha256.Size]byte
 	// err is why none is to be touched, nil if there is no such reason.
 	err error
 }
@@ -159,38 +161,47 @@ func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChild
 		failed = append(failed, err)
 	}
 	set, err := intoStatefulSet(live.of[statefulSets])
-	live.set, live.err = set, errors.Join(joinConflicts(failed), err)
+	live.set, live.seen, live.err = set, live.digest(n), errors.Join(joinConflicts(failed), err)
 	return live
 }
 
-// settledChildren are those of a pass that found all as wanted. As long as neither they nor what they follow from are
-// others, they need not be built and compared again, which takes longer than all else in a pass over a few nodes.
+// settledChildren are digests of what a pass saw that found all children as wanted. As long as it is the same, they
+// need not be built and compared again, which takes longer than all else in a pass over a few nodes.
 type settledChildren struct {
-	network    types.UID
-	generation int64
-	image      string
-	auth       children.Auth
-	live       map[schema.GroupVersionResource]*unstructuredx.Packed
+	// seen is of the network's spec and of its children, wanted of what else those follow from. Where a roll stands, and
+	// whether evictions are held, is in the children.
+	seen, wanted [sha256.Size]byte
 }
 
-// seen says whether the network and its children are still these.
-func (s settledChildren) seen(n *api.Network, live liveChildren) bool {
-	return s.network == n.UID && s.generation == n.Generation && maps.EqualFunc(s.live, live.of, sameContent)
+// holds says whether all children are still as wanted.
+func (s settledChildren) holds(live liveChildren, image string, auth children.Auth) bool {
+	return s == settledChildren{live.seen, wantedDigest(image, auth)}
 }
 
-func sameContent(a, b *unstructuredx.Packed) bool {
-	return a == b || a != nil && b != nil && a.SameContent(b)
+// digest is of the children, and of the spec that they are of.
+func (l liveChildren) digest(n *api.Network) [sha256.Size]byte {
+	text := fmt.Appendf(nil, "%s %d", n.UID, n.Generation)
+	for _, row := range resourceTable {
+		if child := l.of[row.resource]; child != nil {
+			digest := child.Digest()
+			text = append(fmt.Appendf(text, " %s ", row.resource.Resource), digest[:]...)
+		}
+	}
+	return sha256.Sum256(text)
 }
 
-// holds says whether they are still as wanted. Where a roll stands, and whether evictions are held, follows from them.
-func (s settledChildren) holds(n *api.Network, live liveChildren, image string, auth children.Auth) bool {
-	return s.seen(n, live) && s.image == image && equality.Semantic.DeepEqual(s.auth, auth)
+func wantedDigest(image string, auth children.Auth) [sha256.Size]byte {
+	text, err := json.Marshal([]any{image, auth}) // sorts the keys of maps
+	if err != nil {
+		panic(err) // strings and maps of strings
+	}
+	return sha256.Sum256(text)
 }
 
 // immutableError is that of the StatefulSet, which had none if the children are these.
 func (s settledChildren) immutableError(n *api.Network, live liveChildren) error {
 	set := live.of[statefulSets]
-	if set == nil || s.seen(n, live) {
+	if set == nil || s.seen == live.seen {
 		return nil
 	}
 	unpacked, err := set.Unpack()

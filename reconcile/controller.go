@@ -69,6 +69,10 @@ type Options struct {
 // are one change, not nine.
 const coalesceDelay = 50 * time.Millisecond
 
+// answersDelay is how long a network waits after a node's answer for those of its other nodes. They come within
+// milliseconds, unless nodes or this machine are slow: then a pass after each answer would make them slower.
+const answersDelay = 250 * time.Millisecond
+
 // firstRetry is the backoff after a network's first failure; it doubles up to Options.Resync.
 const firstRetry = 250 * time.Millisecond
 
@@ -128,7 +132,7 @@ func New(client dynamic.Interface, log *zap.Logger, options Options) (*Controlle
 		health: newHealth(),
 	}
 	c.prober = mesh.NewProber(mesh.Config{
-		Connect: c.connect, ConnectWallet: c.connectWallet, Clock: c.clock, Log: log, Wake: c.wake,
+		Connect: c.connect, ConnectWallet: c.connectWallet, Clock: c.clock, Log: log, Wake: c.heard,
 		Healed: options.Instruments.Healed, MayMine: c.mayMine, MaxBackoff: options.Resync, Polling: mesh.DefaultPolling})
 	c.caches.came, c.caches.went = c.came, c.went
 	options.Instruments.Show(c.exported)
@@ -168,6 +172,15 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // wake has a network looked at because something happened.
 func (c *Controller) wake(network cache.ObjectName) { c.queue.AddAfter(network, coalesceDelay) }
+
+// heard has a network looked at because a node said something; more are yet to answer, or all have.
+func (c *Controller) heard(network cache.ObjectName, more bool) {
+	if more {
+		c.queue.AddAfter(network, answersDelay)
+		return
+	}
+	c.wake(network)
+}
 
 // workAll works on the queue, where all networks are since the caches were filled, until ctx ends.
 func (c *Controller) workAll(ctx context.Context) {

@@ -240,18 +240,16 @@ func (o *observation) awaitAnswers(
 			o.answersUntil = later(o.answersUntil, until)
 		}
 		if target, asked := targets[n.ordinal]; asked && n.view.AskedAt.IsZero() && n.reason == "" {
-			n.awaited = true
-			if is.Began.IsZero() {
-				o.unheard = o.unheard || n.toldBy(before)
-				continue
-			}
 			until := is.Began.Add(mesh.ResponseTimeout)
-			if now.Before(until) {
-				silent = sooner(silent, until)
+			if !is.Began.IsZero() && !now.Before(until) {
+				n.reason, n.message = target.Silence().Explain()
 				continue
 			}
-			n.awaited = false
-			n.reason, n.message = target.Silence().Explain()
+			n.awaited = true
+			o.unheard = o.unheard || n.toldBy(before)
+			if !is.Began.IsZero() {
+				silent = sooner(silent, until)
+			}
 		}
 	}
 	return silent

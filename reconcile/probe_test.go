@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
@@ -141,6 +143,52 @@ func TestThePollsOfAllNetworksTogetherAreBounded(t *testing.T) {
 	c.polled(t, w, 5*time.Second)
 	if o, _ := c.pass(t, w); o.unconnected() > 0 {
 		t.Errorf("%d pairs are not connected", o.unconnected())
+	}
+}
+
+// Of nodes that are slow, more polls would make them slower.
+func TestPollsGiveWayToWhatIsWanted(t *testing.T) {
+	w := newWorld(t, 3)
+	w.polling = mesh.Polling{Idle: time.Second, MaxNodes: 100}
+	w.AllReady()
+	c := w.controller(t)
+	c.options.Resync = 24 * time.Hour
+	c.pass(t, w)
+	c.polled(t, w, 10*time.Second)
+	release := c.occupy(t, allPlaces/2+1)
+	before := w.Trips()
+	c.polled(t, w, 10*time.Second)
+	w.askedBetween(t, before, 0, 0)
+	w.Restart(t, 0)
+	c.polled(t, w, 5*time.Second)
+	if o, _ := c.pass(t, w); o.unconnected() > 0 {
+		t.Errorf("%d pairs are not connected", o.unconnected())
+	}
+	release()
+	before = w.Trips()
+	again := func(context.Context) (bool, error) {
+		c.polled(t, w, 2*time.Second)
+		return w.Trips()[1] > before[1], nil
+	}
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, again); err != nil {
+		t.Errorf("no node is polled any more: %v", err)
+	}
+}
+
+func TestANetworkIsWokenWhenAllHaveAnswered(t *testing.T) {
+	w := newWorld(t, 3)
+	w.AllReady()
+	c := w.controller(t)
+	_, release := c.hold(t, w, 0)
+	c.once(w)
+	c.settled(t, w, 0, time.Now().Add(time.Minute))
+	if !c.awake() || !c.more.Load() {
+		t.Error("the network doesn't wait for the answer of one of its nodes")
+	}
+	release()
+	c.settled(t, w, none, time.Now().Add(time.Minute))
+	if !c.awake() || c.more.Load() {
+		t.Error("the network still waits for answers")
 	}
 }
 

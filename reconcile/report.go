@@ -110,11 +110,11 @@ func (c *Controller) report(ctx context.Context, n *api.Network, o observation,
 }
 
 // hold returns for how long to hold back a status that answers on their way may change: a second in all, however many
-// nodes take turns. A status that says Ready is not held back. While nodes wait for their turn that the status of
-// before tells of it stands, if it is still true of the pods: how long a controller of many networks takes to ask all
-// of them is nothing that has happened to this one.
+// nodes take turns. A status that says Ready is not held back. As long as nodes are yet to be asked, or to answer,
+// that the status of before tells of, it stands, if it is still true of the pods: how long a controller of many networks
+// takes to ask all of them is nothing that has happened to this one.
 func (state *networkState) hold(before, status api.NetworkStatus, o observation, now time.Time) time.Duration {
-	if o.unheard && status.ReadyNodes == before.ReadyNodes && status.ObservedGeneration == before.ObservedGeneration {
+	if o.unheard && sameReady(before.Nodes, status.Nodes) && status.ObservedGeneration == before.ObservedGeneration {
 		state.heldSince = time.Time{}
 		return mesh.ResponseTimeout
 	}
@@ -131,6 +131,11 @@ func (state *networkState) hold(before, status api.NetworkStatus, o observation,
 		return 0
 	}
 	return wait
+}
+
+// sameReady says whether the pods of the same nodes are ready.
+func sameReady(before, after []api.NodeStatus) bool {
+	return slices.EqualFunc(before, after, func(b, a api.NodeStatus) bool { return b.Ready == a.Ready })
 }
 
 // isStale says whether a status wasn't written because the network has changed, or has gone, since this pass read it.

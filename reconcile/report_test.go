@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -129,7 +130,7 @@ func TestAStatusThatTellsOfMoreThanWasAskedStands(t *testing.T) {
 	c := w.controller(t)
 	w.judged(c.rest(t, w))
 	again := w.controller(t)
-	release := again.occupy(t)
+	release := again.occupy(t, allPlaces)
 	again.once(w)
 	w.Advance(10 * mesh.ResponseTimeout)
 	o, _ := again.once(w)
@@ -138,7 +139,10 @@ func TestAStatusThatTellsOfMoreThanWasAskedStands(t *testing.T) {
 		held   bool
 	}{
 		"while nodes wait for their turn": {func(*api.NetworkStatus, *observation) {}, true},
-		"unless a pod has failed":         {func(before *api.NetworkStatus, _ *observation) { before.ReadyNodes++ }, false},
+		"unless other pods are ready, be they as many": {func(before *api.NetworkStatus, _ *observation) {
+			before.Nodes = slices.Clone(before.Nodes)
+			before.Nodes[0].Ready = false
+		}, false},
 		"or the spec was changed": {func(before *api.NetworkStatus, _ *observation) { before.ObservedGeneration++ },
 			false},
 		"or all were asked": {func(_ *api.NetworkStatus, o *observation) { o.unheard = false }, false},
@@ -157,10 +161,43 @@ func TestAStatusThatTellsOfMoreThanWasAskedStands(t *testing.T) {
 	}
 }
 
-// occupy has another network's nodes take all places of those that answered the last time, until release is called.
-func (c *watcher) occupy(t *testing.T) (release func()) {
+// One that is asked at last has as long as any other to answer.
+func TestAStatusStandsWhileTheLastNodesAreAsked(t *testing.T) {
+	w := newWorld(t, 3)
+	w.AllReady()
+	c := w.controller(t)
+	w.judged(c.rest(t, w))
+	again := w.controller(t)
+	asked, release := again.hold(t, w, 0)
+	leave := again.occupy(t, allPlaces)
+	again.once(w)
+	w.Advance(10 * mesh.ResponseTimeout) // for as long they wait for their turn
+	leave()
+	turn := func(context.Context) (bool, error) { return asked.Load() > 0 && !again.busy(0), nil }
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, turn); err != nil {
+		t.Fatalf("the nodes are not asked: %v", err)
+	}
+	held := func() bool {
+		o, _ := again.once(w)
+		now := w.Clock.Now()
+		return (&networkState{}).hold(w.Network.Status, statusOf(w.Network, o, now), o, now) > 0
+	}
+	if !held() {
+		t.Error("it is said of a node that has just been asked that it does not answer")
+	}
+	w.Advance(mesh.ResponseTimeout)
+	if held() {
+		t.Error("it is not said of a silent node that it does not answer")
+	}
+	release()
+}
+
+// allPlaces are those of nodes that answered the last time: package mesh, maxExchanges.
+const allPlaces = 128
+
+// occupy has another network's nodes take so many places, until release is called.
+func (c *watcher) occupy(t *testing.T, places int) (release func()) {
 	t.Helper()
-	const places = 128 // package mesh: maxExchanges
 	_, crowd := newCrowd(places)
 	var asked atomic.Int32
 	released, connect := make(chan struct{}), *c.connect.Load()
@@ -179,7 +216,7 @@ func (c *watcher) occupy(t *testing.T) (release func()) {
 		return connect(ip, login)
 	})
 	c.prober.Publish(cache.NewObjectName("default", "other"), targets, nil)
-	taken := func(context.Context) (bool, error) { return asked.Load() == places, nil }
+	taken := func(context.Context) (bool, error) { return int(asked.Load()) == places, nil }
 	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, taken); err != nil {
 		t.Fatalf("%d of %d places are taken: %v", asked.Load(), places, err)
 	}

@@ -32,8 +32,8 @@ type observation struct {
 	unasked []string
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
 	answersUntil time.Time
-	// unheard: the status tells the chain of a node that this controller, which has started since, has not got round to
-	// asking.
+	// unheard: the status tells the chain of a node that this controller, which has started since, has not asked, or
+	// that still has time to answer.
 	unheard bool
 	applied
 	// roll is how far a change of the pods' template has got; empty if there is none under way. updated is the number

@@ -122,8 +122,9 @@ type watcher struct {
 	logs    *observer.ObservedLogs
 	key     cache.ObjectName
 	connect atomic.Pointer[connect]
-	// woken has an item if the network was woken since it was last empty.
+	// woken has an item if the network was woken since it was last empty; more: the last time, others were to answer.
 	woken chan struct{}
+	more  atomic.Bool
 	stop  func()
 }
 
@@ -142,7 +143,11 @@ func (w *world) controller(t testing.TB) *watcher {
 			Connect:       func(ip netip.Addr, login mesh.Login) (mesh.Node, error) { return (*c.connect.Load())(ip, login) },
 			ConnectWallet: mesh.ConnectWallet,
 			Clock:         w.Clock, Log: zap.New(core), MaxBackoff: 30 * time.Second, Polling: w.polling,
-			Wake: func(cache.ObjectName) {
+			Wake: func(network cache.ObjectName, more bool) {
+				if network != c.key {
+					return
+				}
+				c.more.Store(more)
 				select {
 				case c.woken <- struct{}{}:
 				default:

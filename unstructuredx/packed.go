@@ -3,6 +3,7 @@ package unstructuredx
 import (
 	"bytes"
 	"compress/flate"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"sync"
@@ -147,6 +148,9 @@ func (p *Packed) Beside(index int) string {
 
 // SameContent says whether two versions of an object differ in nothing but their resource versions.
 func (p *Packed) SameContent(other *Packed) bool { return bytes.Equal(p.content, other.content) }
+
+// Digest is of the content of the object, but for its resource version.
+func (p *Packed) Digest() [sha256.Size]byte { return sha256.Sum256(p.content) }
 
 // Unpack returns the object as it was packed. It is the caller's, to be changed.
 func (p *Packed) Unpack() (*unstructured.Unstructured, error) {

@@ -113,7 +113,7 @@ var variables = []variable{
 	{"CONTENDERS", "", "whom to measure, a regular expression",
 		pattern(func(s *settings) **regexp.Regexp { return &s.contenders })},
 	{"SIZES", "", "sizes to measure, such as 3,10; those of each scenario without it", setSizes},
-	{"WORKERS", "16", "networks worked on at the same time", number(func(s *settings) *int { return &s.workers })},
+	{"WORKERS", "4", "networks worked on at the same time", number(func(s *settings) *int { return &s.workers })},
 	{"RESYNC", "30s", "time between audits", duration(func(s *settings) *time.Duration { return &s.resync })},
 	{"IDLE", "10m", "how long a network is left alone in its life",
 		duration(func(s *settings) *time.Duration { return &s.idle })},

@@ -40,7 +40,7 @@ func main() {
 	var s settings
 	flags := flag.NewFlagSet("rival", flag.ExitOnError) // the other one has controller-runtime's own --kubeconfig
 	flags.StringVar(&s.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster")
-	flags.IntVar(&s.workers, "workers", 16, "`number` of networks worked on at the same time")
+	flags.IntVar(&s.workers, "workers", 4, "`number` of networks worked on at the same time")
 	flags.DurationVar(&s.resync, "resync", 30*time.Second,
 		"how often the lists of all nodes are compared when nothing happens")
 	flags.StringVar(&s.pprofAddress, "pprof-address", "", "`address` of Go's profiles; empty for none")

@@ -209,7 +209,7 @@ func (p *Prober) payFor(ctx context.Context, network cache.ObjectName) {
 	p.payIfDue(network, of)
 	p.scheduleMiners(network, of)
 	if news {
-		p.wake(network)
+		p.wake(network, false)
 	}
 }
 

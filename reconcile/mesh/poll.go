@@ -37,8 +37,9 @@ func limiter(perSecond int, clock clock.PassiveClock) flowcontrol.PassiveRateLim
 	return flowcontrol.NewTokenBucketPassiveRateLimiterWithClock(float32(perSecond), perSecond, clock)
 }
 
-// admits says whether an exchange that is due is to be made now. What is wanted always is; a poll beyond the bound of
-// all networks is put off. The lock is held.
+// admits says whether an exchange that is due is to be made now. What is wanted always is; a poll is put off beyond the
+// bound of all networks, and while half of all that may be under way is: then nodes, or this machine, are slow, and what
+// is wanted comes first. The lock is held.
 func (p *Prober) admits(of *probedNetwork, n *probed, action Action, now time.Time) bool {
 	if !action.poll {
 		return true
@@ -47,7 +48,8 @@ func (p *Prober) admits(of *probedNetwork, n *probed, action Action, now time.Ti
 	if now.Before(of.lively) {
 		bound, every = p.livelyPolls, p.polling.Lively
 	}
-	if bound == nil || bound.TryAccept() {
+	busy := p.underWay[n.lane()] > p.parallel/2
+	if !busy && (bound == nil || bound.TryAccept()) {
 		return true
 	}
 	n.postponed = now.Add(jitter(n.target.Self, every))

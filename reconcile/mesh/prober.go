@@ -32,7 +32,7 @@ type Prober struct {
 	connectWallet func(ip netip.Addr, login Login, wallet string) (Node, error)
 	clock         clock.PassiveClock
 	log           *zap.Logger
-	wake          func(network cache.ObjectName)
+	wake          func(network cache.ObjectName, more bool)
 	healed        func(took time.Duration)
 	mayMine       func() bool
 	maxBackoff    time.Duration
@@ -42,7 +42,9 @@ type Prober struct {
 	// parallel is the number of workers of a lane.
 	parallel int
 
-	mutex    sync.Mutex
+	mutex sync.Mutex
+	// underWay is the number of exchanges in each lane.
+	underWay [2]int
 	networks map[cache.ObjectName]*probedNetwork
 	// lanes are for nodes that answered the last time, and for those that didn't: nodes that hang keep only their like
 	// waiting.
@@ -78,6 +80,8 @@ type probedNetwork struct {
 	walletEndings map[podWallet]int
 	// lively is until when the network is polled as one in which something happens.
 	lively time.Time
+	// told: the network was woken for news, and told that more nodes are yet to answer.
+	told bool
 }
 
 // probed is one node: what is wanted of it, what it said, and what is going on.
@@ -153,8 +157,9 @@ type Config struct {
 	ConnectWallet func(ip netip.Addr, login Login, wallet string) (Node, error)
 	Clock         clock.PassiveClock
 	Log           *zap.Logger
-	// Wake is called when a node of a network has said something new. It must not block.
-	Wake func(network cache.ObjectName)
+	// Wake is called when a node of a network has said something new. It must not block. With more, other nodes of it
+	// are yet to answer, and it is called again when they have.
+	Wake func(network cache.ObjectName, more bool)
 	// Healed, unless nil, is called when a network has all wanted connections again, with the time since its last node
 	// became ready or the first connection was lost. It must not block.
 	Healed func(took time.Duration)
@@ -343,6 +348,7 @@ func (p *Prober) work(ctx context.Context, which int) bool {
 // view.
 type started struct {
 	of     *probed
+	lane   int
 	target Target
 	view   View
 	action Action
@@ -377,11 +383,12 @@ func (p *Prober) begin(key nodeKey, which int) (began started, ok bool) {
 		return started{}, false
 	}
 	n.began = now
+	p.underWay[which]++
 	if action.Mine.Count > 0 {
 		of.mineAfter = now.Add(action.timeout())
 	}
 	action.Measure, action.Severed = n.view.Measures.At.Before(n.target.MeasureAfter), n.target.Severed
-	return started{of: n, target: n.target, view: n.view, action: action, at: now}, true
+	return started{of: n, lane: which, target: n.target, view: n.view, action: action, at: now}, true
 }
 
 func (p *Prober) ask(ctx context.Context, target Target, action Action) (Report, error) {
@@ -422,6 +429,7 @@ func (s started) report(said Report, err error) Report {
 func (p *Prober) end(key nodeKey, began started, said Report) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
+	p.underWay[began.lane]--
 	n := p.node(key)
 	of, now := p.networks[key.network], p.clock.Now()
 	if n != began.of {
@@ -459,9 +467,22 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 	p.payIfDue(key.network, of)
 	p.scheduleMiners(key.network, of)
 	if due := p.schedule(key, n); !n.news.IsZero() && (!due || now.Sub(n.news) >= ResponseTimeout) {
-		n.news = time.Time{}
-		p.wake(key.network)
+		n.news, of.told = time.Time{}, true
 	}
+	if of.told {
+		of.told = of.exchanging()
+		p.wake(key.network, of.told)
+	}
+}
+
+// exchanging says whether an exchange with any node is due or under way.
+func (of *probedNetwork) exchanging() bool {
+	for _, n := range of.nodes {
+		if !n.pending.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // differs says whether a network has to be looked at because a node said this after that.

@@ -114,7 +114,7 @@ func (p *Prober) openWalletOf(ctx context.Context, key nodeKey) {
 		n.wallet = opened
 		p.scheduleMiners(key.network, p.networks[key.network])
 		p.payIfDue(key.network, p.networks[key.network])
-		p.wake(key.network)
+		p.wake(key.network, false)
 	})
 }
 
