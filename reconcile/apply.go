@@ -200,15 +200,14 @@ func wantedDigest(image string, auth children.Auth) [sha256.Size]byte {
 
 // immutableError is that of the StatefulSet, which had none if the children are these.
 func (s settledChildren) immutableError(n *api.Network, live liveChildren) error {
-	set := live.of[statefulSets]
-	if set == nil || s.seen == live.seen {
+	if s.seen == live.seen {
 		return nil
 	}
-	unpacked, err := set.Unpack()
+	set, err := unpacked(live.of[statefulSets])
 	if err != nil {
 		return err
 	}
-	return immutableError(n, unpacked)
+	return immutableError(n, set)
 }
 
 // applyChild says whether the child was as wanted before.

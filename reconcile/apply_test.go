@@ -261,3 +261,15 @@ func TestChildrenAreComparedAgainAsSoonAsAnythingIsAnother(t *testing.T) {
 		})
 	}
 }
+
+func TestAChildIsLookedForByTheNameThatItIsMadeWith(t *testing.T) {
+	n := network(3)
+	for _, row := range resourceTable {
+		if row.build == nil {
+			continue
+		}
+		if made := row.build(n, inputs{}).GetName(); row.called(n) != made {
+			t.Errorf("a %s is made as %s, and looked for as %s", row.kind, made, row.called(n))
+		}
+	}
+}

@@ -122,14 +122,19 @@ func TestAStatusThatAnswersMayChangeIsHeldBack(t *testing.T) {
 	}
 }
 
+// restarted is a controller that has just started over three healthy nodes, of which the status tells.
+func restarted(t *testing.T) (*world, *watcher) {
+	t.Helper()
+	w := newWorld(t, 3)
+	w.AllReady()
+	w.judged(w.controller(t).rest(t, w))
+	return w, w.controller(t)
+}
+
 // A controller that starts over many networks asks all nodes of all of them, which takes it seconds. Meanwhile it knows
 // less of most than their status tells.
 func TestAStatusThatTellsOfMoreThanWasAskedStands(t *testing.T) {
-	w := newWorld(t, 3)
-	w.AllReady()
-	c := w.controller(t)
-	w.judged(c.rest(t, w))
-	again := w.controller(t)
+	w, again := restarted(t)
 	release := again.occupy(t, allPlaces)
 	again.once(w)
 	w.Advance(10 * mesh.ResponseTimeout)
@@ -163,11 +168,7 @@ func TestAStatusThatTellsOfMoreThanWasAskedStands(t *testing.T) {
 
 // One that is asked at last has as long as any other to answer.
 func TestAStatusStandsWhileTheLastNodesAreAsked(t *testing.T) {
-	w := newWorld(t, 3)
-	w.AllReady()
-	c := w.controller(t)
-	w.judged(c.rest(t, w))
-	again := w.controller(t)
+	w, again := restarted(t)
 	asked, release := again.hold(t, w, 0)
 	leave := again.occupy(t, allPlaces)
 	again.once(w)

@@ -164,7 +164,7 @@ image: {repository: registry.example.com/you/controller, tag: v1, pullPolicy: Al
 imagePullSecrets: [{name: registry}]
 nodeImage: registry.example.com/bitcoind:1
 replicas: 2
-flags: {logLevel: debug, workers: 32, resync: 1m30s, nodeMetrics: false, profiling: true}
+flags: {logLevel: debug, workers: 16, resync: 1m30s, nodeMetrics: false, profiling: true}
 extraArgs: [--leader-elect=true]
 extraEnv: [{name: EXTRA, value: "1"}]
 resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}
@@ -209,7 +209,7 @@ func TestTheChartsValues(t *testing.T) {
 		"replicas": int32(2), "image": "registry.example.com/you/controller:v1", "pull policy": corev1.PullAlways,
 		"pull secrets": []corev1.LocalObjectReference{{Name: "registry"}},
 		"arguments": "--node-image=registry.example.com/bitcoind:1 --log-level=debug --node-metrics=false " +
-			"--profiling=true --resync=1m30s --workers=32 --leader-elect=true",
+			"--profiling=true --resync=1m30s --workers=16 --leader-elect=true",
 		"nodes": map[string]string{"zone": "a"}, "tolerations": []corev1.Toleration{{Operator: "Exists"}},
 		"affinity": true, "spread": "zone", "priority": "system-cluster-critical", "memory limit": "2Gi", "Go's limit": "1843MiB",
 		"environment": "1", "annotations": map[string]string{"example.com/note": "mine"},

@@ -80,7 +80,7 @@ type probedNetwork struct {
 	walletEndings map[podWallet]int
 	// lively is until when the network is polled as one in which something happens.
 	lively time.Time
-	// told: the network was woken for news, and told that more nodes are yet to answer.
+	// told: the network was woken for news, told that more nodes are yet to answer, and has published nothing since.
 	told bool
 }
 
@@ -158,7 +158,7 @@ type Config struct {
 	Clock         clock.PassiveClock
 	Log           *zap.Logger
 	// Wake is called when a node of a network has said something new. It must not block. With more, other nodes of it
-	// are yet to answer, and it is called again when they have.
+	// are yet to answer, and it is called again when they have, unless something is published first.
 	Wake func(network cache.ObjectName, more bool)
 	// Healed, unless nil, is called when a network has all wanted connections again, with the time since its last node
 	// became ready or the first connection was lost. It must not block.
@@ -222,7 +222,7 @@ func (p *Prober) Publish(network cache.ObjectName, targets map[int32]Target, min
 		of = &probedNetwork{nodes: map[int32]*probed{}, walletEndings: map[podWallet]int{}}
 		p.networks[network] = of
 	}
-	of.mining = mining
+	of.mining, of.told = mining, false // whoever publishes has read what was said
 	before := len(of.nodes)
 	maps.DeleteFunc(of.nodes, func(ordinal int32, _ *probed) bool { _, wanted := targets[ordinal]; return !wanted })
 	changed := len(of.nodes) != before
