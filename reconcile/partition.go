@@ -193,10 +193,10 @@ func (o *observation) at(ordinals []int32) (nodes []node) {
 	return nodes
 }
 
-// joined are the nodes that have something to do with nodes of other sides, or have not said that they don't.
+// joined are the nodes that have something to do with nodes of other sides, or may have, or have not said that they don't.
 func (o *observation) joined() (names []string) {
 	for _, n := range o.nodes {
-		if n.ready && (!maps.Equal(n.view.Severed, o.severed[o.sides.Of(n.ordinal)]) || !n.view.Across.None()) {
+		if n.ready && !n.view.Apart(o.severed[o.sides.Of(n.ordinal)]) {
 			names = append(names, n.name)
 		}
 	}

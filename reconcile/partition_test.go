@@ -78,6 +78,81 @@ func TestSidesAreKeptApartAndHealed(t *testing.T) {
 	w.holds(t, c.rest(t, w))
 }
 
+// passes moves the clocks of the controller and of the nodes.
+func (w *world) passes(d time.Duration) {
+	w.Time.Advance(d)
+	w.Advance(d)
+}
+
+// TestSidesThatAreSaidToBeApartStayApart, though bitcoind goes on to dial what was on its list when it began to: one node
+// is told to forget the other side when others have cut its connections, and it is at them again.
+func TestSidesThatAreSaidToBeApartStayApart(t *testing.T) {
+	w, sides := newWorld(t, 6), [][]int{{0, 1, 2}, {3, 4, 5}}
+	w.AllReady()
+	c := w.controller(t)
+	w.holds(t, c.rest(t, w))
+	held := int32(0) // who dials all others, as everybody does in so small a network
+	_, release := c.hold(t, w, int(held))
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0, 1, 2}}}}
+	goesOn := func(d time.Duration, done func(o observation) bool) bool {
+		for end := w.Clock.Now().Add(d); w.Clock.Now().Before(end); w.passes(50 * time.Millisecond) {
+			if o, _ := c.passBut(t, w, held); done(o) {
+				return true
+			}
+		}
+		return false
+	}
+	if !goesOn(time.Minute, func(observation) bool { return w.across(sides...) == 0 }) ||
+		!goesOn(time.Minute, func(observation) bool { return w.across(sides...) > 0 }) {
+		t.Fatal("others don't end what it has to do with them, or it doesn't dial them again")
+	}
+	release()
+	held = none
+	apart := false
+	goesOn(time.Minute, func(o observation) bool {
+		apart = strings.HasPrefix(w.judgedNow(o, api.ConditionPartitioned), "True")
+		if across := w.across(sides...); apart && across > 0 {
+			t.Fatalf("%d connections across sides that are apart", across)
+		}
+		return false
+	})
+	if !apart {
+		t.Error("after a minute they are not apart")
+	}
+}
+
+// TestWhoDialledEndsAConnectionAcross: were the other end to do so first, bitcoind would dial it again.
+func TestWhoDialledEndsAConnectionAcross(t *testing.T) {
+	w := newWorld(t, 3)
+	w.Network.Spec.Topology.Type = api.TopologyStar // 1 and 2 dial 0
+	w.AllReady()
+	c := w.controller(t)
+	c.rest(t, w)
+	_, release := c.hold(t, w, 1)
+	w.Network.Spec.Partition = &api.Partition{Sides: []api.Side{{Nodes: []int32{0}}}}
+	for range 10 {
+		c.passBut(t, w, 1)
+		w.passes(50 * time.Millisecond)
+	}
+	if got := w.across([]int{0}, []int{1, 2}); got != 1 {
+		t.Errorf("half a second later %d connections are across, want that of node 1, which has not answered", got)
+	}
+	cut := false
+	for range 20 {
+		c.passBut(t, w, 1)
+		cut = cut || w.across([]int{0}, []int{1, 2}) == 0
+		w.passes(50 * time.Millisecond)
+	}
+	if !cut {
+		t.Error("node 0 doesn't end the connection of node 1, which has not answered for a second")
+	}
+	release()
+	c.rest(t, w)
+	if got := w.judgedNow(c.rest(t, w), api.ConditionPartitioned); !strings.HasPrefix(got, "True") {
+		t.Error(got)
+	}
+}
+
 // TestEachSideMinesAndTheyConverge: a fork that is declared, and then is over.
 func TestEachSideMinesAndTheyConverge(t *testing.T) {
 	w := miningWorld(t, 4, fixed(api.Miner{Node: 0}, api.Miner{Node: 3}))

@@ -111,6 +111,34 @@ func (b *branching) tips(ctx context.Context) ([]block, error) {
 	})
 }
 
+// together says whether tips are blocks of one chain. Some may be ahead of others: whoever mines every second, or a machine
+// that is slow, never has all nodes say the same at the same time.
+func (b *branching) together(ctx context.Context, tips []block) (bool, error) {
+	highest := 0
+	for i, tip := range tips {
+		if tip.Height > tips[highest].Height {
+			highest = i
+		}
+	}
+	chain := map[int64]string{tips[highest].Height: tips[highest].Hash}
+	for _, tip := range tips {
+		if _, asked := chain[tip.Height]; asked {
+			continue
+		}
+		hash, err := b.bitcoinCLI(ctx, b.network, b.all[highest], "getblockhash", strconv.FormatInt(tip.Height, 10))
+		if err != nil {
+			return false, err
+		}
+		chain[tip.Height] = hash
+	}
+	return ofChain(tips, chain), nil
+}
+
+// ofChain says whether all blocks are those that a chain has at their heights.
+func ofChain(blocks []block, chain map[int64]string) bool {
+	return !slices.ContainsFunc(blocks, func(one block) bool { return chain[one.Height] != one.Hash })
+}
+
 // notYet is an error that may be none later.
 type notYet struct{ error }
 
@@ -131,14 +159,18 @@ func poll(ctx context.Context, within time.Duration, ask func() error) error {
 	return err
 }
 
-// agreed waits until all nodes are on one tip, and returns it.
+// agreed waits until all nodes are on one chain, and returns the tip of the node that mines the new branch.
 func (b *branching) agreed(ctx context.Context, within time.Duration) (tip block, err error) {
 	err = poll(ctx, within, func() error {
 		tips, err := b.tips(ctx)
 		if err != nil {
 			return err
 		}
-		if tip = tips[b.node]; len(slices.Compact(slices.Clone(tips))) > 1 {
+		one, err := b.together(ctx, tips)
+		if err != nil {
+			return err
+		}
+		if tip = tips[b.node]; !one {
 			return notYet{fmt.Errorf("the nodes of %s are on several tips, so there is none to replace: %s; see "+
 				"kubectl btcnet status %s",
 				b.network.Name, b.describe(tips), b.network.Name)}
@@ -346,14 +378,18 @@ func (f *firstLine) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// onBranch waits until all nodes are on one tip of the new branch. It fails by errOutpaced as soon as that won't be.
+// onBranch waits until all nodes are on the new branch, whatever has been mined onto it since. It fails by errOutpaced as soon as that won't be.
 func (b *branching) onBranch(ctx context.Context) (tips []block, err error) {
 	at, count := strconv.FormatInt(b.fork.Height+1, 10), 0
 	err = poll(ctx, settleTime, func() error {
 		if tips, err = b.tips(ctx); err != nil {
 			return err
 		}
-		if len(slices.Compact(slices.Clone(tips))) > 1 {
+		one, err := b.together(ctx, tips)
+		if err != nil {
+			return err
+		}
+		if !one {
 			if count = outpaced(tips, tips[b.node], count); count == maxOutpaced {
 				return errOutpaced
 			}

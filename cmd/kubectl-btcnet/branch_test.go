@@ -81,6 +81,23 @@ func TestBranchesThatAreOutpaced(t *testing.T) {
 	}
 }
 
+func TestTipsOfOneChain(t *testing.T) {
+	chain := map[int64]string{10: "a", 11: "b", 12: "c"}
+	for name, row := range map[string]struct {
+		tips []block
+		want bool
+	}{
+		"the same":             {[]block{{12, "c"}, {12, "c"}}, true},
+		"some are behind":      {[]block{{10, "a"}, {12, "c"}, {11, "b"}}, true},
+		"another that is last": {[]block{{12, "c"}, {12, "d"}}, false},
+		"another that is not":  {[]block{{11, "d"}, {12, "c"}}, false},
+	} {
+		if got := ofChain(row.tips, chain); got != row.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestNoTwoBranchesPayTheSame(t *testing.T) {
 	one, err := freshPayee()
 	another, err2 := freshPayee()

@@ -122,7 +122,7 @@ func (r reorg) refusedBy(n *api.Network, now time.Time) error {
 	return nil
 }
 
-// reorganise replaces the last blocks. It begins only if all nodes answer, and are on one tip.
+// reorganise replaces the last blocks. It begins only if all nodes answer, and are on one chain.
 func (c *client) reorganise(ctx context.Context, n *api.Network, asked reorg) (*reorganised, error) {
 	b := &branching{client: c, network: n, node: asked.node}
 	b.all = ordinalsOf(n)

@@ -183,7 +183,12 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 	q.severed = action.Severed
 	changes, mines := action.calls(), action.Mine.calls()
 	own, hashes := q.calls()
-	batch := slices.Concat(changes, mines, own, hashes)
+	var before []*rpc.Call
+	var listed []rpc.AddedNode
+	if len(action.Sever.Entries) > 0 {
+		before = append(before, rpc.GetAddedNodeInfoCall(&listed))
+	}
+	batch := slices.Concat(before, changes, mines, own, hashes)
 	measuring := newMeasuring()
 	if action.Measure {
 		batch = append(batch, measuring.calls...)
@@ -191,11 +196,11 @@ func exchange(ctx context.Context, node Node, action Action) (Report, error) {
 	if err := node.Batch(ctx, batch...); err != nil {
 		return unmeasured(ctx, node, action, err)
 	}
-	if err := errors.Join(callErrors(changes, harmless), callErrors(own, nil)); err != nil {
+	if err := errors.Join(callErrors(before, nil), callErrors(changes, harmless), callErrors(own, nil)); err != nil {
 		return Report{}, err
 	}
 	said, err := q.report()
-	said.Refused, said.Unchanged = callErrors(mines, nil), unchanged(changes)
+	said.Refused, said.Unchanged, said.Dials = callErrors(mines, nil), unchanged(changes), dialsOf(listed)
 	if action.Measure {
 		said.Measures = measuring.measures()
 	}

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,8 +11,15 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
-// maxSeverBackoff bounds the time between two tries to end a connection across sides.
-const maxSeverBackoff = 5 * time.Second
+const (
+	// maxSeverBackoff bounds the time between two tries to end a connection across sides.
+	maxSeverBackoff = 5 * time.Second
+	// severPatience is how many looks at a connection across sides are left to the end that dialled it, which takes a second.
+	severPatience = 2
+	// addedDialTime is what bitcoind takes at most for each address that it dials of its list: net.cpp
+	// ThreadOpenAddedConnections pauses for half a second, and our bitcoin.conf bounds the dial.
+	addedDialTime = 500*time.Millisecond + dialTimeout
+)
 
 // Sides says on which side of a partition each node is: 2 bytes by ordinal. It is empty where a network is in one
 // piece. A text can be compared, as all that a mesh depends on is.
@@ -135,13 +143,80 @@ func connected(dials [][]int32, nodes []int32) bool {
 
 // Across is what a node has to do with nodes on other sides.
 type Across struct {
-	// Entries are in its list of added nodes, Connections are its peers, as bitcoind calls them. Foreign are the
-	// entries that are users' own.
-	Entries, Connections, Foreign []string
+	// Entries are in its list of added nodes. Connections are those that it has dialled, Inbound are the others, all as
+	// bitcoind calls its peers. Foreign are the entries that are users' own.
+	Entries, Connections, Inbound, Foreign []string
 }
 
 // None says whether it is nothing.
-func (a Across) None() bool { return len(a.Entries)+len(a.Connections) == 0 }
+func (a Across) None() bool { return !a.own() && len(a.Inbound) == 0 }
+
+// own says whether the node itself keeps up something of it.
+func (a Across) own() bool { return len(a.Entries)+len(a.Connections) > 0 }
+
+// Ending is how far a node is with that: how often it was told to, or looked at, and has something across still, and when
+// it is to be the next time.
+type Ending struct {
+	Tries int
+	Next  time.Time
+}
+
+// after is that of a report; tried says whether the exchange was a try.
+func (e Ending) after(said Across, tried bool, ended time.Time) Ending {
+	switch {
+	case said.None():
+		return Ending{}
+	case tried:
+		return Ending{e.Tries + 1, ended.Add(backoff(e.Tries+1, maxSeverBackoff))}
+	case e.Tries == 0 && said.own():
+		return Ending{0, ended}
+	case e.Next.IsZero():
+		return Ending{0, ended.Add(firstRetry)}
+	}
+	return e
+}
+
+// now is what of it is to be ended by the node. A connection is ended by the end that dialled it, and has let go of its
+// entry: were the other end first, bitcoind would dial again. One that doesn't is not waited for for ever.
+func (e Ending) now(a Across) Across {
+	if e.Tries < severPatience {
+		a.Inbound = nil
+	}
+	return a
+}
+
+// dialsOf is for how long bitcoind may dial entries that have just been taken off its list: a round that it has begun goes
+// through all that were not connected then. listed is the list of before.
+func dialsOf(listed []rpc.AddedNode) time.Duration {
+	dials := 0
+	for _, entry := range listed {
+		if !entry.Connected {
+			dials++
+		}
+	}
+	if dials == 0 {
+		return 0
+	}
+	return time.Duration(dials+1) * addedDialTime
+}
+
+// dialsAfter is until when the node may dial what is no longer on its list, after an exchange that may have taken entries
+// off. One that failed may have, or not.
+func (r Report) dialsAfter(before time.Time, did Across) time.Time {
+	dials := r.Dials
+	if r.Err != nil && len(did.Entries) > 0 {
+		dials = time.Duration(len(did.Entries)+1) * addedDialTime
+	}
+	if until := r.EndedAt.Add(dials); dials > 0 && until.After(before) {
+		return until
+	}
+	return before
+}
+
+// Apart says whether the node has nothing to do with those addresses, and won't have by itself.
+func (v View) Apart(severed map[netip.Addr]struct{}) bool {
+	return maps.Equal(v.Severed, severed) && v.Across.None() && !v.SaidAt.Before(v.DialsUntil)
+}
 
 // calls end it. An entry goes first, else the connection would be made again at once.
 func (a Across) calls() []*rpc.Call {
@@ -149,7 +224,7 @@ func (a Across) calls() []*rpc.Call {
 	for _, entry := range a.Entries {
 		calls = append(calls, rpc.AddNodeCall(entry, rpc.Remove))
 	}
-	for _, connection := range a.Connections {
+	for _, connection := range slices.Concat(a.Connections, a.Inbound) {
 		calls = append(calls, rpc.DisconnectNodeCall(connection))
 	}
 	return calls
@@ -187,7 +262,11 @@ func acrossOf(severed map[netip.Addr]struct{}, added []rpc.AddedNode, peers []rp
 		}
 	}
 	for _, peer := range peers {
-		if within(peer.Address) && !slices.Contains(a.Connections, peer.Address) {
+		switch {
+		case !within(peer.Address) || slices.Contains(a.Connections, peer.Address):
+		case peer.Inbound:
+			a.Inbound = append(a.Inbound, peer.Address)
+		default:
 			a.Connections = append(a.Connections, peer.Address)
 		}
 	}

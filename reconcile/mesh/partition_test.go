@@ -78,3 +78,49 @@ func TestSidesAreOnePieceEach(t *testing.T) {
 		}
 	}
 }
+
+// TestHowAConnectionAcrossIsEnded: what a node keeps up itself at once, and then ever more seldom, however often it is
+// polled meanwhile; what others do after two looks.
+func TestHowAConnectionAcrossIsEnded(t *testing.T) {
+	inbound, both := Across{Inbound: []string{"a"}}, Across{Connections: []string{"b"}, Inbound: []string{"a"}}
+	now := time.Unix(1_800_000_000, 0)
+	var e Ending
+	for i, row := range []struct {
+		said  Across
+		tried bool
+		want  time.Duration // of a try, until the next one
+		ends  []string
+	}{
+		{inbound, false, 250 * time.Millisecond, nil},
+		{inbound, true, 250 * time.Millisecond, nil},
+		{inbound, false, 0, nil}, // a poll
+		{inbound, true, 500 * time.Millisecond, []string{"a"}},
+		{Across{}, true, 0, nil},
+		{both, false, 0, []string{"b"}},
+		{both, true, 250 * time.Millisecond, []string{"b"}},
+		{both, true, 500 * time.Millisecond, []string{"b", "a"}},
+		{both, false, 0, []string{"b", "a"}}, // a poll
+		{both, true, time.Second, []string{"b", "a"}},
+	} {
+		before := e
+		now = now.Add(100 * time.Millisecond)
+		e = e.after(row.said, row.tried, now)
+		switch {
+		case row.said.None():
+			if e != (Ending{}) {
+				t.Errorf("step %d: %+v", i, e)
+			}
+			continue
+		case i > 0 && !row.tried && before.Tries > 0:
+			if e != before {
+				t.Errorf("step %d, a poll: %+v, want %+v", i, e, before)
+			}
+		case e.Next.Sub(now) != row.want:
+			t.Errorf("step %d: the next try is after %s, want %s", i, e.Next.Sub(now), row.want)
+		}
+		ends := e.now(row.said)
+		if got := slices.Concat(ends.Connections, ends.Inbound); !slices.Equal(got, row.ends) {
+			t.Errorf("step %d: it ends %v, want %v", i, got, row.ends)
+		}
+	}
+}

@@ -408,9 +408,6 @@ func (s started) report(said Report, err error) Report {
 		return said
 	}
 	said.SaidAt = s.at
-	if !said.Across.None() && !s.action.Sever.None() {
-		said.Severs = s.view.Severs + 1
-	}
 	if s.action.Measure {
 		said.Measures.At = s.at
 	} else {
@@ -439,6 +436,10 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 		return
 	}
 	n.began, said.EndedAt = time.Time{}, now
+	said.DialsUntil = said.dialsAfter(n.view.DialsUntil, began.action.Sever)
+	if said.Err == nil {
+		said.Ending = n.view.Ending.after(said.Across, began.action.severs, now)
+	}
 	after := View{Report: said}
 	if said.Err == nil {
 		after.links = n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)

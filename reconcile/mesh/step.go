@@ -28,6 +28,8 @@ type Action struct {
 	Changes
 	// Severed are addresses with which the node is to have nothing to do: it is asked for its peers, too.
 	Severed map[netip.Addr]struct{}
+	// severs: the node is to end what it has to do with them, or whether the others have is looked at.
+	severs bool
 	// poll: nothing is wanted of the node.
 	poll bool
 }
@@ -111,8 +113,9 @@ func Step(t Target, last Report, links Links, now time.Time, maxBackoff time.Dur
 		return query, time.Time{}
 	case last.Err != nil:
 		return at(sooner(last.EndedAt.Add(backoff(last.Failures, maxBackoff)), audit), query, now)
-	case !last.Across.None() && !now.Before(last.severAt()):
-		return Action{Query: true, Hashes: query.Hashes, Changes: Changes{Sever: last.Across}}, time.Time{}
+	case !last.Across.None() && maps.Equal(last.Severed, t.Severed) && !now.Before(last.Ending.Next):
+		return Action{Query: true, Hashes: query.Hashes, Changes: Changes{Sever: last.Ending.now(last.Across)}, severs: true},
+			time.Time{}
 	case len(cuts(t, last)) > 0:
 		return Action{Query: true, Hashes: query.Hashes, Changes: Changes{Cut: cuts(t, last)}}, time.Time{}
 	case len(query.Hashes) > 0 && unasked(t, last) || last.stale(t.Members) || !maps.Equal(last.Severed, t.Severed):
@@ -120,7 +123,10 @@ func Step(t Target, last Report, links Links, now time.Time, maxBackoff time.Dur
 	}
 	due := sooner(audit, nextLook(t, last, links))
 	if !last.Across.None() {
-		due = sooner(due, last.severAt())
+		due = sooner(due, last.Ending.Next)
+	}
+	if len(t.Severed) > 0 && last.SaidAt.Before(last.DialsUntil) {
+		due = sooner(due, last.DialsUntil)
 	}
 	if !due.IsZero() && !now.Before(due) {
 		return query, time.Time{}

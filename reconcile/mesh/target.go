@@ -83,11 +83,14 @@ type Report struct {
 	Peers map[netip.Addr]bool
 	// Foreign are the addresses in Peers whose entries are users' own. They are never removed.
 	Foreign map[netip.Addr]struct{}
-	// Severed are the target's of that moment, Across is what the node has to do with them. Severs is how often it was
-	// told to end that, and has not yet.
+	// Severed are the target's of that moment, Across is what the node has to do with them.
 	Severed map[netip.Addr]struct{}
 	Across  Across
-	Severs  int
+	// Ending is how far the node is with that. Dials is for how long, and DialsUntil until when, it may dial what was
+	// taken off its list because of that.
+	Ending     Ending
+	Dials      time.Duration
+	DialsUntil time.Time
 	// NetworkOff: a user has switched the node's P2P network off.
 	NetworkOff bool
 	// Release is bitcoind's version, such as 29.5.0; Height and Tip are of its active chain, Tip being a block hash.
@@ -131,15 +134,6 @@ func (r Report) stale(members map[netip.Addr]Incarnation) bool {
 		}
 	}
 	return false
-}
-
-// severAt is when the node is told again to end what it has to do with nodes on other sides: at once, and then ever
-// more seldom, as where somebody connects it again and again.
-func (r Report) severAt() time.Time {
-	if r.Severs == 0 {
-		return r.EndedAt
-	}
-	return r.EndedAt.Add(backoff(r.Severs, maxSeverBackoff))
 }
 
 // View is what is known of a node: its last report, and which of its connections have lasted.

@@ -47,6 +47,7 @@ func Conformance(t *testing.T, w World) {
 		{"onetry again makes no second connection", conformOneTryTwice},
 		{"add alone connects in the next round of the thread", conformAddAlone},
 		{"add after an attempt waits out the minute", conformAddAfterAttempt},
+		{"a round dials what is removed meanwhile", conformRemovedInARound},
 		{"remove leaves the connection and disconnectnode ends it", conformRemove},
 		{"disconnectnode wants the string that was dialled", conformDisconnect},
 		{"an address is the same however it is written", conformSpellings},
@@ -175,6 +176,22 @@ func conformAddAfterAttempt(t *testing.T, w World) {
 		t.Error("connected while the thread should have slept")
 	}
 	eventuallyIn(t, w, afterASleep, "the thread has connected the node", connected)
+}
+
+func conformRemovedInARound(t *testing.T, w World) {
+	nodes := startClients(t, w, 1+maxAddedConnections)
+	others := nodes[1:]
+	for _, n := range others {
+		nodes[0].must("addnode", n.Addr, "add")
+	}
+	eventuallyIn(t, w, shortly, "the round has begun", func() bool { return nodes[0].count() > 0 })
+	for _, n := range others {
+		nodes[0].must("addnode", n.Addr, "remove")
+	}
+	if got := nodes[0].count(); got == len(others) {
+		t.Fatal("the round was over before the entries were removed")
+	}
+	eventuallyIn(t, w, shortly, "it has dialled them all", func() bool { return nodes[0].count() == len(others) })
 }
 
 func conformRemove(t *testing.T, w World) {
