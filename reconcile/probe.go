@@ -228,6 +228,10 @@ func (o *observation) counts(e mesh.Edge) bool {
 	return o.nodes[e.Low].ready && o.nodes[e.High].ready && o.connected(e)
 }
 
+// startPatience is for how long a controller that has just started doesn't say that a node can't be reached of which the
+// status tells: a network plugin takes a second or more until its policies let a new pod through.
+const startPatience = 4 * time.Second
+
 // awaitAnswers gives nodes that have never answered, for longer than a node may take, the reason of nodes that don't
 // answer. It returns when to do so for nodes that still have time. It also sets answersUntil and unheard.
 func (o *observation) awaitAnswers(
@@ -239,18 +243,21 @@ func (o *observation) awaitAnswers(
 		if until := is.Pending.Add(mesh.ResponseTimeout); !is.Pending.IsZero() && until.After(now) {
 			o.answersUntil = later(o.answersUntil, until)
 		}
-		if target, asked := targets[n.ordinal]; asked && n.view.AskedAt.IsZero() && n.reason == "" {
-			until := is.Began.Add(mesh.ResponseTimeout)
-			if !is.Began.IsZero() && !now.Before(until) {
+		target, asked := targets[n.ordinal]
+		if !asked || n.reason != "" && n.reason != api.ReasonRPCUnreachable || !n.view.SaidAt.IsZero() {
+			continue
+		}
+		first := cmp.Or(n.view.FailedAt, is.Began)
+		if n.view.AskedAt.IsZero() {
+			until := first.Add(mesh.ResponseTimeout)
+			if n.awaited = first.IsZero() || now.Before(until); !n.awaited {
 				n.reason, n.message = target.Silence().Explain()
-				continue
-			}
-			n.awaited = true
-			o.unheard = o.unheard || n.toldBy(before)
-			if !is.Began.IsZero() {
+			} else if !first.IsZero() {
 				silent = sooner(silent, until)
 			}
 		}
+		patient := first.IsZero() || now.Before(first.Add(startPatience))
+		o.unheard = o.unheard || patient && n.toldBy(before)
 	}
 	return silent
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
@@ -16,6 +17,7 @@ import (
 	"github.com/bitcoin-controller/bitcoin-controller/internal/testworld"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/mesh"
+	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
 func TestWhatIsUrgent(t *testing.T) {
@@ -186,11 +188,55 @@ func TestAStatusStandsWhileTheLastNodesAreAsked(t *testing.T) {
 	if !held() {
 		t.Error("it is said of a node that has just been asked that it does not answer")
 	}
-	w.Advance(mesh.ResponseTimeout)
+	w.Advance(startPatience)
 	if held() {
 		t.Error("it is not said of a silent node that it does not answer")
 	}
 	release()
+}
+
+// A network plugin takes its time until the new pod of a controller that has restarted may talk to nodes.
+func TestAStatusStandsWhileNodesCantBeReachedYet(t *testing.T) {
+	for name, row := range map[string]struct {
+		fails error
+		lasts time.Duration
+		held  bool
+	}{
+		"for a second":               {rpc.ErrUnreachable, time.Second, true},
+		"for long":                   {rpc.ErrUnreachable, startPatience, false},
+		"but not that it refuses us": {rpc.ErrUnauthorized, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, again := restarted(t)
+			connect, refused := *again.connect.Load(), atomic.Bool{}
+			refused.Store(true)
+			again.dial(func(to netip.Addr, login mesh.Login) (mesh.Node, error) {
+				if to == w.IPs[2] && refused.Load() {
+					return nil, row.fails
+				}
+				return connect(to, login)
+			})
+			state := &networkState{}
+			held := func() (all bool) {
+				all = true
+				for end := w.Clock.Now().Add(row.lasts); !w.Clock.Now().After(end); w.Advance(50 * time.Millisecond) {
+					o, _ := again.pass(t, w)
+					now := w.Clock.Now()
+					if status := statusOf(w.Network, o, now); !equality.Semantic.DeepEqual(status, w.Network.Status) {
+						all = all && state.hold(w.Network.Status, status, o, now) > 0
+					}
+				}
+				return all
+			}()
+			if held != row.held {
+				t.Errorf("held back: %t", held)
+			}
+			refused.Store(false)
+			if o := again.rest(t, w); w.judged(o) {
+				t.Errorf("it is reached, and the status is another: %+v", w.Network.Status)
+			}
+		})
+	}
 }
 
 // allPlaces are those of nodes that answered the last time: package mesh, maxExchanges.

@@ -33,7 +33,7 @@ type observation struct {
 	// answersUntil is until when answers are on their way that may change what is reported; in the past if none is.
 	answersUntil time.Time
 	// unheard: the status tells the chain of a node that this controller, which has started since, has not asked, or
-	// that still has time to answer.
+	// that still has time to answer, or to be reached.
 	unheard bool
 	applied
 	// roll is how far a change of the pods' template has got; empty if there is none under way. updated is the number

@@ -21,6 +21,7 @@ func (r Report) carry(before Report, now time.Time) (carried Report, ok bool) {
 		return r, false
 	}
 	carried = before
-	carried.AskedAt, carried.Login, carried.Err, carried.Failures = r.AskedAt, r.Login, r.Err, r.Failures
+	carried.AskedAt, carried.Login = r.AskedAt, r.Login
+	carried.Err, carried.Failures, carried.FailedAt = r.Err, r.Failures, r.FailedAt
 	return carried, true
 }

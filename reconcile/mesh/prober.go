@@ -403,7 +403,10 @@ func (p *Prober) ask(ctx context.Context, target Target, action Action) (Report,
 func (s started) report(said Report, err error) Report {
 	said.Self, said.Login, said.AskedAt, said.Members = s.target.Self, s.target.Login, s.at, s.target.Members
 	if err != nil {
-		said.Err, said.Failures = err, s.view.Failures+1
+		said.Err, said.Failures, said.FailedAt = err, s.view.Failures+1, s.at
+		if s.view.Failures > 0 {
+			said.FailedAt = s.view.FailedAt
+		}
 		said, _ = said.carry(s.view.Report, s.at)
 		return said
 	}

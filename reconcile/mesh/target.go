@@ -116,9 +116,10 @@ type Report struct {
 	Unchanged map[string]struct{}
 	// Refused is why the node didn't mine, though it was told to.
 	Refused error
-	// Err is why the node said nothing, Failures how many times in a row.
+	// Err is why the node said nothing, Failures how many times in a row, FailedAt when the first of them began.
 	Err      error
 	Failures int
+	FailedAt time.Time
 	// SaidAt is when the node was asked what the report says of it: AskedAt, unless it has been busy since.
 	SaidAt time.Time
 }
