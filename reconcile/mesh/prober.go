@@ -439,23 +439,14 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 		return
 	}
 	n.began, said.EndedAt = time.Time{}, now
-	said.DialsUntil = said.dialsAfter(n.view.DialsUntil, began.action.Sever)
+	before, after := n.view, p.viewAfter(n, began, said, now)
 	if said.Err == nil {
-		said.Ending = n.view.Ending.after(said.Across, began.action.severs, now)
-	}
-	after := View{Report: said}
-	if said.Err == nil {
-		after.links = n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)
 		of.tally.count(key.ordinal, began.action.Changes, after)
 		of.counts.dialled(began.action.Changes, after)
 	} else {
-		p.logFailure(key.network, began.target.Name, n.view.Report, said)
-		if !said.SaidAt.IsZero() {
-			after.links = n.view.links
-		}
+		p.logFailure(key.network, began.target.Name, before.Report, said)
 	}
 	of.mined(n, began, said, now)
-	before := n.view
 	if n.news.IsZero() && (n.target.Await || n.view.differs(after)) {
 		n.news = now
 	}
@@ -477,6 +468,19 @@ func (p *Prober) end(key nodeKey, began started, said Report) {
 		of.told = of.exchanging()
 		p.wake(key.network, of.told)
 	}
+}
+
+// viewAfter is what is known of a node after an exchange that has ended now.
+func (p *Prober) viewAfter(n *probed, began started, said Report, now time.Time) View {
+	said.DialsUntil = said.dialsAfter(n.view.DialsUntil, began.action.Sever)
+	if said.Err == nil {
+		said.Ending = n.view.Ending.after(said.Across, began.action.severs, now)
+		return View{said, n.view.links.after(began.target, began.action.Changes, said, now, p.maxBackoff)}
+	}
+	if said.SaidAt.IsZero() {
+		return View{Report: said}
+	}
+	return View{said, n.view.links}
 }
 
 // exchanging says whether an exchange with any node is due or under way.
