@@ -53,7 +53,7 @@ type process struct {
 }
 
 // ForThousands are flags of the controller manager by which it makes thousands of pods in minutes: it is not to be what
-// a measurement waits for.
+// a measurement, or a test beside many others, waits for.
 var ForThousands = []string{"--kube-api-qps=2000", "--kube-api-burst=4000", "--concurrent-statefulset-syncs=20",
 	"--concurrent-gc-syncs=20"}
 

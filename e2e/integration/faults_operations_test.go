@@ -227,7 +227,8 @@ func (o outcome) compare(t *testing.T, undisturbed outcome) {
 	}
 }
 
-// settled waits until the network, if it is there, is Ready, and for two audits neither a write nor a log line comes.
+// settled waits until the network, if it is there, is Ready, the StatefulSet controller has taken note of that, and for
+// two audits neither a write nor a log line comes.
 func (n network) settled(t *testing.T, p *process) {
 	t.Helper()
 	kube.Eventually(t, "settled", func(ctx context.Context) error {
@@ -240,6 +241,13 @@ func (n network) settled(t *testing.T, p *process) {
 		}
 		if !meta.IsStatusConditionTrue(found.Status.Conditions, api.ConditionReady) {
 			return fmt.Errorf("%+v", found.Status.Conditions)
+		}
+		set, err := cluster.Get[appsv1.StatefulSet](ctx, kube, cluster.StatefulSets, n.Namespace, n.Name+"-sts")
+		if err != nil {
+			return err
+		}
+		if set.Status.ObservedGeneration != set.Generation || set.Status.CurrentRevision != set.Status.UpdateRevision {
+			return fmt.Errorf("of generation %d, the status of the StatefulSet is %+v", set.Generation, set.Status)
 		}
 		counts, lines := p.requests(), p.lines(t)
 		n.audited(t, 2)

@@ -71,7 +71,7 @@ func runAll(m *testing.M) (code int, err error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if plane, err = controlplane.Start(ctx, binary, dir); err != nil {
+	if plane, err = controlplane.Start(ctx, binary, dir, controlplane.ForThousands...); err != nil {
 		return 0, err
 	}
 	defer func() {

@@ -44,8 +44,22 @@ func This(kube string) (Machine, error) {
 	if m.Kubernetes, err = output(kube, "kube-apiserver", "--version"); err != nil {
 		return m, err
 	}
-	m.Commit, err = output("git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*")
+	m.Commit, err = commit()
 	return m, err
+}
+
+// commit is that of the checkout, with "-dirty" if files of it are changed. The reports are written while it is measured.
+func commit() (string, error) {
+	name, err := output("git", "describe", "--always", "--abbrev=12", "--exclude=*")
+	if err != nil {
+		return "", err
+	}
+	changed, err := output("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs/fault-report.md",
+		":(top,exclude)docs/figures.*")
+	if changed != "" {
+		name += "-dirty"
+	}
+	return name, err
 }
 
 // valueIn is the first value with that name in a file of lines "name: value".
