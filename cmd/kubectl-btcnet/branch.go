@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -139,6 +140,11 @@ func ofChain(blocks []block, chain map[int64]string) bool {
 	return !slices.ContainsFunc(blocks, func(one block) bool { return chain[one.Height] != one.Hash })
 }
 
+// lowest is the height of the node that is the furthest behind.
+func lowest(tips []block) int64 {
+	return slices.MinFunc(tips, func(a, b block) int { return cmp.Compare(a.Height, b.Height) }).Height
+}
+
 // notYet is an error that may be none later.
 type notYet struct{ error }
 
@@ -159,8 +165,9 @@ func poll(ctx context.Context, within time.Duration, ask func() error) error {
 	return err
 }
 
-// agreed waits until all nodes are on one chain, and returns the tip of the node that mines the new branch.
-func (b *branching) agreed(ctx context.Context, within time.Duration) (tip block, err error) {
+// agreed waits until all nodes are on one chain, and each has the block at a height that follows from the tip of the node
+// that mines the new branch. It returns that tip.
+func (b *branching) agreed(ctx context.Context, within time.Duration, has func(tip block) int64) (tip block, err error) {
 	err = poll(ctx, within, func() error {
 		tips, err := b.tips(ctx)
 		if err != nil {
@@ -170,7 +177,7 @@ func (b *branching) agreed(ctx context.Context, within time.Duration) (tip block
 		if err != nil {
 			return err
 		}
-		if tip = tips[b.node]; !one {
+		if tip = tips[b.node]; !one || lowest(tips) < has(tip) {
 			return notYet{fmt.Errorf("the nodes of %s are on several tips, so there is none to replace: %s; see "+
 				"kubectl btcnet status %s",
 				b.network.Name, b.describe(tips), b.network.Name)}
@@ -233,7 +240,7 @@ func (b *branching) pad(ctx context.Context, tip block, blocks int64) (block, er
 	if err := b.mineEmpty(ctx, tip.Height+blocks); err != nil {
 		return tip, err
 	}
-	return b.agreed(ctx, settleTime)
+	return b.agreed(ctx, settleTime, func(block) int64 { return tip.Height + blocks })
 }
 
 // mineEmpty mines blocks without transactions up to a height.
@@ -266,7 +273,7 @@ func (b *branching) replace(ctx context.Context, holders []int32, tip block) (bl
 		if err := b.mineBeside(ctx, holders, highest+lead); err != nil {
 			return block{}, b.release(ctx, holders, err)
 		}
-		tips, err := b.onBranch(ctx)
+		tips, err := b.onBranch(ctx, highest+lead)
 		if err == nil {
 			return tips[b.node], nil
 		}
@@ -378,8 +385,9 @@ func (f *firstLine) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// onBranch waits until all nodes are on the new branch, whatever has been mined onto it since. It fails by errOutpaced as soon as that won't be.
-func (b *branching) onBranch(ctx context.Context) (tips []block, err error) {
+// onBranch waits until all nodes are on the new branch, up to a height at least. It fails by errOutpaced as soon as that
+// won't be.
+func (b *branching) onBranch(ctx context.Context, height int64) (tips []block, err error) {
 	at, count := strconv.FormatInt(b.fork.Height+1, 10), 0
 	err = poll(ctx, settleTime, func() error {
 		if tips, err = b.tips(ctx); err != nil {
@@ -393,6 +401,9 @@ func (b *branching) onBranch(ctx context.Context) (tips []block, err error) {
 			if count = outpaced(tips, tips[b.node], count); count == maxOutpaced {
 				return errOutpaced
 			}
+			return notYet{errOutpaced}
+		}
+		if count = 0; lowest(tips) < height {
 			return notYet{errOutpaced}
 		}
 		firsts, err := onEach(ctx, b.all, func(ctx context.Context, ordinal int32) (string, error) {

@@ -96,6 +96,9 @@ func TestTipsOfOneChain(t *testing.T) {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
+	if got := lowest([]block{{12, "c"}, {10, "a"}, {11, "b"}}); got != 10 {
+		t.Errorf("the lowest of 12, 10 and 11 is %d", got)
+	}
 }
 
 func TestNoTwoBranchesPayTheSame(t *testing.T) {

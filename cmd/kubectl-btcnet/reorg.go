@@ -122,11 +122,12 @@ func (r reorg) refusedBy(n *api.Network, now time.Time) error {
 	return nil
 }
 
-// reorganise replaces the last blocks. It begins only if all nodes answer, and are on one chain.
+// reorganise replaces the last blocks. It begins only if all nodes answer, are on one chain, and
+// have the first block that is replaced.
 func (c *client) reorganise(ctx context.Context, n *api.Network, asked reorg) (*reorganised, error) {
 	b := &branching{client: c, network: n, node: asked.node}
 	b.all = ordinalsOf(n)
-	tip, err := b.agreed(ctx, settleTime)
+	tip, err := b.agreed(ctx, settleTime, func(tip block) int64 { return tip.Height - asked.depth + 1 })
 	if err != nil {
 		return nil, err
 	}
