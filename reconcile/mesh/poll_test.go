@@ -4,6 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
 	"github.com/bitcoin-controller/bitcoin-controller/rpc"
 )
 
@@ -52,6 +56,108 @@ func TestPollsAreDue(t *testing.T) {
 				t.Errorf("due after %s, want %s to %s", after, row.min, row.max)
 			}
 		})
+	}
+}
+
+// crowd is a prober of as many nodes that are to be polled, which begins no exchange by itself.
+func crowd(t *testing.T, nodes int, polling Polling) (*Prober, *probedNetwork) {
+	p := NewProber(Config{Clock: clock.RealClock{}, Log: zap.NewNop(), Polling: polling})
+	t.Cleanup(func() { p.Run(t.Context()) }) // which has ended by then, so that its queues end
+	of := &probedNetwork{nodes: map[int32]*probed{}}
+	for ordinal := range int32(nodes) {
+		of.nodes[ordinal] = &probed{ordinal: ordinal, target: Target{Self: life(int(ordinal), 1)}}
+	}
+	return p, of
+}
+
+// asking has each node ask whether it may be polled when it is due, for so long, and as much later as given. It returns how
+// often one asked, and how many of them each was allowed.
+func asking(p *Prober, of *probedNetwork, during, late time.Duration) (asked int, allowed map[int32]int) {
+	allowed = map[int32]int{}
+	for now := start; now.Before(start.Add(during)); now = now.Add(10 * time.Millisecond) {
+		for ordinal, n := range of.nodes {
+			if now.Before(n.postponed) {
+				continue
+			}
+			asked++
+			n.next = now.Add(-late)
+			if p.admits(of, n, Action{Query: true, poll: true}, now) {
+				allowed[ordinal]++
+				n.postponed = now.Add(p.polling.Idle)
+			}
+		}
+	}
+	return asked, allowed
+}
+
+func sum(counts map[int32]int) (total int) {
+	for _, count := range counts {
+		total += count
+	}
+	return total
+}
+
+// 1,000 nodes that each asked every 850 ms whether they may be polled kept a controller busy with that.
+func TestNodesTakeTurns(t *testing.T) {
+	p, of := crowd(t, 1000, Polling{Lively: 850 * time.Millisecond, Idle: 8 * time.Second, MaxIdle: 50})
+	asked, allowed := asking(p, of, 100*time.Second, 0)
+	if got := sum(allowed); got < 5000 || got > 5100 {
+		t.Errorf("%d polls in 100 s, want 50 a second", got)
+	}
+	if asked > 3*5000 {
+		t.Errorf("nodes asked %d times", asked)
+	}
+	if len(allowed) < 900 {
+		t.Errorf("%d of 1000 nodes were polled at all", len(allowed))
+	}
+}
+
+func TestANodeThatHasItsTurnNeedsNoOtherOne(t *testing.T) {
+	p, of := crowd(t, 20, Polling{Idle: 8 * time.Second, MaxIdle: 10})
+	asked, allowed := asking(p, of, time.Second, 0)
+	if len(allowed) < 19 || asked > 20+len(of.nodes) {
+		t.Errorf("%d of 20 nodes were polled within a second, 10 at once and 10 by turns; they asked %d times", len(allowed), asked)
+	}
+}
+
+func TestABusyMachinePollsAQuarter(t *testing.T) {
+	for name, row := range map[string]struct {
+		late        time.Duration
+		least, most int
+	}{
+		"in time":     {time.Millisecond, 5000, 5100},
+		"late":        {3 * time.Millisecond, 1250, 1350},
+		"much later":  {time.Hour, 1250, 1350},
+		"the past is": {-time.Hour, 5000, 5100},
+	} {
+		p, of := crowd(t, 1000, Polling{Idle: 8 * time.Second, MaxIdle: 50})
+		for range 200 {
+			p.lateness.observe(row.late)
+		}
+		if _, allowed := asking(p, of, 100*time.Second, row.late); sum(allowed) < row.least || sum(allowed) > row.most {
+			t.Errorf("%s: %d polls in 100 s, want %d to %d", name, sum(allowed), row.least, row.most)
+		}
+	}
+	late := lateness{}
+	late.observe(time.Hour)
+	for range 64 {
+		late.observe(0)
+	}
+	if late.cost() != 1 {
+		t.Error("one pause of the whole machine counts for more than a moment")
+	}
+}
+
+func TestANetworkThatComesToLifeWaitsForNoTurnOfAnIdleOne(t *testing.T) {
+	p, of := crowd(t, 100, Polling{Lively: 850 * time.Millisecond, LivelyFor: time.Minute, Idle: 8 * time.Second, MaxIdle: 1,
+		MaxLively: 200})
+	asking(p, of, time.Second, 0)
+	p.networks[cache.ObjectName{}] = of
+	p.stir(nodeKey{}, of, start.Add(time.Second))
+	for ordinal, n := range of.nodes {
+		if !n.postponed.IsZero() || !p.admits(of, n, Action{poll: true}, start.Add(time.Second)) {
+			t.Fatalf("node %d is still put off", ordinal)
+		}
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/time/rate"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 )
@@ -38,13 +38,14 @@ type Prober struct {
 	maxBackoff    time.Duration
 	polling       Polling
 	// livelyPolls and idlePolls bound the polls of all networks together; nil for no bound.
-	livelyPolls, idlePolls flowcontrol.PassiveRateLimiter
+	livelyPolls, idlePolls *rate.Limiter
 	// parallel is the number of workers of a lane.
 	parallel int
 
 	mutex sync.Mutex
 	// underWay is the number of exchanges in each lane.
 	underWay [2]int
+	lateness lateness
 	networks map[cache.ObjectName]*probedNetwork
 	// lanes are for nodes that answered the last time, and for those that didn't: nodes that hang keep only their like
 	// waiting.
@@ -97,8 +98,9 @@ type probed struct {
 	news time.Time
 	// alive is when something else than its RPC showed last that the node lives.
 	alive time.Time
-	// postponed is until when it isn't polled, since too many nodes are.
-	postponed time.Time
+	// postponed is until when it isn't polled, since too many nodes are; turn is the same time if it is polled then, zero if
+	// it is to ask again.
+	postponed, turn time.Time
 	// lacking: a connection that it should have dialled is known to be missing.
 	lacking   bool
 	refusal   refusal
@@ -177,7 +179,7 @@ func NewProber(c Config) *Prober {
 		connect: c.Connect, connectWallet: c.ConnectWallet, clock: c.Clock, log: c.Log, wake: c.Wake, healed: c.Healed,
 		mayMine: c.MayMine, maxBackoff: c.MaxBackoff, polling: c.Polling,
 		parallel: maxExchanges, networks: map[cache.ObjectName]*probedNetwork{},
-		livelyPolls: limiter(c.Polling.MaxLively, c.Clock), idlePolls: limiter(c.Polling.MaxIdle, c.Clock),
+		livelyPolls: limiter(c.Polling.MaxLively), idlePolls: limiter(c.Polling.MaxIdle),
 	}
 	p.flushing, p.opening = workqueue.NewTyped[nodeKey](), workqueue.NewTyped[nodeKey]()
 	p.paying = workqueue.NewTyped[cache.ObjectName]()
