@@ -81,7 +81,7 @@ type applied struct {
 func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation,
 	state *networkState) (applied, error) {
 	state.revertLimiter.next, state.marking.next = time.Time{}, time.Time{}
-	config, err := intoConfigMap(live.of[configMaps])
+	config, err := recently[corev1.ConfigMap](c.caches.recent, live.of[configMaps])
 	if err != nil {
 		return applied{}, err
 	}
@@ -160,7 +160,7 @@ func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChild
 		live.of[row.resource] = found
 		failed = append(failed, err)
 	}
-	set, err := intoStatefulSet(live.of[statefulSets])
+	set, err := recently[appsv1.StatefulSet](c.caches.recent, live.of[statefulSets])
 	live.set, live.seen, live.err = set, live.digest(n), errors.Join(joinConflicts(failed), err)
 	return live
 }
@@ -440,22 +440,6 @@ func defaultImage(n *api.Network, live *appsv1.StatefulSet, fallback string) str
 		}
 	}
 	return cmp.Or(image, fallback)
-}
-
-// intoStatefulSet is nil if packed is.
-func intoStatefulSet(packed *unstructuredx.Packed) (*appsv1.StatefulSet, error) {
-	if packed == nil {
-		return nil, nil
-	}
-	return unstructuredx.UnpackInto[appsv1.StatefulSet](packed)
-}
-
-// intoConfigMap is nil if packed is.
-func intoConfigMap(packed *unstructuredx.Packed) (*corev1.ConfigMap, error) {
-	if packed == nil {
-		return nil, nil
-	}
-	return unstructuredx.UnpackInto[corev1.ConfigMap](packed)
 }
 
 // unpacked is nil if packed is.

@@ -49,6 +49,7 @@ type caches struct {
 	// written holds the answers to our own writes over the informers of what we write: without them a pass right after
 	// a write would see the object from before, and write again.
 	written map[schema.GroupVersionResource]cache.MutationCache
+	recent  recent
 	log     *zap.Logger
 	endings endings
 	// came and went, unless nil, are told of networks that were not there at the start, and of those that go.
@@ -63,6 +64,7 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, sele
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{},
 		packings:  map[schema.GroupVersionResource]unstructuredx.Packing{},
 		written:   map[schema.GroupVersionResource]cache.MutationCache{},
+		recent:    newRecent(),
 		log:       log,
 	}
 	for _, row := range resourceTable {

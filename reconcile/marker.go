@@ -59,8 +59,12 @@ func markerSeal(key credentials.Key, n *api.Network, m children.Marker) string {
 
 // marker is what the marker of the network's Secret says; false if there is none that holds.
 func (c *Controller) marker(n *api.Network, key credentials.Key) (children.Marker, bool, error) {
-	found, err := c.caches.get(configMaps, cache.ObjectName{Namespace: n.Namespace, Name: children.MarkerName(n)})
-	if found == nil || err != nil || found.GetDeletionTimestamp() != nil {
+	packed, err := c.caches.packed(configMaps, cache.ObjectName{Namespace: n.Namespace, Name: children.MarkerName(n)})
+	if err != nil {
+		return children.Marker{}, false, err
+	}
+	found, err := recently[corev1.ConfigMap](c.caches.recent, packed)
+	if found == nil || err != nil || found.DeletionTimestamp != nil {
 		return children.Marker{}, false, err
 	}
 	m, is := children.ReadMarker(n, found)

@@ -57,13 +57,19 @@ type node struct {
 	message string
 }
 
-// network reads a network from the cache; nil if there is none.
+// network reads a network from the cache; nil if there is none. Its status may be replaced, but nothing within it be
+// changed.
 func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
 	cached, err := c.caches.packed(api.Resource, key)
 	if cached == nil || err != nil {
 		return nil, err
 	}
-	return unstructuredx.UnpackInto[api.Network](cached)
+	shared, err := recently[api.Network](c.caches.recent, cached)
+	if err != nil {
+		return nil, err
+	}
+	own := *shared
+	return &own, nil
 }
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet
