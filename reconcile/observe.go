@@ -64,12 +64,7 @@ func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
 	if cached == nil || err != nil {
 		return nil, err
 	}
-	shared, err := recently[api.Network](c.caches.recent, cached)
-	if err != nil {
-		return nil, err
-	}
-	own := *shared
-	return &own, nil
+	return recently[api.Network](c.caches.recent, cached)
 }
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet

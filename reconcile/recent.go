@@ -7,15 +7,17 @@ import (
 )
 
 // maxRecent is how many objects are kept as they were unpacked last: a network of which something happens has several
-// passes within a second, and each looks at three. More would be memory that audits have no use for.
+// passes within a second, and each looks at four. More would be memory that audits have no use for.
 const maxRecent = 128
 
-// recent are the objects that were unpacked last. Each is shared by all who ask for it: nobody may change it.
+// recent are the objects that were unpacked last, by their digests: most versions of a StatefulSet differ in nothing that
+// is kept of it.
 type recent struct{ unpacked *lru.Cache }
 
 func newRecent() recent { return recent{lru.New(maxRecent)} }
 
-// recently is the object, unpacked; nil if packed is.
+// recently is the object, unpacked; nil if packed is. Its fields may be replaced, but nothing within them be changed: they
+// are shared with whoever asks next.
 func recently[T any, O interface {
 	*T
 	SetResourceVersion(string)
@@ -23,13 +25,17 @@ func recently[T any, O interface {
 	if packed == nil {
 		return nil, nil
 	}
-	if found, ok := r.unpacked.Get(packed); ok {
-		return found.(*T), nil
+	digest := packed.Digest()
+	if found, ok := r.unpacked.Get(digest); ok {
+		own := *found.(*T)
+		O(&own).SetResourceVersion(packed.GetResourceVersion())
+		return &own, nil
 	}
 	typed, err := unstructuredx.UnpackInto[T, O](packed)
 	if err != nil {
 		return nil, err
 	}
-	r.unpacked.Add(packed, typed)
+	shared := *typed
+	r.unpacked.Add(digest, &shared)
 	return typed, nil
 }
