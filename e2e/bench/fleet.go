@@ -237,16 +237,27 @@ func fleetChurn(ctx context.Context, w *world, networks []*network, to recorder)
 	var churn sync.WaitGroup
 	var restarted int
 	var failed error
-	begin := time.Now()
+	before, err := w.usage()
+	if err != nil {
+		return err
+	}
 	churn.Go(func() { restarted, failed = w.churn(churning, churned) })
 	told, _, err := w.restarts(ctx, quiet, 0)
-	took := time.Since(begin)
+	took := time.Since(before.at)
 	stop()
 	churn.Wait()
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
+	used, err := w.since(before)
+	if err != nil {
+		return err
+	}
+	each := func(total float64) float64 { return total / float64(restarted+len(told)) }
 	to.add("churn", float64(restarted)/took.Seconds())
+	to.add("API writes a restart under churn", each(float64(used.Writes)))
+	to.add("RPC round trips a restart under churn", each(float64(used.trips)))
+	to.add("CPU a restart under churn", each(float64(used.cpu.Milliseconds())))
 	to.add("Ready to re-added under churn, p50", told.quantile(0.5))
 	to.add("Ready to re-added under churn, p99", told.quantile(0.99))
 	for _, n := range networks {
