@@ -239,18 +239,29 @@ func (c *watcher) pass(t testing.TB, w *world) (observation, time.Duration) {
 	return c.passBut(t, w, none)
 }
 
-// rest makes passes until there is nothing to be done before the next audit.
+// rest makes passes until there is nothing to be done before the next audit, nor within the second after which dials are
+// looked at again: an audit may come before that.
 func (c *watcher) rest(t testing.TB, w *world) observation {
 	t.Helper()
 	for range 100 {
 		o, again := c.pass(t, w)
-		if state := c.networkStates.of(c.key); w.Clock.Now().Add(again).Equal(state.audit) {
+		if state := c.networkStates.of(c.key); w.Clock.Now().Add(again).Equal(state.audit) && !c.looksWithin(w, time.Second) {
 			return o
 		}
 		w.Advance(again)
 	}
 	t.Fatal("there is always something to be done")
 	return observation{}
+}
+
+// looksWithin says whether any node is to be asked again in so long.
+func (c *watcher) looksWithin(w *world, soon time.Duration) bool {
+	for _, is := range c.prober.Progress(c.key) {
+		if !is.Next.IsZero() && is.Next.Sub(w.Clock.Now()) <= soon {
+			return true
+		}
+	}
+	return false
 }
 
 func (o observation) unconnected() int32 {
