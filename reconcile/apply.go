@@ -81,7 +81,7 @@ type applied struct {
 func (c *Controller) apply(ctx context.Context, n *api.Network, live liveChildren, o observation,
 	state *networkState) (applied, error) {
 	state.revertLimiter.next, state.marking.next = time.Time{}, time.Time{}
-	config, err := recently[corev1.ConfigMap](c.caches.recent, live.of[configMaps])
+	config, err := recently[corev1.ConfigMap](c.caches, live.of[configMaps])
 	if err != nil {
 		return applied{}, err
 	}
@@ -160,7 +160,7 @@ func (c *Controller) liveChildren(ctx context.Context, n *api.Network) liveChild
 		live.of[row.resource] = found
 		failed = append(failed, err)
 	}
-	set, err := recently[appsv1.StatefulSet](c.caches.recent, live.of[statefulSets])
+	set, err := recently[appsv1.StatefulSet](c.caches, live.of[statefulSets])
 	live.set, live.seen, live.err = set, live.digest(n), errors.Join(joinConflicts(failed), err)
 	return live
 }

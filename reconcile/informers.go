@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/lru"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/unstructuredx"
@@ -49,7 +50,8 @@ type caches struct {
 	// written holds the answers to our own writes over the informers of what we write: without them a pass right after
 	// a write would see the object from before, and write again.
 	written map[schema.GroupVersionResource]cache.MutationCache
-	recent  recent
+	// recent are the objects that were unpacked last, see recently.
+	recent  *lru.Cache
 	log     *zap.Logger
 	endings endings
 	// came and went, unless nil, are told of networks that were not there at the start, and of those that go.
@@ -64,7 +66,7 @@ func newCaches(client dynamic.Interface, namespace, systemNamespace string, sele
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{},
 		packings:  map[schema.GroupVersionResource]unstructuredx.Packing{},
 		written:   map[schema.GroupVersionResource]cache.MutationCache{},
-		recent:    newRecent(),
+		recent:    lru.New(maxRecent),
 		log:       log,
 	}
 	for _, row := range resourceTable {

@@ -63,7 +63,7 @@ func (c *Controller) marker(n *api.Network, key credentials.Key) (children.Marke
 	if err != nil {
 		return children.Marker{}, false, err
 	}
-	found, err := recently[corev1.ConfigMap](c.caches.recent, packed)
+	found, err := recently[corev1.ConfigMap](c.caches, packed)
 	if found == nil || err != nil || found.DeletionTimestamp != nil {
 		return children.Marker{}, false, err
 	}

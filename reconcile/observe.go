@@ -64,7 +64,7 @@ func (c *Controller) network(key cache.ObjectName) (*api.Network, error) {
 	if cached == nil || err != nil {
 		return nil, err
 	}
-	return recently[api.Network](c.caches.recent, cached)
+	return recently[api.Network](c.caches, cached)
 }
 
 // observe returns the wanted nodes of the network by ordinal. Pods count only if they belong to parent, the StatefulSet

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/lru"
 
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/api"
 	"github.com/bitcoin-controller/bitcoin-controller/reconcile/children"
@@ -72,7 +73,7 @@ func TestAPassChangesNothingThatTheNextOneGets(t *testing.T) {
 			if packed == nil {
 				continue
 			}
-			if is, ok := c.caches.recent.unpacked.Get(packed.Digest()); ok {
+			if is, ok := c.caches.recent.Get(packed.Digest()); ok {
 				shared[packed] = is
 			}
 		}
@@ -96,16 +97,16 @@ func TestAPassChangesNothingThatTheNextOneGets(t *testing.T) {
 
 // A status is written by the version of the network that it is decided on, a roll's next step by that of the StatefulSet.
 func TestVersionsThatDifferInNothingElseAreTold(t *testing.T) {
-	r, set := newRecent(), children.StatefulSet(network(1), "image", 0, authConfigOf(network(1)))
+	c, set := &caches{recent: lru.New(maxRecent)}, children.StatefulSet(network(1), "image", 0, authConfigOf(network(1)))
 	for _, version := range []string{"1", "2", "1"} {
 		u := intentOf(t, set)
 		u.SetResourceVersion(version)
-		got, err := recently[appsv1.StatefulSet](r, packed(t, statefulSets, u))
+		got, err := recently[appsv1.StatefulSet](c, packed(t, statefulSets, u))
 		if err != nil || got.ResourceVersion != version {
 			t.Errorf("version %s is %+v, %v", version, got, err)
 		}
 	}
-	if n := r.unpacked.Len(); n != 1 {
+	if n := c.recent.Len(); n != 1 {
 		t.Errorf("%d objects are kept", n)
 	}
 }

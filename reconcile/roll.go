@@ -101,7 +101,7 @@ func (c *Controller) roll(ctx context.Context, n *api.Network, seen liveChildren
 	}
 	live := seen.set
 	if cached != seen.of[statefulSets] { // it was written in this pass
-		if live, err = recently[appsv1.StatefulSet](c.caches.recent, cached); err != nil {
+		if live, err = recently[appsv1.StatefulSet](c.caches, cached); err != nil {
 			return err
 		}
 	}

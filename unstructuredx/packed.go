@@ -138,9 +138,6 @@ func (p *Packed) json() ([]byte, error) {
 // shared is one string for all objects that have the same.
 func shared(text string) string { return unique.Make(text).Value() }
 
-// GetResourceVersion is that of the object.
-func (p *Packed) GetResourceVersion() string { return p.resourceVersion }
-
 // Beside is the string at the path of that index in Packing.Beside; empty if there is none.
 func (p *Packed) Beside(index int) string {
 	if index >= len(p.beside) {

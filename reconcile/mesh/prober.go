@@ -98,9 +98,9 @@ type probed struct {
 	news time.Time
 	// alive is when something else than its RPC showed last that the node lives.
 	alive time.Time
-	// postponed is until when it isn't polled, since too many nodes are; turn is the same time if it is polled then, zero if
-	// it is to ask again.
-	postponed, turn time.Time
+	// postponed is until when it isn't polled, since too many nodes are. With hasTurn it is polled then; else it asks again.
+	postponed time.Time
+	hasTurn   bool
 	// lacking: a connection that it should have dialled is known to be missing.
 	lacking   bool
 	refusal   refusal
