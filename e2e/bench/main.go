@@ -124,7 +124,7 @@ var variables = []variable{
 	{"SAMPLES", "100", "reactions of each kind", number(func(s *settings) *int { return &s.samples })},
 	{"CHURN", "20", "networks a second in which a node restarts, under churn",
 		number(func(s *settings) *int { return &s.churn })},
-	{"LIMIT", "10m", "how long anything may take", duration(func(s *settings) *time.Duration { return &s.limit })},
+	{"LIMIT", "6m", "how long anything may take", duration(func(s *settings) *time.Duration { return &s.limit })},
 }
 
 func setSizes(s *settings, value string) error {
