@@ -47,7 +47,7 @@ faults: ## all plans of faults, of which test-integration takes a sample, into d
 test-e2e: ## tests on a kind cluster with real bitcoind, the controller within it (BITCOIND_IMAGE=name:tag)
 	@CLUSTER=btc-e2e e2e/kind.sh test
 
-# The whole of it takes hours. `make bench RUNS=1 SIZES=3,10 ONLY=^apply` is a minute: e2e/bench/run.sh --help.
+# The whole of it takes about four hours. `make bench RUNS=1 SIZES=3,10 ONLY=^apply` is a minute: e2e/bench/run.sh --help.
 bench: ## what the controller costs, beside a rival, in a simulated cluster (RUNS, ONLY=regexp, SIZES=3,10, IDLE=10m); Linux
 	@e2e/bench/run.sh
 

@@ -237,17 +237,13 @@ What ` + "`make bench`" + ` printed: the controller beside the one that most tea
 same simulated cluster: a real apiserver, etcd and StatefulSet controller, fake bitcoinds. Generated, so don't edit it.
 
 `)
-	var took float64
-	for _, l := range r.Busy {
-		took += l.Seconds
-	}
 	for _, m := range r.Machines {
 		fmt.Fprintf(&text, "- %s; %s\n", m, m.Versions())
 	}
-	fmt.Fprintf(&text, `- %s; begun %s, measured for %s
+	fmt.Fprintf(&text, `- %s; begun %s
 
-Each cell is the median of all runs, with the least and the most. The ratio is the rival's median by ours.
-`, r.Settings, r.Begun, (time.Duration(took) * time.Second).Round(time.Minute))
+Each cell is the median of all runs (%s of each), with the least and the most. The ratio is the rival's median by ours.
+`, r.Settings, r.Begun, r.runs())
 	r.writeTargets(&text)
 	for _, name := range []string{"apply", "life", "fleet", "foreign"} {
 		r.writeScenario(&text, name)
@@ -261,6 +257,18 @@ Each cell is the median of all runs, with the least and the most. The ratio is t
 		}
 	}
 	return text.String()
+}
+
+// runs says how many there are of each scenario: fewer than the settings ask for, if the report is to be gone on with.
+func (r *report) runs() string {
+	least, most := math.MaxInt, 0
+	for _, l := range meanLoads(r.Busy) {
+		least, most = min(least, l.Run), max(most, l.Run)
+	}
+	if least >= most {
+		return strconv.Itoa(most)
+	}
+	return fmt.Sprintf("%d to %d", least, most)
 }
 
 // writeScenario writes a table of all figures of a scenario that were measured.

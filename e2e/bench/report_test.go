@@ -171,14 +171,14 @@ func TestHowBusyAllWereIsTheMeanOfAllRuns(t *testing.T) {
 }
 
 func TestAReportIsGoneOnWith(t *testing.T) {
-	part := func(run int, writes float64) *report {
-		r := measured(t, 3, oursName, map[string][]float64{"apply API writes": {writes}})
-		r.Busy = []load{{Scenario: "apply", Size: 3, Contender: oursName, Run: run, Seconds: 60}}
+	part := func(size, run int, writes float64) *report {
+		r := measured(t, size, oursName, map[string][]float64{"apply API writes": {writes}})
+		r.Busy = []load{{Scenario: "apply", Size: size, Contender: oursName, Run: run, Seconds: 60}}
 		return r
 	}
 	path := filepath.Join(t.TempDir(), "figures")
 	begun := &report{Machines: []machine.Machine{{Commit: "one", CPUs: 2}}, Settings: "as they were"}
-	begun.add(part(1, 9))
+	begun.add(part(3, 1, 9))
 	if err := begun.write(path); err != nil {
 		t.Fatal(err)
 	}
@@ -190,13 +190,20 @@ func TestAReportIsGoneOnWith(t *testing.T) {
 		t.Errorf("it doesn't know what it has: %+v", read.Busy)
 	}
 	read.Machines = append(read.Machines, machine.Machine{Commit: "another"})
-	read.add(part(2, 11))
+	read.add(part(3, 2, 11))
 	if v := read.find("apply API writes", 3, oursName); !slices.Equal(v.Runs, []float64{9, 11}) || v.Median != 10 {
 		t.Errorf("%+v", v)
 	}
-	for _, want := range []string{"commit one", "commit another", "measured for 2m0s"} {
-		if text := read.markdown(); !strings.Contains(text, want) {
-			t.Errorf("it lacks %q:\n%s", want, text)
+	contains(t, read.markdown(), "commit one", "commit another", "(2 of each)")
+	read.add(part(10, 1, 9))
+	contains(t, read.markdown(), "(1 to 2 of each)")
+}
+
+func contains(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("it lacks %q:\n%s", part, text)
 		}
 	}
 }
