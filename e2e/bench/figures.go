@@ -11,7 +11,8 @@ type figure struct {
 var figures = []figure{
 	{"apply to connected", "apply", "s",
 		"from the network's creation until each node is connected with each other one, or with 8 of them if " +
-			"there are more, and there is a way from each to each"},
+			"there are more, and there is a way from each to each. Where all add all, the first nodes that are ready can " +
+			"take each other's 8 places, and stay apart from the rest"},
 	{"apply to meshed", "apply", "s",
 		"and until the controller has nothing left to do: ours says Ready, the rival's nodes have all others " +
 			"on their lists"},
