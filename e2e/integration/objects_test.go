@@ -4,17 +4,18 @@ package integration
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
+
+	"github.com/bitcoin-controller/bitcoin-controller/e2e/cluster"
 )
 
-// docs/scale.md computes with these counts, and with two objects more: no controller of endpoints runs here. The bytes
-// are fewer than there, as a real kubelet writes longer statuses.
+// docs/scale.md computes with these counts, and with two objects more: no controller of endpoints runs here.
 func TestANetworkOfFiveNodesIsFourteenObjects(t *testing.T) {
 	const nodes, maxBytes = 5, 80_000
 	own := beside(t)
@@ -22,9 +23,8 @@ func TestANetworkOfFiveNodesIsFourteenObjects(t *testing.T) {
 	n := own.meshedNetwork(t, nodes)
 	counts, bytes := n.objects(t)
 	want := map[string]int{
-		"bitcoinnetworks": 1, "configmaps": 2, "networkpolicies": 1, "poddisruptionbudgets": 1, "secrets": 1, "services": 1,
-		"statefulsets":        1,
-		"controllerrevisions": 1, "pods": nodes, // made by Kubernetes
+		"bitcoinnetworks": 1, "configmaps": 2, "networkpolicies": 1, "poddisruptionbudgets": 1, "secrets": 1,
+		"services": 1, "statefulsets": 1, "controllerrevisions": 1, "pods": nodes,
 	}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("objects by resource (-want +got):\n%s", diff)
@@ -38,29 +38,17 @@ func TestANetworkOfFiveNodesIsFourteenObjects(t *testing.T) {
 // objects counts the objects of the network by resource, and their bytes as JSON. Events are left out: they expire.
 func (n network) objects(t *testing.T) (counts map[string]int, bytes int) {
 	t.Helper()
-	client, err := discovery.NewDiscoveryClientForConfig(plane.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lists, err := client.ServerPreferredNamespacedResources()
-	if err != nil {
-		t.Fatal(err)
-	}
-	resources, err := discovery.GroupVersionResources(
-		discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list"}}, lists))
+	resources, err := cluster.Resources(plane.Config, func(resource *metav1.APIResource) bool {
+		return resource.Namespaced && resource.Name != "events" && slices.Contains(resource.Verbs, "list")
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	counts = map[string]int{}
-	for resource := range resources {
-		if resource.Resource == "events" {
-			continue
+	for _, resource := range resources {
+		if count, size := n.objectsOf(t, resource); count > 0 {
+			counts[resource.Resource], bytes = count, bytes+size
 		}
-		count, size := n.objectsOf(t, resource)
-		if count > 0 {
-			counts[resource.Resource] += count
-		}
-		bytes += size
 	}
 	return counts, bytes
 }

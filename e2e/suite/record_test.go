@@ -25,7 +25,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -86,27 +85,9 @@ func record(ctx context.Context, config *rest.Config) (*recording, error) {
 
 // watchable are all resources of the cluster but Secrets.
 func watchable(config *rest.Config) ([]schema.GroupVersionResource, error) {
-	asker, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	lists, err := asker.ServerPreferredResources()
-	if err != nil {
-		return nil, err
-	}
-	var found []schema.GroupVersionResource
-	for _, list := range lists {
-		group, err := schema.ParseGroupVersion(list.GroupVersion)
-		if err != nil {
-			return nil, err
-		}
-		for _, resource := range list.APIResources {
-			if resource.Name != "secrets" && slices.Contains(resource.Verbs, "watch") {
-				found = append(found, group.WithResource(resource.Name))
-			}
-		}
-	}
-	return found, nil
+	return cluster.Resources(config, func(resource *metav1.APIResource) bool {
+		return resource.Name != "secrets" && slices.Contains(resource.Verbs, "watch")
+	})
 }
 
 func (r *recording) note(ctx context.Context, resource schema.GroupVersionResource, u *unstructured.Unstructured) {
