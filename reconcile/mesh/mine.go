@@ -78,7 +78,7 @@ func (of *probedNetwork) mine(n *probed, now time.Time) (blocks Blocks, next tim
 	}
 	tip := of.tipOf(on)
 	due, count := of.mining.After(tip)
-	if last := int(of.mining.Initial - on.view.Height); last == count && of.paysFirst() {
+	if last := int(of.mining.Initial - on.view.Height); last == count && of.paysFirst(last) {
 		count--
 	}
 	if count == 0 {

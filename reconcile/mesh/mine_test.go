@@ -85,3 +85,35 @@ func TestABlockThatIsWithheld(t *testing.T) {
 		t.Errorf("%+v, after %s", of.blocks, of.mineAfter.Sub(start))
 	}
 }
+
+// TestTheLastInitialBlockIsKept for payments, whatever was said of them on a tip before the one that they can be made on.
+func TestTheLastInitialBlockIsKept(t *testing.T) {
+	funds := Funds{Outputs: []Output{{Address: "anybody", Amount: "60"}}}
+	const tip, lower = "tip", "another tip"
+	for name, row := range map[string]struct {
+		initial int64 // of a chain of height 7
+		paying  paying
+		count   int
+	}{
+		"no step is taken yet":                     {10, paying{}, 2},
+		"too few coins at this tip":                {10, paying{tried: funds, tip: tip}, 2},
+		"a step is under way":                      {10, paying{running: true}, 2},
+		"more to mine than at once":                {200, paying{}, 100},
+		"the last, and no step is taken":           {8, paying{tried: funds, tip: lower}, 0},
+		"the last, and a step is under way":        {8, paying{tried: funds, tip: tip, running: true}, 0},
+		"the last, and a payment is to be sent":    {8, paying{tried: funds, tip: tip, paid: Paid{Planned: &Payment{}}}, 0},
+		"the last, and nothing can be paid before": {8, paying{tried: funds, tip: tip}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			of := minedBy(func(of *probedNetwork) {
+				of.mining.Initial, of.mining.Max = row.initial, 1000
+				of.mining.Descriptor, of.mining.Wallet, of.mining.Funds = "", "miner", funds
+				of.nodes[0].wallet.name, of.nodes[0].wallet.address = "miner", "address"
+				of.paying = row.paying
+			})
+			if blocks, _, _ := of.mine(of.nodes[0], start.Add(5*time.Second)); blocks.Count != row.count {
+				t.Errorf("it mines %d, want %d", blocks.Count, row.count)
+			}
+		})
+	}
+}

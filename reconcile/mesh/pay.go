@@ -138,11 +138,14 @@ func (of *probedNetwork) highestTip() string {
 	return ""
 }
 
-// paysFirst says whether the last of the initial blocks is kept for payments that can be made before it: then a network is funded
-// as soon as it is Ready.
-func (of *probedNetwork) paysFirst() bool {
+// paysFirst says whether the last of so many initial blocks that are left is kept for payments that can be made before it: then a
+// network is funded as soon as it is Ready. What could not be paid before the others may be after them.
+func (of *probedNetwork) paysFirst(left int) bool {
 	if of.mining.Funds.none() || len(of.payers()) == 0 {
 		return false
+	}
+	if left > 1 {
+		return true
 	}
 	is := &of.paying
 	taken := !is.running && is.tried.equal(of.mining.Funds) && is.tip == of.highestTip()
