@@ -76,7 +76,7 @@ func (r recorder) addTime(name string, took time.Duration, late bool, limit time
 }
 
 func (r recorder) note(text string) {
-	r.report.Notes = append(r.report.Notes, fmt.Sprintf("%s, %s, %d: %s", r.contender, r.prefix, r.size, text))
+	r.report.Notes = append(r.report.Notes, fmt.Sprintf("%s, %d: %s%s", r.contender, r.size, r.prefix, text))
 }
 
 func (r recorder) record(name string, value float64, late bool) {
