@@ -139,16 +139,13 @@ func (of *probedNetwork) highestTip() string {
 }
 
 // paysFirst says whether the last of so many initial blocks that are left is kept for payments that can be made before it: then a
-// network is funded as soon as it is Ready. What could not be paid before the others may be after them.
+// network is funded as soon as it is Ready. Only a step that was taken when no other one is left tells that none can be.
 func (of *probedNetwork) paysFirst(left int) bool {
 	if of.mining.Funds.none() || len(of.payers()) == 0 {
 		return false
 	}
-	if left > 1 {
-		return true
-	}
 	is := &of.paying
-	taken := !is.running && is.tried.equal(of.mining.Funds) && is.tip == of.highestTip()
+	taken := left == 1 && !is.running && is.tried.equal(of.mining.Funds) && is.tip == of.highestTip()
 	return !taken || is.paid.Planned != nil
 }
 
